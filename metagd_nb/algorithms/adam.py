@@ -1,0 +1,26 @@
+"""Adam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..hyper import hyper
+from ..outer import Outer
+from ..outer import adam as adam_rule
+from .base import Descent, learning_rate
+
+
+@dataclass(frozen=True)
+class Adam(Descent):
+    """Adam: each coordinate's step is scaled by the running size of its gradient."""
+
+    source: ClassVar[str] = "Kingma & Ba 2015, algorithm 1"
+
+    lr: float = learning_rate(0.01)
+    beta1: float = hyper(0.9, "decay of the mean of gradients", low=0, high=1)
+    beta2: float = hyper(0.999, "decay of the mean of squared gradients", low=0, high=1)
+    eps: float = hyper(1e-8, "keeps the division finite", low=0, above=True, high=1, scale="log")
+
+    def optimizer(self) -> Outer:
+        return adam_rule(self.beta1, self.beta2, self.eps)

@@ -1,0 +1,167 @@
+"""What a method is: a frozen set of hyperparameters, a look at the present parameters, and a move.
+
+``look`` evaluates (loss and gradient at θ_t: one row of the record); ``move`` takes the step to θ_{t+1}.
+State is separate, plain and never changed in place, so a run can be stopped between any two steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..errors import MetagdError
+from ..hyper import Checked, hyper, hypers
+from ..outer import OUTER, Outer
+from ..problem import Problem
+from ..tasks import Batch, TaskBatch
+
+Array = np.ndarray
+State = Any
+
+
+class Look(NamedTuple):
+    """One evaluation: the loss, the direction (P,), and what it cost."""
+
+    loss: float
+    grad: Array
+    grad_evals: int
+    hvps: int
+    state: State  # what an adaptive rule learned by looking; moved on by ``move``
+
+
+@dataclass(frozen=True)
+class Algorithm(Checked):
+    """Base of all methods; the fields of a subclass are its hyperparameters."""
+
+    kind: ClassVar[str] = "descent"
+    source: ClassVar[str] = ""
+
+    def init(self, theta: Array) -> State:
+        """The state that goes with the starting parameters (P,)."""
+        return ()
+
+    def look(self, problem: Problem, theta: Array, state: State, batch: Any) -> Look:
+        """Loss and gradient at ``theta`` (P,)."""
+        raise TypeError(f"{type(self).__name__} needs a method look")
+
+    def move(self, theta: Array, look: Look) -> tuple[Array, State]:
+        """The next parameters (P,) and state."""
+        raise TypeError(f"{type(self).__name__} needs a method move")
+
+    @classmethod
+    def live(cls) -> tuple[str, ...]:
+        """The rates that the record keeps and a person may change while the run goes on."""
+        return tuple(name for name, declared in hypers(cls).items() if declared.live)
+
+    def rates(self, state: State) -> tuple[float, ...]:
+        """Their present values, in the order of `live`; the mean of a rate that has several."""
+        return tuple(_mean(getattr(self, name)) for name in self.live())
+
+    def retuned(self, state: State, changed: dict[str, Any]) -> State:
+        """The state after a person has set ``changed``; only rules that carry a rate in their state care."""
+        return state
+
+
+def _mean(rate: Any) -> float:
+    return float(np.mean(rate)) if isinstance(rate, tuple) else rate
+
+
+@dataclass(frozen=True)
+class Descent(Algorithm):
+    """Methods that follow the gradient of one loss, through an outer optimizer."""
+
+    def optimizer(self) -> Outer:
+        """The rule that turns a gradient into a step."""
+        raise TypeError(f"{type(self).__name__} needs a method optimizer")
+
+    def init(self, theta: Array) -> State:
+        return self._rule.init(theta)
+
+    @property
+    def _rule(self) -> Outer:
+        # kept beside the frozen fields: making the pair anew at each step would cost as much as the step
+        rule = self.__dict__.get("_optimizer")
+        if rule is None:
+            rule = self.__dict__["_optimizer"] = self.optimizer()
+        return rule  # type: ignore[no-any-return]
+
+    def look(self, problem: Problem, theta: Array, state: State, batch: Batch) -> Look:
+        point = problem.linearize(theta, batch)
+        return Look(float(point.loss[0]), point.grad[0], 1, 0, state)
+
+    def move(self, theta: Array, look: Look) -> tuple[Array, State]:
+        step, state = self._rule.update(look.grad, look.state, self.lr)  # type: ignore[attr-defined]
+        return theta - step, state
+
+
+def learning_rate(default: float) -> Any:
+    """The declaration of η that every descent method shares."""
+    return hyper(default, "learning rate η", low=0, high=1e6, scale="log", live=True)
+
+
+@dataclass(frozen=True)
+class Meta(Algorithm):
+    """Methods that learn, over a family of tasks, where learning should start."""
+
+    kind: ClassVar[str] = "meta"
+
+    inner_lr: float | tuple[float, ...] = hyper(
+        0.01,
+        "rate of the adaptation steps; several: one a parameter, 0 leaves it unadapted",
+        low=0,
+        high=1e6,
+        scale="log",
+        live=True,
+        vector=True,
+    )
+    inner_steps: int = hyper(1, "adaptation steps on the support set", low=0, high=1000)
+    meta_lr: float = hyper(0.001, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)
+    outer: str = hyper("adam", "rule of the meta-update", choices=tuple(OUTER))
+    meta_batch_size: int = hyper(25, "tasks in a meta-step", low=1, high=100_000)
+    shots: int = hyper(10, "support points a task", low=1, high=100_000)
+    queries: int = hyper(10, "query points a task", low=1, high=100_000)
+
+    def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> tuple[Array, Array]:
+        """Query losses (T,) after adaptation, and the meta-gradient (P,)."""
+        raise TypeError(f"{type(self).__name__} needs a method meta_gradient")
+
+    def hvps_per_task(self) -> int:
+        """Hessian·vector products of one meta-gradient, for each task."""
+        return 0
+
+    def rate(self, problem: Problem) -> Any:
+        """The inner rate as it multiplies a gradient: a number, or an array (P,) in the problem's precision."""
+        if not isinstance(self.inner_lr, tuple):
+            return self.inner_lr
+        made = self.__dict__.get("_rate")
+        if made is None or made.dtype != problem.dtype:
+            made = self.__dict__["_rate"] = np.array(self.inner_lr, problem.dtype)
+        if len(made) != problem.layout.size:
+            raise MetagdError(f"has {len(made)} rates for {problem.layout.size} parameters", "inner_lr")
+        return made
+
+    def adapt(self, problem: Problem, theta: Array, support: Batch, steps: int | None = None) -> Any:
+        """φ after ``steps`` adaptation steps (default ``inner_steps``) from ``theta`` (P,)."""
+        phi, rate = theta, self.rate(problem)
+        for _ in range(self.inner_steps if steps is None else steps):
+            phi = problem.linearize(phi, support).step(rate)
+        return phi
+
+    def init(self, theta: Array) -> State:
+        return OUTER[self.outer]().init(theta)
+
+    def look(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> Look:
+        losses, grad = self.meta_gradient(problem, theta, batch)
+        tasks = len(batch)
+        return Look(
+            float(losses.mean()), grad, tasks * (self.inner_steps + 1), tasks * self.hvps_per_task(), state
+        )
+
+    def move(self, theta: Array, look: Look) -> tuple[Array, State]:
+        rule = self.__dict__.get("_outer")
+        if rule is None:
+            rule = self.__dict__["_outer"] = OUTER[self.outer]()
+        step, state = rule.update(look.grad, look.state, self.meta_lr)
+        return theta - step, state

@@ -1,0 +1,25 @@
+"""First-order MAML: MAML without the Hessian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..problem import Problem
+from ..tasks import TaskBatch
+from .base import Meta
+
+
+@dataclass(frozen=True)
+class FOMAML(Meta):
+    """First-order MAML: the query gradient at the adapted φ, used at θ as if adaptation had not moved."""
+
+    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.2 (first-order approximation)"
+
+    def meta_gradient(
+        self, problem: Problem, theta: np.ndarray, batch: TaskBatch
+    ) -> tuple[np.ndarray, np.ndarray]:
+        query = problem.linearize(self.adapt(problem, theta, batch.support), batch.query)
+        return query.loss, query.grad.mean(axis=0)

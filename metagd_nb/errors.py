@@ -1,0 +1,41 @@
+"""The one exception of the kit: a single line that names what was wrong and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MetagdError(ValueError):
+    """A mistake in what was asked for, told in one line.
+
+    Parameters
+    ----------
+    what : str
+        What was wrong and what is allowed.
+    option : str, optional
+        The setting or array at fault, in Python spelling (``inner_lr``). The cell
+        shows it as the reader typed it (``--inner-lr``).
+    """
+
+    def __init__(self, what: str, option: str | None = None) -> None:
+        super().__init__(f"{option}: {what}" if option else what)
+        self.what = what
+        self.option = option
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows these lines in place of a traceback."""
+        return [f"metagd: {self}"]
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """``; did you mean 'maml'?`` for a misspelt name, or nothing when no allowed name is close."""
+    match = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:
+    """The error for a name that is not in a table."""
+    names = list(allowed)
+    hint = nearest(name, names) or f"; allowed: {', '.join(names)}"
+    return MetagdError(f"unknown {kind} {name!r}{hint}")

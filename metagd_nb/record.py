@@ -1,0 +1,72 @@
+"""What happened, row by row: append-only columns in one growing NumPy buffer.
+
+A record knows no plot, and a plot knows no loop. One thread appends; any thread may read at any
+time without a lock: a row is written whole before it is counted, and an outgrown buffer is
+replaced, never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .errors import unknown
+
+WHOLE = frozenset({"step", "grad_evals", "hvps"})  # columns that count
+
+
+class Record:
+    """Columns of numbers that only ever grow.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names, fixed for good. 8 bytes a value: eight columns make the 64 bytes a row that the
+        kit allows itself.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self._index = {name: i for i, name in enumerate(self.columns)}
+        self._rows = np.empty((256, len(self.columns)))
+        self._n = 0
+
+    def append(self, row: tuple[float, ...]) -> None:
+        """Add one row; values in the order of ``columns``."""
+        if self._n == len(self._rows):
+            grown = np.empty((self._n + self._n // 2, len(self.columns)))
+            grown[: self._n] = self._rows
+            self._rows = grown
+        self._rows[self._n] = row
+        self._n += 1
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __contains__(self, column: object) -> bool:
+        return column in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """The column as an array (n,), whole numbers where it counts; a copy."""
+        values = self.since(column, 0)
+        return values.astype(np.int64) if column in WHOLE else values.copy()
+
+    def since(self, column: str, start: int) -> np.ndarray:
+        """Rows ``start``… of a column as float64, without copying: what a live plot reads each frame."""
+        if column not in self._index:
+            raise unknown("column", column, self.columns)
+        n = self._n
+        view = self._rows[start:n, self._index[column]]
+        view.flags.writeable = False
+        return view
+
+    def last(self, column: str) -> float:
+        """The newest value of a column; nan while there is none."""
+        return float(self._rows[self._n - 1, self._index[column]]) if self._n else float("nan")
+
+    def __repr__(self) -> str:
+        return f"Record({self._n} rows: {', '.join(self.columns)})"

@@ -1,0 +1,107 @@
+"""What a family of tasks is: something that deals out small data sets, support and query."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Batch:
+    """The data of T tasks: inputs ``x`` (T, K, D) and targets ``y`` (T, K, C)."""
+
+    __slots__ = ("_with_ones", "x", "y")
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.x, self.y = x, y
+        self._with_ones: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, tasks: slice) -> Batch:
+        return Batch(self.x[tasks], self.y[tasks])
+
+    def cast(self, dtype: np.typing.DTypeLike) -> Batch:
+        """The same data in another precision; itself when it has it already."""
+        if self.x.dtype == dtype and self.y.dtype == dtype:
+            return self
+        return Batch(self.x.astype(dtype), self.y.astype(dtype))
+
+    @property
+    def with_ones(self) -> np.ndarray:
+        """Inputs (T, K, D+1) with a last column of ones, which meets the bias row of a layer; made once."""
+        if self._with_ones is None:
+            self._with_ones = np.concatenate([self.x, np.ones_like(self.x[..., :1])], axis=-1)
+        return self._with_ones
+
+
+class TaskBatch(NamedTuple):
+    """T tasks: what each may learn from, and what it is judged on."""
+
+    support: Batch
+    query: Batch
+
+    def __len__(self) -> int:  # tasks, not fields
+        return len(self.support)
+
+    def tasks(self, chosen: slice) -> TaskBatch:
+        """Some of the tasks."""
+        return TaskBatch(self.support[chosen], self.query[chosen])
+
+    def cast(self, dtype: np.typing.DTypeLike) -> TaskBatch:
+        """The same data in another precision."""
+        return TaskBatch(self.support.cast(dtype), self.query.cast(dtype))
+
+
+class Reference(NamedTuple):
+    """A known value of the loss, to be drawn as a line and labelled for what it is."""
+
+    value: float
+    label: str
+
+
+class Example(NamedTuple):
+    """One task on one-dimensional inputs, to be looked at."""
+
+    support: Batch  # (1, K, 1), (1, K, 1)
+    x: np.ndarray  # (N,) where curves are drawn
+    truth: np.ndarray | None  # (N,) the true curve, when it is known
+    label: str
+
+
+class Tasks:
+    """A family of tasks.
+
+    Attributes
+    ----------
+    name : str
+        As the cell and the tables call it.
+    inputs, outputs : int
+        D and C.
+    full : bool
+        Whether every batch holds all tasks with all their data, so that losses carry no sampling noise.
+    test_queries : int
+        Query points a task when a learner is evaluated.
+    """
+
+    name: str = "tasks"
+    inputs: int
+    outputs: int
+    full: bool = False
+    test_queries: int = 100
+
+    def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
+        """``batches`` batches of ``n`` tasks each, laid one after the other on the task axis.
+
+        Drawing many batches at a time is what makes sampling cheap.
+        """
+        raise TypeError(f"{type(self).__name__} deals no tasks: it needs a method sample")
+
+    def references(self, inner_lr: float, inner_steps: int, shots: int) -> list[Reference]:
+        """Known values of the mean query loss (``mse``), for a learner with these settings."""
+        return []
+
+    def example(self, rng: np.random.Generator, shots: int) -> Example | None:
+        """One task to look at; None where inputs are not one-dimensional."""
+        return None

@@ -1,0 +1,100 @@
+"""Sinusoids: the tasks of Finn, Abbeel & Levine (2017), §5.1."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import MetagdError
+from .base import Batch, Example, Reference, TaskBatch, Tasks
+
+
+class Sinusoid(Tasks):
+    """y = A sin(x − φ) with an amplitude and a phase of its own for each task; see `sinusoid`."""
+
+    name = "sinusoid"
+    inputs = outputs = 1
+
+    def __init__(
+        self, amplitude: tuple[float, float], phase: tuple[float, float], x: tuple[float, float], noise: float
+    ) -> None:
+        for label, (low, high) in {"amplitude": amplitude, "phase": phase, "x": x}.items():
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise MetagdError(f"({low}, {high}) is not a range; needs low < high", label)
+        if not noise >= 0:
+            raise MetagdError(f"{noise!r} is not allowed; needs a number ≥ 0", "noise")
+        self.amplitude, self.phase, self.x, self.noise = amplitude, phase, x, float(noise)
+
+    def __repr__(self) -> str:
+        return f"sinusoid(amplitude={self.amplitude}, phase={self.phase}, x={self.x}, noise={self.noise})"
+
+    def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
+        tasks = batches * n
+        amplitude = rng.uniform(*self.amplitude, (tasks, 1, 1))
+        phase = rng.uniform(*self.phase, (tasks, 1, 1))
+        x = rng.uniform(*self.x, (tasks, shots + queries, 1))  # (T, K+Q, 1)
+        y = amplitude * np.sin(x - phase)
+        if self.noise:
+            y += self.noise * rng.standard_normal(y.shape)
+        return TaskBatch(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
+
+    def references(self, inner_lr: float, inner_steps: int, shots: int) -> list[Reference]:
+        known = [
+            Reference(self.zero_loss, "predicting 0"),
+            Reference(self.best_single_loss, "best without adapting"),
+        ]
+        return [*known, Reference(self.noise**2, "noise (Bayes)")] if self.noise else known
+
+    def _nodes(self, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Gauss–Legendre points and probabilities of a uniform variable; exact here to rounding."""
+        points, weights = np.polynomial.legendre.leggauss(80)
+        low, high = bounds
+        return low + (high - low) * (points + 1) / 2, weights / 2
+
+    @property
+    def zero_loss(self) -> float:
+        """Mean square of y: what predicting 0 costs. 4.251667 for the standard ranges."""
+        low, high = self.amplitude
+        x, px = self._nodes(self.x)
+        phase, pp = self._nodes(self.phase)
+        square = px @ np.sin(x[:, None] - phase) ** 2 @ pp
+        return float((low * low + low * high + high * high) / 3 * square) + self.noise**2
+
+    @property
+    def best_single_loss(self) -> float:
+        """Mean square error of the best function that does not adapt, E[y | x]. 3.005669 for the standard ranges."""
+        x, px = self._nodes(self.x)
+        return self.zero_loss - float(px @ self.best_single(x) ** 2)
+
+    def best_single(self, x: np.ndarray) -> np.ndarray:
+        """E[y | x] over the tasks: −1.623380 cos x for the standard ranges."""
+        low, high = self.phase
+        mean_sine = (np.cos(x - high) - np.cos(x - low)) / (high - low)
+        return np.asarray(sum(self.amplitude) / 2 * mean_sine)
+
+    def example(self, rng: np.random.Generator, shots: int) -> Example:
+        amplitude, phase = rng.uniform(*self.amplitude), rng.uniform(*self.phase)
+        amplitude = max(amplitude, sum(self.amplitude) / 2)  # a flat task shows nothing
+        x = rng.uniform(*self.x, (1, shots, 1))
+        y = amplitude * np.sin(x - phase) + self.noise * rng.standard_normal(x.shape)
+        grid = np.linspace(*self.x, 201)
+        return Example(Batch(x, y), grid, amplitude * np.sin(grid - phase), f"{amplitude:.1f}·sin(x − {phase:.1f})")
+
+
+def sinusoid(
+    amplitude: tuple[float, float] = (0.1, 5.0),
+    phase: tuple[float, float] = (0.0, math.pi),
+    x: tuple[float, float] = (-5.0, 5.0),
+    noise: float = 0.0,
+) -> Sinusoid:
+    """Tasks y = A sin(x − φ): amplitude, phase and inputs uniform in the ranges given.
+
+    Parameters
+    ----------
+    amplitude, phase, x : (low, high)
+        The defaults are those of Finn, Abbeel & Levine (2017), §5.1.
+    noise : float
+        Standard deviation of the noise on y.
+    """
+    return Sinusoid(amplitude, phase, x, noise)
