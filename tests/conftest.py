@@ -1,0 +1,88 @@
+"""What several test files share: a real shell, a browser, and Jupyter folders of the test's own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# One core may be busy with a kernel or a browser: a slow example is not a wrong one.
+settings.register_profile("metagd", deadline=None)
+settings.load_profile("metagd")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+JUPYTER_DIRS = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the person's own Jupyter settings, history and runtime files out of every test."""
+    home = tmp_path_factory.mktemp("jupyter")
+    before = {name: os.environ.get(name) for name in (*JUPYTER_DIRS, "METAGD_WAIT")}
+    for name in JUPYTER_DIRS:
+        (home / name.lower()).mkdir()
+        os.environ[name] = str(home / name.lower())
+    os.environ.pop("METAGD_WAIT", None)  # a cell waits only where a test says so
+    yield home
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def jupyter_dirs(tmp_path: Path) -> dict[str, str]:
+    """An environment whose Jupyter folders belong to this test alone, for a server or a kernel that it starts."""
+    environment = dict(os.environ)
+    for name in JUPYTER_DIRS:
+        (tmp_path / name.lower()).mkdir()
+        environment[name] = str(tmp_path / name.lower())
+    return environment
+
+
+@pytest.fixture
+def ip() -> Iterator[Any]:
+    """A fresh IPython shell, the extension loaded, current for ``get_ipython()``; runs it left going are stopped."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    config = Config()
+    config.HistoryManager.enabled = False  # its database thread would outlive the test
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(config=config)
+    shell.run_line_magic("load_ext", "metagd_nb")
+    yield shell
+    for value in list(shell.user_ns.values()):
+        if type(value).__module__ == "metagd_nb.run" and getattr(value, "running", False):
+            value.request("stop")
+    shell.atexit_operations()
+    atexit.unregister(shell.atexit_operations)
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium; without one the test is skipped, or fails where METAGD_REQUIRE_BROWSER=1."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        reason = "no Chromium here (Debian: apt-get install chromium)"
+        if os.environ.get("METAGD_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def artefacts() -> Path:
+    """An ignored folder for screenshots and logs that a person may look at after a run."""
+    folder = ROOT / "tests" / "artefacts"
+    folder.mkdir(exist_ok=True)
+    return folder
