@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -285,15 +286,21 @@ def test_lab_really_opens_the_chapter(book: Path, tmp_path: Path, jupyter_dirs: 
 
 
 def test_the_wheel_holds_the_chapters(tmp_path: Path) -> None:
-    """Built without a network by the backend itself, as an installer would."""
-    code = "import sys, hatchling.build; print(hatchling.build.build_wheel(sys.argv[1]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    with zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1]) as wheel:
+    """Built by the backend itself, as an installer would, from a copy with what a working checkout gathers."""
+    checkout = tmp_path / "checkout"
+    skip = shutil.ignore_patterns("__pycache__", ".*")
+    for folder in ("metagd_nb", "notebooks"):
+        shutil.copytree(ROOT / folder, checkout / folder, ignore=skip)
+    for file in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / file, checkout)
+    notebook(checkout / "notebooks" / "99-last.ipynb", "1")
+    notebook(checkout / "notebooks" / ".ipynb_checkpoints" / "99-last-checkpoint.ipynb", "1")
+    code = "import hatchling.build; print(hatchling.build.build_wheel('.'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True)
+    with zipfile.ZipFile(checkout / done.stdout.splitlines()[-1]) as wheel:
         names = wheel.namelist()
-    inside = sorted(name.removeprefix("metagd_nb/chapters/") for name in names if "/chapters/" in name)
-    here = sorted(path.as_posix() for path in cli.files(ROOT / "notebooks"))
-    assert [name for name in inside if not name.startswith(".")] == here
+    inside = {name.removeprefix("metagd_nb/chapters/") for name in names if "/chapters/" in name}
+    assert inside == {path.as_posix() for path in cli.files(checkout / "notebooks")}
+    assert "99-last.ipynb" in inside
     assert {"metagd_nb/cli.py", "metagd_nb/py.typed"} <= set(names)
-    assert not [name for name in names if "checkpoint" in name or name.startswith(("tests", "notebooks"))]
+    assert all(name.startswith(("metagd_nb/", "metagd_nb-")) for name in names)
