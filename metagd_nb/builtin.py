@@ -52,7 +52,7 @@ class MseLoss:
 
         def hvp(self, v: Array) -> Array:
             """The Hessian is a multiple of the identity."""
-            return self.scale * v
+            return np.asarray(self.scale * v)
 
     def linearize(self, prediction: Array, target: Array) -> Point:
         """Evaluate, per task."""
@@ -65,8 +65,9 @@ mse = MseLoss()
 def _times(h: Array, w: Array) -> Array:
     """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
     if w.ndim == 2:
-        return (h.reshape(-1, h.shape[-1]) @ w).reshape(*h.shape[:-1], w.shape[-1])
-    return h @ w
+        h = (h.reshape(-1, h.shape[-1]) @ w).reshape(*h.shape[:-1], w.shape[-1])
+        return h
+    return np.matmul(h, w)  # type: ignore[no-any-return]
 
 
 def _across(h: Array) -> Array:
@@ -159,7 +160,7 @@ class NetPoint:
 
     def step(self, rate: Any) -> Array:
         """φ − rate·grad (T, P)"""
-        return self.phi - rate * self.grad
+        return np.asarray(self.phi - rate * self.grad)
 
 
 class NetProblem:
@@ -201,7 +202,7 @@ class QuadraticPoint:
 
     def step(self, rate: Any) -> Array:
         """φ − rate·grad (T, d)"""
-        return self.phi - rate * self.grad
+        return np.asarray(self.phi - rate * self.grad)
 
 
 class QuadraticProblem:
@@ -243,7 +244,7 @@ class GramPoint:
 
     def step(self, rate: Any) -> Array:
         """θ − rate·grad (1, P)"""
-        return self.phi - rate * self.grad
+        return np.asarray(self.phi - rate * self.grad)
 
 
 class LeastSquares:
@@ -275,9 +276,7 @@ class LeastSquares:
         residual = x @ best[:d] + (best[d] if net.bias else 0.0) - y
         scale /= self.width  # the mean runs over outputs too
         self.best_loss = float(np.mean(residual * residual))
-        self.gram, self.moment, self.best = (
-            a.astype(self.dtype) for a in (gram * scale, moment * scale, best)
-        )
+        self.gram, self.moment, self.best = (a.astype(self.dtype) for a in (gram * scale, moment * scale, best))
 
     def start(self, rng: np.random.Generator) -> Array:
         """Starting parameters (P,)."""

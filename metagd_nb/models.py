@@ -6,7 +6,7 @@ one (i+1, o) matrix whose last row is the bias: inputs with a last column of one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -78,13 +78,13 @@ class Net:
         found, start = [], 0
         for i, o in pairwise(self.sizes):
             rows = i + self.bias
-            found.append(theta[..., start : start + rows * o].reshape(theta.shape[:-1] + (rows, o)))
+            found.append(theta[..., start : start + rows * o].reshape((*theta.shape[:-1], rows, o)))
             start += rows * o
         return found
 
     def activate(self, z: np.ndarray) -> np.ndarray:
         """The hidden layers' activation."""
-        return np.maximum(z, 0) if self.activation == "relu" else np.tanh(z)
+        return np.asarray(np.maximum(z, 0) if self.activation == "relu" else np.tanh(z))
 
     def features(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """What the last layer sees: (..., K, H) for inputs ``x`` (..., K, D)."""
@@ -139,4 +139,4 @@ def mlp(*sizes: int, activation: str = "relu", init_scale: float | None = None) 
     return Net(sizes, activation, True, init_scale)
 
 
-MODELS = {f.__name__: f for f in (linear, mlp)}
+MODELS: dict[str, Callable[..., Net]] = {"linear": linear, "mlp": mlp}

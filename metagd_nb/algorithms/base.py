@@ -155,9 +155,7 @@ class Meta(Algorithm):
     def look(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> Look:
         losses, grad = self.meta_gradient(problem, theta, batch)
         tasks = len(batch)
-        return Look(
-            float(losses.mean()), grad, tasks * (self.inner_steps + 1), tasks * self.hvps_per_task(), state
-        )
+        return Look(float(losses.mean()), grad, tasks * (self.inner_steps + 1), tasks * self.hvps_per_task(), state)
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
         rule = self.__dict__.get("_outer")

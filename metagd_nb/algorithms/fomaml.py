@@ -18,8 +18,6 @@ class FOMAML(Meta):
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.2 (first-order approximation)"
 
-    def meta_gradient(
-        self, problem: Problem, theta: np.ndarray, batch: TaskBatch
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> tuple[np.ndarray, np.ndarray]:
         query = problem.linearize(self.adapt(problem, theta, batch.support), batch.query)
         return query.loss, query.grad.mean(axis=0)

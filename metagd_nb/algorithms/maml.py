@@ -23,9 +23,7 @@ class MAML(Meta):
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, algorithm 1 and §2.2"
 
-    def meta_gradient(
-        self, problem: Problem, theta: np.ndarray, batch: TaskBatch
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> tuple[np.ndarray, np.ndarray]:
         rate = self.rate(problem)
         phi, passed = theta, []
         for _ in range(self.inner_steps):

@@ -8,8 +8,27 @@ from .base import Batch, Example, Reference, TaskBatch, Tasks
 from .groups import groups
 from .quadratic import Quadratics, quadratics
 from .regression import regression
+from .sampler import Sampler
 from .sinusoid import sinusoid
 
-FAMILIES: dict[str, Callable[..., Tasks]] = {f.__name__: f for f in (sinusoid, quadratics, regression, groups)}
+FAMILIES: dict[str, Callable[..., Tasks]] = {
+    "sinusoid": sinusoid,
+    "quadratics": quadratics,
+    "regression": regression,
+    "groups": groups,
+}
 
-__all__ = ["FAMILIES", "Batch", "Example", "Quadratics", "Reference", "TaskBatch", "Tasks", *FAMILIES]
+__all__ = [
+    "FAMILIES",
+    "Batch",
+    "Example",
+    "Quadratics",
+    "Reference",
+    "Sampler",
+    "TaskBatch",
+    "Tasks",
+    "groups",
+    "quadratics",
+    "regression",
+    "sinusoid",
+]

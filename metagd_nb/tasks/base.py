@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class Tasks:
         """
         raise TypeError(f"{type(self).__name__} deals no tasks: it needs a method sample")
 
-    def references(self, inner_lr: float, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
         """Known values of the mean query loss (``mse``), for a learner with these settings."""
         return []
 

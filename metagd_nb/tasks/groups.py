@@ -29,7 +29,9 @@ def numbers_2d(values: Any, name: str) -> np.ndarray:
     bad = ~np.isfinite(array)
     if bad.any():
         row = int(np.argmax(bad.any(axis=1)))
-        raise MetagdError(f"holds {int(bad.sum())} values that are not finite (first in row {row}); drop or fill them", name)
+        raise MetagdError(
+            f"holds {int(bad.sum())} values that are not finite (first in row {row}); drop or fill them", name
+        )
     return array
 
 

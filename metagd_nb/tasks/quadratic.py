@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import MetagdError
@@ -55,7 +57,7 @@ class Quadratics(Tasks):
         off = theta - self.c  # (T, d)
         return theta, float(0.5 * np.einsum("ti,tij,tj->", off, w, off) / len(w))
 
-    def references(self, inner_lr: float, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
         adapted = Reference(self.optimum(inner_lr, inner_steps)[1], "optimum")
         return [Reference(self.optimum()[1], "best without adapting"), adapted] if inner_steps else [adapted]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import MetagdError
@@ -53,7 +55,7 @@ class Regression(Tasks):
         d, n = self.inputs, shots
         return 0.5 / (1 + (d + 1) / n + self.noise**2 / (n * self.spread**2))
 
-    def references(self, inner_lr: float, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
         known = [Reference(self.inputs * self.spread**2 + self.noise**2, "best without adapting")]
         if self.spread and inner_steps == 1:
             known.append(Reference(self.one_step_loss(self.best_inner_lr(shots), shots), "best single step"))

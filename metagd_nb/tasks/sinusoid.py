@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Sinusoid(Tasks):
             y += self.noise * rng.standard_normal(y.shape)
         return TaskBatch(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
 
-    def references(self, inner_lr: float, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
         known = [
             Reference(self.zero_loss, "predicting 0"),
             Reference(self.best_single_loss, "best without adapting"),

@@ -1,0 +1,46 @@
+"""The first four functions: linear regression, its loss, its gradient, and descending it.
+
+Chapter 1 explains these very lines. ``x`` is (n, d), ``w`` (d,), ``y`` (n,).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def linear_regression_model(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Predictions x·w (n,)."""
+    return np.asarray(x) @ w  # type: ignore[no-any-return]
+
+
+def mse_loss(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Mean of the squared errors; no ½."""
+    return np.mean((y_pred - y_true) ** 2)  # type: ignore[no-any-return]
+
+
+def gradient(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Gradient (d,) of ``mse_loss(y, linear_regression_model(x, w))`` in w: 2 xᵀ(x·w − y)/n."""
+    return 2 * np.transpose(x) @ (linear_regression_model(x, w) - y) / len(x)  # type: ignore[no-any-return]
+
+
+def meta_gradient_descent(
+    x: np.ndarray,
+    y: np.ndarray,
+    w: np.ndarray,
+    learning_rate: float,
+    iterations: int,
+    loss_below: float | None = None,
+) -> np.ndarray:
+    """Descend the loss from ``w``: w ← w − η∇L(w), ``iterations`` times or until the loss is below ``loss_below``.
+
+    Returns
+    -------
+    array (d,)
+        The last w; the one passed in is left as it is.
+    """
+    w = np.array(w, dtype=float)
+    for _ in range(iterations):
+        if loss_below is not None and mse_loss(y, linear_regression_model(x, w)) < loss_below:
+            break
+        w = w - learning_rate * gradient(x, y, w)
+    return w

@@ -1,0 +1,91 @@
+"""How good is a starting point? Adapt it to many new tasks and judge it after every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .algorithms import Meta
+from .errors import MetagdError, unknown
+from .tasks import Batch, Tasks
+
+CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores over many tasks, indexed by the number of adaptation steps 0…steps.
+
+    Attributes
+    ----------
+    mean : array (steps+1,)
+    interval : array (steps+1,)
+        Half-width of the 95 % interval of the mean: 1.96·s/√n_tasks.
+    metric : str
+    n_tasks : int
+    """
+
+    mean: np.ndarray
+    interval: np.ndarray
+    metric: str
+    n_tasks: int
+
+    def __repr__(self) -> str:
+        steps = ", ".join(f"{m:.4g} ± {h:.2g}" for m, h in zip(self.mean, self.interval, strict=True))
+        return f"{self.metric} after 0…{len(self.mean) - 1} steps on {self.n_tasks} tasks: {steps}"
+
+
+def evaluate(
+    problem: Any,
+    algorithm: Meta,
+    theta: np.ndarray,
+    tasks: Tasks,
+    shots: int,
+    steps: int,
+    n_tasks: int,
+    seed: int,
+    queries: int | None = None,
+    metric: str = "loss",
+) -> Evaluation:
+    """Adapt ``theta`` (P,) to ``n_tasks`` tasks and score their query sets after each of 0…``steps`` steps.
+
+    Parameters
+    ----------
+    metric : "loss" | "accuracy"
+        ``accuracy`` compares the largest output with the largest target.
+
+    Raises
+    ------
+    MetagdError
+        For an unknown metric, or ``accuracy`` of a single output.
+    """
+    if metric not in ("loss", "accuracy"):
+        raise unknown("metric", metric, ("loss", "accuracy"))
+    if metric == "accuracy" and tasks.outputs < 2:
+        raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
+    rng = np.random.default_rng([seed, n_tasks, 0xE])  # no stream that training draws from
+    drawn = tasks.sample(rng, 1, n_tasks, shots, queries or tasks.test_queries).cast(problem.dtype)
+    count = len(drawn)
+    chunk = max(1, CHUNK_BYTES // (8 * (4 * problem.layout.size + drawn.query.x[0].size * 64)))
+    scores = np.empty((steps + 1, count))
+    rate = algorithm.rate(problem)
+    for start in range(0, count, chunk):
+        part = slice(start, min(start + chunk, count))
+        batch = drawn.tasks(part)
+        phi: Any = theta
+        for step in range(steps + 1):
+            scores[step, part] = _score(problem, phi, batch.query, metric)
+            if step < steps:
+                phi = problem.linearize(phi, batch.support).step(rate)
+    spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
+    return Evaluation(scores.mean(axis=1), 1.96 * spread / np.sqrt(count), metric, count)
+
+
+def _score(problem: Any, phi: Any, query: Batch, metric: str) -> np.ndarray:
+    """(T,)"""
+    if metric == "loss":
+        return np.asarray(problem.linearize(phi, query).loss)
+    chosen = problem.predict(phi, query.x).argmax(axis=-1)
+    return np.asarray((chosen == query.y.argmax(axis=-1)).mean(axis=1))

@@ -1,0 +1,70 @@
+"""When a run ends: the settings every method shares, and the verdict on each row."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from .hyper import Checked, hyper
+
+WINDOW = 20  # rows whose mean stands for the loss of a sampled run
+EXPLODED = 1e8  # times the first loss, or times 1
+
+
+@dataclass(frozen=True)
+class Settings(Checked):
+    """What every run can be told, whatever its method."""
+
+    steps: int = hyper(1000, "updates at most", low=0, high=1_000_000_000)
+    loss_below: float | None = hyper(None, "stop when the loss is below this", kind=float)
+    grad_below: float | None = hyper(None, "stop when the gradient's norm is below this", low=0, kind=float)
+    patience: int | None = hyper(None, "stop after this many steps without a better loss", low=1, kind=int)
+    seconds: float | None = hyper(None, "stop after this long", low=0, kind=float)
+    seed: int = hyper(0, "seed of everything random", low=0, high=2**32 - 1)
+    backend: str = hyper("numpy", "what computes", choices=("numpy",))
+    dtype: str = hyper("float64", "precision", choices=("float32", "float64"))
+
+
+class Verdict:
+    """Watches the rows of one run and says, after each, whether and why it ends.
+
+    Parameters
+    ----------
+    settings : Settings
+    sampled : bool
+        Whether losses carry sampling noise: then the mean of the last 20 rows is what is compared.
+    """
+
+    def __init__(self, settings: Settings, sampled: bool) -> None:
+        self.settings, self.sampled = settings, sampled
+        self._recent: deque[float] = deque(maxlen=WINDOW)
+        self._limit = math.inf
+        self.best = math.inf
+        self.best_step = 0
+
+    def judge(self, step: int, loss: float, norm: float, seconds: float) -> str | None:
+        """The reason to stop at this row, or None. ``best_step`` is ``step`` where the row is the best so far."""
+        settings = self.settings
+        if step == 0:
+            self._limit = EXPLODED * max(abs(loss), 1.0)
+        if not (math.isfinite(norm) and abs(loss) <= self._limit):  # a nan loss fails the comparison
+            return "diverged"
+        compared = loss
+        if self.sampled:
+            self._recent.append(loss)
+            compared = sum(self._recent) / len(self._recent)
+        if compared < self.best:
+            self.best, self.best_step = compared, step
+        settled = not self.sampled or len(self._recent) == WINDOW
+        if settings.loss_below is not None and settled and compared < settings.loss_below:
+            return "loss-below"
+        if settings.grad_below is not None and norm < settings.grad_below:
+            return "grad-below"
+        if step >= settings.steps:
+            return "steps"
+        if settings.patience is not None and step - self.best_step >= settings.patience:
+            return "patience"
+        if settings.seconds is not None and seconds >= settings.seconds:
+            return "seconds"
+        return None

@@ -1,0 +1,204 @@
+"""From what a person has — a loss, or a model and data, or a model and tasks — to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .algorithms import ALGORITHMS, Algorithm, Meta
+from .builtin import LeastSquares, NetProblem, QuadraticProblem, match, mse
+from .drive import Frame, background, foreground
+from .errors import MetagdError, unknown
+from .hyper import hypers
+from .models import Net
+from .run import Plan, Run
+from .stops import Settings
+from .tasks import Batch, Quadratics, Reference, Sampler, Tasks
+from .tasks.groups import numbers_2d
+
+
+class Given(NamedTuple):
+    """What the person handed over; what is not needed stays None."""
+
+    loss: Callable[..., Any] | None = None
+    params: Mapping[str, Any] | None = None
+    gradient: Callable[..., Any] | None = None
+    model: Any = None
+    tasks: Any = None
+    x: Any = None
+    y: Any = None
+    namespace: Mapping[str, Any] | None = None
+
+
+def prepare(
+    method: str,
+    *,
+    loss: Callable[..., Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    gradient: Callable[..., Any] | None = None,
+    model: Any = None,
+    tasks: Any = None,
+    x: Any = None,
+    y: Any = None,
+    namespace: Mapping[str, Any] | None = None,
+    check: bool = True,
+    **options: Any,
+) -> Run:
+    """A run that has not started yet.
+
+    Parameters
+    ----------
+    method : str
+        A name from ``ALGORITHMS``.
+    loss : function
+        Single task: the loss of the parameters, a number. With a ``model``: ``loss(prediction, target)`` of one
+        task, (K, C) both; ``mse`` when left out.
+    params : dict name → array
+        Starting values of the parameters of ``loss``, or of a ``model`` that is a function.
+    gradient : function, optional
+        The gradient of ``loss``, used after a check against the true one (unless ``check`` is False).
+    model : Net or function(params, x)
+        `linear`, `mlp`, or your own.
+    tasks : Tasks
+        Meta-learning methods: the family.
+    x, y : arrays (n, D) or (n,), (n, C) or (n,)
+        Single-task methods with a ``model``: the data, all of it in every step.
+    namespace : mapping, optional
+        Where arguments of ``loss`` and ``gradient`` that are not parameters are looked up.
+    **options
+        Fields of the method and of `Settings`.
+
+    Raises
+    ------
+    MetagdError
+        One line that names the option or array, what was wrong and what is allowed.
+    """
+    if method not in ALGORITHMS:
+        raise unknown("algorithm", method, ALGORITHMS)
+    algorithm, settings = configured(method, options)
+    given = Given(loss, params, gradient, model, tasks, x, y, namespace)
+    plan = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
+    return Run(plan(method, algorithm, settings, given, check))
+
+
+def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Settings]:
+    """The method and the settings that ``options`` spell out, each value checked."""
+    kind = ALGORITHMS[method]
+    own, shared = hypers(kind), hypers(Settings)
+    for name in options:
+        if name not in own and name not in shared:
+            raise unknown(f"option of {method}", name, [*own, *shared])
+    algorithm = kind(**{name: value for name, value in options.items() if name in own})
+    return algorithm, Settings(**{name: value for name, value in options.items() if name in shared})
+
+
+def train(method: str, **given: Any) -> Run:
+    """Train and return the finished run; no display. Arguments as `prepare`'s.
+
+    >>> run = train("gd", loss=lambda w: (w - 3.0) ** 2, params={"w": 0.0}, steps=100)
+    >>> round(float(run.params["w"]), 6)
+    3.0
+    """
+    return foreground(prepare(method, **given))
+
+
+def start(method: str, *, frame: Frame | None = None, **given: Any) -> Run:
+    """The same in the background: returns at once, and reading a result waits."""
+    return background(prepare(method, **given), frame)
+
+
+def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given, check: bool) -> Plan:
+    if given.model is not None:
+        return _fit_plan(method, algorithm, settings, given)
+    if given.loss is None:
+        raise MetagdError(f"{method} needs a loss of the parameters, or a model with x and y", "loss")
+    if not given.params:
+        raise MetagdError("needs a dict of starting values, one for each parameter of the loss", "params")
+    from .autodiff import LossProblem
+    from .check import check_gradient
+
+    namespace = given.namespace
+    problem = LossProblem(given.loss, given.params, given.gradient, dtype=settings.dtype, namespace=namespace)
+    note = None
+    if given.gradient is not None and check:
+        verdict = check_gradient(problem)
+        if verdict.fatal:
+            raise MetagdError(verdict.lines[0])
+        note = verdict.lines[0] if verdict.wrong else None
+    return Plan(method, algorithm, problem, _nothing, settings, note=note)
+
+
+def _nothing(step: int) -> None:
+    """The batch of a loss that brings its own data."""
+
+
+class _Always:
+    """The same batch at every step."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __call__(self, step: int) -> Batch:
+        return self.batch
+
+
+def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
+    """A built-in model on the person's own x and y, all rows in every step."""
+    if not isinstance(given.model, Net):
+        raise MetagdError(f"{given.model!r} is not a built-in model; {method} takes linear(…) or mlp(…)", "model")
+    if given.x is None or given.y is None:
+        raise MetagdError(f"{method} with a model needs both x and y", "x, y")
+    x, y = numbers_2d(given.x, "x"), numbers_2d(given.y, "y")
+    if len(x) != len(y):
+        raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
+    match(given.model, x.shape[1], y.shape[1], "the data")
+    batch = Batch(x[None], y[None])
+    if len(given.model.sizes) == 2 and given.loss is None:
+        squares = LeastSquares(given.model, batch, settings.dtype)
+        known = (Reference(squares.best_loss, "least squares (optimum)"),)
+        return Plan(method, algorithm, squares, _nothing, settings, references=known)
+    problem = NetProblem(given.model, _output_loss(given.loss), settings.dtype)
+    return Plan(method, algorithm, problem, _Always(batch.cast(settings.dtype)), settings)
+
+
+def _output_loss(loss: Callable[..., Any] | None) -> Any:
+    if loss is None:
+        return mse
+    from .autodiff import OutputLoss
+
+    return OutputLoss(loss)
+
+
+def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given, check: bool) -> Plan:
+    assert isinstance(algorithm, Meta)
+    tasks, model = given.tasks, given.model
+    if not isinstance(tasks, Tasks):
+        raise MetagdError(f"{_told(tasks)}; {method} needs a family such as sinusoid() or groups(x, y, group)", "tasks")
+    if isinstance(tasks, Quadratics):
+        problem: Any = QuadraticProblem(tasks, settings.dtype)
+    elif isinstance(model, Net):
+        match(model, tasks.inputs, tasks.outputs, "the tasks")
+        problem = NetProblem(model, _output_loss(given.loss), settings.dtype)
+    elif callable(model):
+        from .autodiff import ModelProblem
+
+        if not given.params:
+            raise MetagdError("needs a dict of starting arrays for a model that is a function", "params")
+        problem = ModelProblem(model, given.loss, given.params, dtype=settings.dtype)
+    else:
+        raise MetagdError(f"{_told(model)}; {method} needs mlp(…), linear(…) or function(params, x)", "model")
+    batches = Sampler(
+        tasks, algorithm.meta_batch_size, algorithm.shots, algorithm.queries, settings.seed, settings.dtype
+    )
+    with np.errstate(all="ignore"):
+        algorithm.look(problem, problem.start(np.random.default_rng(settings.seed)), (), batches(0))  # refuses here
+    known: tuple[Reference, ...] = ()
+    if given.loss is None:
+        known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))
+    return Plan(method, algorithm, problem, batches, settings, tasks, known)
+
+
+def _told(value: Any) -> str:
+    return "is missing" if value is None else f"{value!r} is not one"
