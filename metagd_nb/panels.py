@@ -18,10 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .axes import (
-    BLUE, FONT, INK, MEDIUM, REFERENCE, SMALL, SOFT, SURFACE, VERMILLION,
-    Span, count, dress, grown, helps, line, number, ticks,
-)  # fmt: skip
+from . import axes as look
+from .axes import Span, count, dress, grown, helps, line, number, ticks
 from .decimate import Array, Buckets
 
 Box = tuple[float, float, float, float]  # x0, x1, y0, y1 in pixels
@@ -35,8 +33,7 @@ class Curve:
     def __init__(self, ax: Axes, rows: Buckets, color: str, sampled: bool, label: str = "") -> None:
         self.rows, self.sampled = rows, sampled
         self.line = line(ax, color, label)
-        self.head = line(ax, color, marker="o", markersize=4.5, markeredgecolor=SURFACE, markeredgewidth=1.0, zorder=5,
-                         clip_on=False)  # fmt: skip
+        self.head = line(ax, color, marker="o", markersize=4.5, markeredgecolor=look.SURFACE, zorder=5, clip_on=False)
         self.band = Polygon(np.empty((0, 2)), closed=True, facecolor=color, alpha=0.18, linewidth=0, animated=True)
         ax.add_patch(self.band)
         self.x = self.low = self.high = np.empty(0)  # what is drawn, for the labels that keep clear of it
@@ -88,9 +85,9 @@ class StepPanel:
             ax.legend(
                 handles=[curve.line for curve in self.curves], ncols=3, frameon=False, loc="lower right",
                 bbox_to_anchor=(1.01, 1.0), borderaxespad=0.3, handlelength=1.3, handletextpad=0.5, columnspacing=1.2,
-                labelcolor=SOFT, prop={"size": SMALL, "family": FONT},
+                labelcolor=look.SOFT, prop={"size": look.SMALL, "family": look.FONT},
             )  # fmt: skip
-        ax.set_xlabel("step", color=SOFT, fontsize=SMALL, fontfamily=FONT, labelpad=3)
+        ax.set_xlabel("step", color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT, labelpad=3)
 
     def artists(self) -> list[Artist]:
         return [artist for curve in self.curves for artist in curve.artists()]
@@ -100,11 +97,13 @@ class StepPanel:
         for reference in references:
             if not math.isfinite(reference.value):
                 continue
-            drawn = self.ax.axhline(reference.value, color=REFERENCE, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+            drawn = self.ax.axhline(
+                reference.value, color=look.REFERENCE, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2
+            )
             label = self.ax.annotate(
                 reference.label, (0.98, reference.value), xycoords=self.ax.get_yaxis_transform(), xytext=(0, 3),
-                textcoords="offset points", ha="right", va="bottom", color=SOFT, fontsize=SMALL, fontfamily=FONT,
-                zorder=3, annotation_clip=False,
+                textcoords="offset points", ha="right", va="bottom", color=look.SOFT, fontsize=look.SMALL,
+                fontfamily=look.FONT, zorder=3, annotation_clip=False,
             )  # fmt: skip
             self.references.append((float(reference.value), drawn, label))
 
@@ -159,31 +158,34 @@ class StepPanel:
             if not shown:
                 continue
             box = label.get_window_extent()
-            if changed or self._crowded(box.x0, box.x1, box.y0, box.y1, taken) > 0:
-                moved |= self._settle(value, label, box.width, box.height, taken)
-                box = label.get_window_extent()
+            crowd = math.inf if changed else self._crowded(box.x0, box.x1, box.y0, box.y1, taken)
+            if crowd > 0 and self._settle(value, label, box.width, box.height, taken, crowd / 2):
+                moved, box = True, label.get_window_extent()
             taken.append((box.x0, box.x1, box.y0, box.y1))
         return moved
 
-    def _settle(self, value: float, label: Any, width: float, height: float, taken: list[Box]) -> bool:
-        """Try places along the line, above it and below; keep the clearest, of equals the rightmost."""
+    def _settle(self, value: float, label: Any, width: float, height: float, taken: list[Box], crowd: float) -> bool:
+        """Try places along the line, above it and below; take the clearest, of equals the rightmost.
+
+        It must be clearer than ``crowd``: a label with no good place stays rather than wander.
+        """
         frame, y = self.ax.get_window_extent(), self.ax.transData.transform((self.ax.get_xlim()[0], value))[1]
         gap = 3 * label.figure.dpi / 72
-        best: tuple[float, float, bool] | None = None
+        place: tuple[float, bool] | None = None
         for right in np.linspace(frame.x1 - 2, min(frame.x0 + width + 2, frame.x1 - 2), 12):
             for above in (True, False):
                 bottom = y + gap if above else y - gap - height
                 if bottom < frame.y0 or bottom + height > frame.y1 + gap:
                     continue
-                crowd = self._crowded(right - width, right, bottom, bottom + height, taken)
-                if best is None or crowd < best[0]:
-                    best = crowd, (right - frame.x0) / frame.width, above
-        place = (best[1], best[2]) if best else (0.98, True)
-        old = label.xy[0], label.get_va() == "bottom"
+                here = self._crowded(right - width, right, bottom, bottom + height, taken)
+                if here < crowd:
+                    crowd, place = here, ((right - frame.x0) / frame.width, above)
+        if place is None or place == (label.xy[0], label.get_va() == "bottom"):
+            return False
         label.xy = (place[0], value)
         label.set_position((0, 3 if place[1] else -3))
         label.set_va("bottom" if place[1] else "top")
-        return place != old
+        return True
 
     def _crowded(self, x0: float, x1: float, y0: float, y1: float, taken: list[Box]) -> float:
         """How many pixels of height in the box x0…x1, y0…y1 curves and earlier labels take up."""
@@ -211,12 +213,12 @@ class TaskPanel:
     def __init__(self, ax: Axes, shown: Any) -> None:
         self.ax = ax
         dress(ax, textwrap.shorten(shown.label, 44, placeholder="…"))
-        ax.yaxis.label.set_fontsize(MEDIUM if len(shown.label) < 32 else SMALL - 0.5)
-        self.truth = line(ax, REFERENCE, "true curve", 1.2, linestyle=(0, (4, 3)), zorder=2)
-        self.before = line(ax, VERMILLION, "before adapting", 1.4)
-        self.after = line(ax, BLUE, "after adapting", 1.9)
-        self.support = line(ax, INK, "support", linestyle="", marker="o", markersize=4, zorder=6,
-                            markeredgecolor=SURFACE, markeredgewidth=0.8)  # fmt: skip
+        ax.yaxis.label.set_fontsize(look.MEDIUM if len(shown.label) < 32 else look.SMALL - 0.5)
+        self.truth = line(ax, look.REFERENCE, "true curve", 1.2, linestyle=(0, (4, 3)), zorder=2)
+        self.before = line(ax, look.VERMILLION, "before adapting", 1.4)
+        self.after = line(ax, look.BLUE, "after adapting", 1.9)
+        self.support = line(ax, look.INK, "support", linestyle="", marker="o", markersize=4, zorder=6,
+                            markeredgecolor=look.SURFACE, markeredgewidth=0.8)  # fmt: skip
         self.limits: Span | None = None
         ax.set_xlim(float(np.min(shown.x)), float(np.max(shown.x)))
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -225,7 +227,7 @@ class TaskPanel:
         ax.legend(
             handles=handles if shown.truth is not None else [handles[0], *handles[2:]], ncols=2, frameon=False,
             loc="upper left", bbox_to_anchor=(-0.02, -0.16), borderaxespad=0, handlelength=1.5, handletextpad=0.5,
-            columnspacing=1.4, labelspacing=0.35, labelcolor=SOFT, prop={"size": SMALL, "family": FONT},
+            columnspacing=1.4, labelspacing=0.35, labelcolor=look.SOFT, prop={"size": look.SMALL, "family": look.FONT},
         )  # fmt: skip
 
     def artists(self) -> list[Artist]:

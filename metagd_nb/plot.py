@@ -7,6 +7,7 @@ back and draws only the curves on them. The plot knows a run by what it reads of
 
 from __future__ import annotations
 
+import re
 import struct
 import textwrap
 import threading
@@ -21,9 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
-from .axes import (
-    BLUE, EDGE, FONT, GREEN, INK, MEDIUM, PURPLE, SMALL, SOFT, SURFACE, VERMILLION, WARN, number, steps_shown,
-)  # fmt: skip
+from . import axes as look
+from .axes import number, steps_shown
 from .decimate import Array, Buckets
 from .panels import Curve, StepPanel, TaskPanel
 
@@ -89,9 +89,7 @@ REASONS = {
 
 def words(rate: str) -> str:
     """``inner_lr`` in plain words."""
-    return (
-        rate.replace("_", " ").removesuffix("lr") + "learning rate" if rate.endswith("lr") else rate.replace("_", " ")
-    )
+    return re.sub(r"\blr$", "learning rate", rate.replace("_", " "))
 
 
 def status(run: Any) -> str:
@@ -137,14 +135,15 @@ class Plot:
         fig.clear()
         fig.patch.set_alpha(0.0)
         fig.add_artist(FancyBboxPatch(
-            (0.001, 0.002), 0.998, 0.996, transform=fig.transFigure, facecolor=SURFACE, edgecolor=EDGE, linewidth=0.8,
-            boxstyle=f"round,pad=0,rounding_size={10 / WIDTH}", mutation_aspect=WIDTH / self.height, zorder=-10,
+            (0.001, 0.002), 0.998, 0.996, transform=fig.transFigure, zorder=-10,
+            facecolor=look.SURFACE, edgecolor=look.EDGE, linewidth=0.8,
+            boxstyle=f"round,pad=0,rounding_size={10 / WIDTH}", mutation_aspect=WIDTH / self.height,
         ))  # fmt: skip
         lines = textwrap.wrap(self.note, 116)[:2]
-        self.name = self._text(20, self.height - 30, self.run.method, INK, MEDIUM + 1.5, fontweight="bold")
+        self.name = self._text(20, self.height - 30, self.run.method, look.INK, look.MEDIUM + 1.5, fontweight="bold")
         start = 20 + self.name.get_window_extent().width + 12
-        self.status = self._text(start, self.height - 30, "", SOFT, MEDIUM, animated=True)
-        self._text(20, self.height - 42, "\n".join(lines), WARN, SMALL, va="top", linespacing=1.4)
+        self.status = self._text(start, self.height - 30, "", look.SOFT, look.MEDIUM, animated=True)
+        self._text(20, self.height - 42, "\n".join(lines), look.WARN, look.SMALL, va="top", linespacing=1.4)
         top = self.height - 68 - (6 + 14 * len(lines) if lines else 0)
         self.panels = self._left(top) + self._right(128 if self.task is not None else top)
         self.held_out = TaskPanel(self._axes(490, 212, 212, top - 212), self.task) if self.task is not None else None
@@ -158,7 +157,7 @@ class Plot:
         if "meta_lr" in run.record:
             title = title.replace("loss", "query loss")
         ax = self._axes(62, base, 358, top - base)
-        loss = StepPanel(ax, title, [Curve(ax, self.columns["loss"], BLUE, sampled)])
+        loss = StepPanel(ax, title, [Curve(ax, self.columns["loss"], look.BLUE, sampled)])
         loss.refer(run.references)
         if not self.moved:
             return [loss]
@@ -167,7 +166,7 @@ class Plot:
         ax = self._axes(62, 50, 358, 66)
         curves = [
             Curve(ax, self.columns[name], color, False, name)
-            for name, color in zip(self.moved, (VERMILLION, PURPLE, GREEN), strict=False)
+            for name, color in zip(self.moved, (look.VERMILLION, look.PURPLE, look.GREEN), strict=False)
         ]
         title = words(self.moved[0]) if len(curves) == 1 else "learning rates"
         return [loss, StepPanel(ax, title, curves, most=3)]
@@ -175,7 +174,7 @@ class Plot:
     def _right(self, top: int) -> list[StepPanel]:
         """The gradient norm."""
         ax = self._axes(490, 50, 212, top - 50)
-        curve = Curve(ax, self.columns["grad_norm"], GREEN, bool(self.run.sampled))
+        curve = Curve(ax, self.columns["grad_norm"], look.GREEN, bool(self.run.sampled))
         return [StepPanel(ax, "gradient norm (log scale)", [curve], "log", most=4)]
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -183,9 +182,8 @@ class Plot:
         return self.figure.add_axes((left / WIDTH, bottom / self.height, width / WIDTH, height / self.height))
 
     def _text(self, x: float, y: float, text: str, color: str, size: float, **style: Any) -> Text:
-        return self.figure.text(
-            x / WIDTH, y / self.height, text, color=color, fontsize=size, fontfamily=FONT, parse_math=False, **style
-        )
+        style |= {"color": color, "fontsize": size, "fontfamily": look.FONT, "parse_math": False}
+        return self.figure.text(x / WIDTH, y / self.height, text, **style)
 
     # ---- what it shows now -------------------------------------------------------------------------------------
 
