@@ -20,8 +20,8 @@ PACKAGE = ROOT / "metagd_nb"
 # A module may import what stands left of it. A folder is one place in the row: its files may import each other.
 ORDER = [
     *("errors", "hyper", "layout", "outer", "tasks", "models"),
-    *("problem", "builtin", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "check"),
-    *("algorithms", "record", "evaluate", "run", "train", "table"),
+    *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "check"),
+    *("algorithms", "record", "stops", "adapt", "evaluate", "run", "drive", "train", "beginner", "table"),
     *("decimate", "panels", "plot", "live", "controls", "complete", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
