@@ -82,14 +82,14 @@ class Hyper:
             return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise self._refuse(value)
-        number = float(value)
+        number = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
         below = self.low is not None and (number < self.low or (self.above and number == self.low))
         if below or (self.high is not None and number > self.high):
             raise self._refuse(value)
         if self.kind is int:
-            if number != int(value):
+            if not number.is_integer():
                 raise self._refuse(value)
-            return int(value)
+            return int(number)
         return number
 
     def _refuse(self, value: Any) -> MetagdError:

@@ -7,6 +7,7 @@ State is separate, plain and never changed in place, so a run can be stopped bet
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -79,13 +80,10 @@ class Descent(Algorithm):
     def init(self, theta: Array) -> State:
         return self._rule.init(theta)
 
-    @property
+    @cached_property
     def _rule(self) -> Outer:
-        # kept beside the frozen fields: making the pair anew at each step would cost as much as the step
-        rule = self.__dict__.get("_optimizer")
-        if rule is None:
-            rule = self.__dict__["_optimizer"] = self.optimizer()
-        return rule  # type: ignore[no-any-return]
+        """The rule, made once: anew at each step it would cost as much as the step."""
+        return self.optimizer()
 
     def look(self, problem: Problem, theta: Array, state: State, batch: Batch) -> Look:
         point = problem.linearize(theta, batch)
@@ -135,12 +133,14 @@ class Meta(Algorithm):
         """The inner rate as it multiplies a gradient: a number, or an array (P,) in the problem's precision."""
         if not isinstance(self.inner_lr, tuple):
             return self.inner_lr
-        made = self.__dict__.get("_rate")
-        if made is None or made.dtype != problem.dtype:
-            made = self.__dict__["_rate"] = np.array(self.inner_lr, problem.dtype)
-        if len(made) != problem.layout.size:
-            raise MetagdError(f"has {len(made)} rates for {problem.layout.size} parameters", "inner_lr")
-        return made
+        rates = self._rates.astype(problem.dtype, copy=False)
+        if len(rates) != problem.layout.size:
+            raise MetagdError(f"has {len(rates)} rates for {problem.layout.size} parameters", "inner_lr")
+        return rates
+
+    @cached_property
+    def _rates(self) -> Array:
+        return np.array(self.inner_lr, float)
 
     def adapt(self, problem: Problem, theta: Array, support: Batch, steps: int | None = None) -> Any:
         """φ after ``steps`` adaptation steps (default ``inner_steps``) from ``theta`` (P,)."""
@@ -149,8 +149,12 @@ class Meta(Algorithm):
             phi = problem.linearize(phi, support).step(rate)
         return phi
 
+    @cached_property
+    def _rule(self) -> Outer:
+        return OUTER[self.outer]()
+
     def init(self, theta: Array) -> State:
-        return OUTER[self.outer]().init(theta)
+        return self._rule.init(theta)
 
     def look(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> Look:
         losses, grad = self.meta_gradient(problem, theta, batch)
@@ -158,8 +162,5 @@ class Meta(Algorithm):
         return Look(float(losses.mean()), grad, tasks * (self.inner_steps + 1), tasks * self.hvps_per_task(), state)
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
-        rule = self.__dict__.get("_outer")
-        if rule is None:
-            rule = self.__dict__["_outer"] = OUTER[self.outer]()
-        step, state = rule.update(look.grad, look.state, self.meta_lr)
+        step, state = self._rule.update(look.grad, look.state, self.meta_lr)
         return theta - step, state
