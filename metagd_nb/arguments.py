@@ -107,6 +107,13 @@ class Binding:
         return function(*[given[n] for n in self._positional], **{n: given[n] for n in self._keyword})
 
 
+def missing_arguments(function: Callable[..., Any], names: Sequence[str], namespace: Mapping[str, Any]) -> list[str]:
+    """Arguments of a gradient that are no parameter, have no default and are not in the namespace."""
+    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [a for a in _signature(function, "gradient").values() if a.default is _EMPTY and a.kind not in various]
+    return [a.name for a in needed if a.name not in names and a.name not in namespace]
+
+
 def _signature(function: Callable[..., Any], what: str) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function).parameters

@@ -80,20 +80,20 @@ class LossProblem:
         self.layout, self.dtype = Layout.of(arrays), np.dtype(dtype)
         self.second_order = "autodiff"
         self._start = self.layout.flatten(arrays, self.dtype)
-        self._namespace = namespace_of(loss) if namespace is None else namespace
+        self.namespace = namespace_of(loss) if namespace is None else namespace
         self.snapshot = snapshot or Snapshot()
         self._binding = self._bound(loss, "loss")
         self._traced = follow(loss, snapshot=self.snapshot)
         self._plain = follow(loss, traced=False, snapshot=self.snapshot)
         self.reads = self._traced.reads
-        self._gradient = None
+        self.own: Followed | None = None
         if gradient is not None:
             self._gradient_binding = self._bound(gradient, "gradient")
-            self._gradient = follow(gradient, traced=False, snapshot=self.snapshot)
+            self.own = follow(gradient, traced=False, snapshot=self.snapshot)
         self._check_start()
 
     def _bound(self, function: Callable[..., Any], what: str) -> Binding:
-        bound = Binding(function, list(self.layout.shapes), self._namespace, what, every=what == "loss")
+        bound = Binding(function, list(self.layout.shapes), self.namespace, what, every=what == "loss")
         for name, value in bound.data.items():
             if isinstance(value, np.ndarray):
                 bound.data[name] = self.snapshot.array(value, name)
@@ -102,7 +102,7 @@ class LossProblem:
     @property
     def fingerprint(self) -> str:
         """Hash over code and data, the same in another process."""
-        return self._plain.fingerprint + (self._gradient.fingerprint if self._gradient else "")
+        return self._plain.fingerprint + (self.own.fingerprint if self.own else "")
 
     def start(self, rng: np.random.Generator | None = None) -> Array:
         """The given starting values (P,); a copy."""
@@ -115,7 +115,7 @@ class LossProblem:
     def linearize(self, phi: Any, batch: Any = None) -> LossPoint:
         """Evaluate at ``phi``, (P,) or (1, P)."""
         theta = np.array(phi, self.dtype).reshape(-1)  # a copy: the trace outlives an update in place
-        if self._gradient is None:
+        if self.own is None:
             traced = self.traced(theta)
             return LossPoint(self, theta, scalar(traced.value), joined(traced.grads, self.layout, self.dtype), traced)
         return LossPoint(self, theta, self.value(theta), self.own_gradient(theta), None)
@@ -144,19 +144,26 @@ class LossProblem:
         MetagdError
             When it reads a name that does not exist, or gives something else than the parameters' shapes.
         """
-        assert self._gradient is not None
+        return flat_gradient(self.raw_gradient(theta), self.layout, self.dtype)
+
+    def raw_gradient(self, theta: Array) -> Any:
+        """What the user's gradient gives at (P,), as it comes."""
+        assert self.own is not None
         try:
-            result = self._gradient_binding.call(self._gradient.function, pieces(theta.copy(), self.layout))
+            return self._gradient_binding.call(self.own.function, pieces(theta.copy(), self.layout))
         except NameError as error:
-            if error.name in self._gradient.missing:
-                known = [*self.layout.shapes, *data_names(self._namespace)]
-                raise reads_missing("gradient", str(error.name), known) from None
+            if error.name in self.own.missing:
+                raise reads_missing("gradient", str(error.name), self.known_names) from None
             raise
-        return flat_gradient(result, self.layout, self.dtype)
+
+    @property
+    def known_names(self) -> list[str]:
+        """The parameters and the data of the namespace."""
+        return [*self.layout.shapes, *data_names(self.namespace)]
 
     def _check_start(self) -> None:
         with np.errstate(all="ignore"):
-            if self._gradient is not None:
+            if self.own is not None:
                 value, grads = self.value(self._start), [self._start]
             else:
                 traced = self.traced(self._start)
@@ -189,7 +196,7 @@ class LossPoint:
                 parts = self._traced.hvp(pieces(flat, problem.layout))
                 return joined(parts, problem.layout, problem.dtype)[None]
             except MetagdError:
-                if problem._gradient is None:
+                if problem.own is None:
                     raise
                 problem.second_order = "differences"
         return gradient_difference(problem.own_gradient, self._theta, flat)[None]
@@ -226,8 +233,8 @@ class OutputLoss:
         self._traced, self._plain = _following(loss, self.snapshot)
         self.reads, self.fingerprint = self._traced.reads, self._plain.fingerprint
 
-    def linearize(self, prediction: Array, target: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-        """Loss (T,), its gradient in the prediction (T, K, C), and Hessian·u for u (T, K, C).
+    def linearize(self, prediction: Array, target: Array) -> OutputPoint:
+        """Evaluate at predictions (T, K, C).
 
         Raises
         ------
@@ -235,20 +242,7 @@ class OutputLoss:
             When the loss gives no single number or cannot be traced; an error inside it is raised as it is.
         """
         traces = [self._trace(p, y) for p, y in zip(prediction, target, strict=True)]
-        loss = np.array([scalar(t.value) for t in traces], prediction.dtype)
-        slope = np.zeros_like(prediction)
-        for row, trace in zip(slope, traces, strict=True):
-            if trace.grads[0] is not None:
-                row[...] = trace.grads[0]
-
-        def curvature(u: Array) -> Array:
-            bent = np.zeros_like(u)
-            for row, trace, vector in zip(bent, traces, u, strict=True):
-                if (part := trace.hvp([vector])[0]) is not None:
-                    row[...] = part
-            return bent
-
-        return loss, slope, curvature
+        return OutputPoint(traces, prediction)
 
     def value(self, prediction: Array, target: Array) -> Array:
         """Loss (T,) alone."""
@@ -265,6 +259,29 @@ class OutputLoss:
             return Traced(function, [prediction.copy()])
         except Exception as error:
             raise diagnosed(error, lambda: scalar(self._plain.function(prediction.copy(), target))) from None
+
+
+class OutputPoint:
+    """A loss of the output at one prediction a task: loss (T,) and its derivatives in the prediction."""
+
+    __slots__ = ("_traces", "grad", "loss")
+
+    def __init__(self, traces: Sequence[Traced], prediction: Array) -> None:
+        self._traces = traces
+        self.loss = np.array([scalar(t.value) for t in traces], prediction.dtype)
+        self.grad = _stacked([t.grads[0] for t in traces], prediction)
+
+    def hvp(self, v: Array) -> Array:
+        """(T, K, C) → (T, K, C)"""
+        return _stacked([t.hvp([u])[0] for t, u in zip(self._traces, v, strict=True)], v)
+
+
+def _stacked(rows: Sequence[Any], like: Array) -> Array:
+    stacked = np.zeros_like(like)
+    for into, row in zip(stacked, rows, strict=True):
+        if row is not None:
+            into[...] = row
+    return stacked
 
 
 class ModelProblem:

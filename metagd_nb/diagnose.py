@@ -91,6 +91,11 @@ def _library(error: BaseException) -> str:
     return name
 
 
+def raised(error: Exception) -> str:
+    """``gradient raises ValueError (line 3: …): …``"""
+    return f"gradient raises {type(error).__name__}{_user_line(error)[0]}: {error}"
+
+
 _OWN = "or give a `gradient` of your own"
 
 

@@ -94,6 +94,12 @@ class Followed:
     reads: tuple[str, ...]
     missing: tuple[str, ...]
     snapshot: Snapshot
+    _spaces: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    def supply(self, name: str, value: Any) -> None:
+        """Give the copy a global that it lacks."""
+        for space in self._spaces:
+            space.setdefault(name, value)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -118,7 +124,9 @@ def follow(function: Callable[..., Any], *, traced: bool = True, snapshot: Snaps
     """
     follower = _Follower(traced, snapshot or Snapshot())
     copy = follower.value(function, getattr(function, "__name__", "function"), ())
-    return Followed(copy, tuple(follower.reads), tuple(follower.missing), follower.snapshot)
+    return Followed(
+        copy, tuple(follower.reads), tuple(follower.missing), follower.snapshot, tuple(follower._globals.values())
+    )
 
 
 class _Follower:
