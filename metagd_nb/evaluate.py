@@ -70,15 +70,11 @@ def evaluate(
     count = len(drawn)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * problem.layout.size + drawn.query.x[0].size * 64)))
     scores = np.empty((steps + 1, count))
-    rate = algorithm.rate(problem)
     for start in range(0, count, chunk):
         part = slice(start, min(start + chunk, count))
         batch = drawn.tasks(part)
-        phi: Any = theta
-        for step in range(steps + 1):
+        for step, phi in enumerate(algorithm.path(problem, theta, batch.support, steps)):
             scores[step, part] = _score(problem, phi, batch.query, metric)
-            if step < steps:
-                phi = problem.linearize(phi, batch.support).step(rate)
     spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
     return Evaluation(scores.mean(axis=1), 1.96 * spread / np.sqrt(count), metric, count)
 

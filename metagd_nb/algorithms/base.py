@@ -6,6 +6,7 @@ State is separate, plain and never changed in place, so a run can be stopped bet
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -142,11 +143,17 @@ class Meta(Algorithm):
     def _rates(self) -> Array:
         return np.array(self.inner_lr, float)
 
-    def adapt(self, problem: Problem, theta: Array, support: Batch, steps: int | None = None) -> Any:
-        """φ after ``steps`` adaptation steps (default ``inner_steps``) from ``theta`` (P,)."""
+    def path(self, problem: Problem, theta: Array, support: Batch, steps: int) -> Iterator[Any]:
+        """φ after 0, 1, … ``steps`` adaptation steps from ``theta`` (P,)."""
         phi, rate = theta, self.rate(problem)
-        for _ in range(self.inner_steps if steps is None else steps):
+        yield phi
+        for _ in range(steps):
             phi = problem.linearize(phi, support).step(rate)
+            yield phi
+
+    def adapt(self, problem: Problem, theta: Array, support: Batch, steps: int | None = None) -> Any:
+        """φ after ``steps`` adaptation steps (default ``inner_steps``)."""
+        *_, phi = self.path(problem, theta, support, self.inner_steps if steps is None else steps)
         return phi
 
     @cached_property
