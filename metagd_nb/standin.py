@@ -38,18 +38,20 @@ class StandIn(ModuleType):
         return dir(self.__dict__["__real__"])
 
 
-def where_called(frame: FrameType | None) -> str:
-    """``line 3``, of the code that called."""
-    return f"line {frame.f_lineno}" if frame else "a line"
+def where_called() -> str:
+    """``line 3``, of the innermost code outside the kit."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return f"line {frame.f_lineno}" if frame is not None else "a line"
 
 
-def refusing(real: Any, label: str) -> Any:
+def refusing(label: str) -> Any:
     """A random source that says, when it is drawn from, why a loss must not do so."""
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        line = where_called(sys._getframe(1))
         raise MetagdError(
-            f"{label} inside the loss ({line}) makes it another function at each call; "
+            f"{label} inside the loss ({where_called()}) makes it another function at each call; "
             "draw the numbers once, in a line above the function"
         )
 
@@ -62,22 +64,18 @@ class RandomStandIn(StandIn):
     def __getattr__(self, name: str) -> Any:
         real = self.__dict__["__real__"]
         value = getattr(real, name)
-        if isinstance(value, ModuleType):
-            return value
+        label = f"{self.__name__}.{name}".replace("numpy.", "np.")
         if name in ("default_rng", "RandomState", "Random"):
-            refused = refusing(value, f"{self.__name__}.{name}() without a seed")
+            refused = refusing(f"{label}() without a seed")
             return lambda *seed, **kwargs: value(*seed, **kwargs) if seed or kwargs else refused()
-        return refusing(value, f"{self.__name__}.{name}") if callable(value) and not isinstance(value, type) else value
+        return refusing(label) if callable(value) and not isinstance(value, type) else value
 
 
 class RandomSource:
     """A generator made outside the loss: drawing from it inside is refused."""
 
-    def __init__(self, real: Any) -> None:
-        self._real = real
-
     def __getattr__(self, name: str) -> Any:
-        return refusing(self._real, f"a random generator's .{name}()")
+        return refusing(f"a random generator's .{name}()")
 
 
 def _asarray(a: Any, dtype: Any = None, **kwargs: Any) -> Any:
@@ -123,14 +121,6 @@ def _trapezoid(y: Any, x: Any = None, dx: float = 1.0) -> Any:
     return anp.sum((y[1:] + y[:-1]) / 2 * (dx if x is None else x[1:] - x[:-1]))
 
 
-def _nansum(a: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return anp.sum(_where(anp.isnan(a), 0.0, a), axis, **kwargs)
-
-
-def _nanmean(a: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return _nansum(a, axis, **kwargs) / anp.sum(~anp.isnan(a), axis, **kwargs)
-
-
 # autograd's own ``where`` gives Python lists when nothing in it is an array yet; this is its primitive, which does not.
 _where = trace_primitives_map[np.where]
 
@@ -146,8 +136,6 @@ _WRITTEN: dict[str, Callable[..., Any]] = {
     "flip": _flip,
     "polyval": _polyval,
     "trapezoid": _trapezoid,
-    "nansum": _nansum,
-    "nanmean": _nanmean,
     "ptp": lambda a, axis=None: anp.max(a, axis) - anp.min(a, axis),
     "vdot": lambda a, b: anp.dot(anp.ravel(a), anp.ravel(b)),
     "positive": lambda a: 1.0 * a,
@@ -165,9 +153,9 @@ def _guard(function: Callable[..., Any], label: str) -> Callable[..., Any]:
     @functools.wraps(function, updated=())
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if any(isbox(a) for a in (*args, *kwargs.values())):
-            line = where_called(sys._getframe(1))
             raise MetagdError(
-                f"{label} ({line}) has no automatic derivative; write it with NumPy, or give a `gradient` of your own"
+                f"{label} ({where_called()}) has no automatic derivative; "
+                "write it with NumPy, or give a `gradient` of your own"
             )
         return function(*args, **kwargs)
 
@@ -250,12 +238,12 @@ def _by_identity(root: str) -> dict[int, Any]:
 def function_stand_in(value: Any) -> Any:
     """What stands for a function taken from NumPy or SciPy (``from numpy import dot``); None where nothing does."""
     if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
-        return RandomSource(value)
+        return RandomSource()
     if isinstance(value, type) or not callable(value):
         return None
     bound = getattr(value, "__self__", None)
     if isinstance(bound, (np.random.Generator, np.random.RandomState, random.Random)):
-        return refusing(value, f"a random generator's .{value.__name__}()")
+        return refusing(f"a random generator's .{value.__name__}()")
     if (found := _by_identity("numpy").get(id(value))) is not None:
         return found
     for name in SCIPY:
