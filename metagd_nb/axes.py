@@ -51,7 +51,7 @@ def steps_shown(last: float, total: float, now: float, final: bool) -> float:
         return max(last, 1.0)
     if 0 < now >= last:
         return now
-    ahead = max(20.0, 1.8 * last)
+    ahead = max(20.0, 2.0 * last)
     if last <= total < ahead / 0.8:
         return float(total)
     return ahead

@@ -212,8 +212,9 @@ class TaskPanel:
 
     def __init__(self, ax: Axes, shown: Any) -> None:
         self.ax = ax
-        dress(ax, textwrap.shorten(shown.label, 44, placeholder="…"))
-        ax.yaxis.label.set_fontsize(look.MEDIUM if len(shown.label) < 32 else look.SMALL - 0.5)
+        title = textwrap.shorten(f"held-out task: {shown.label}", 44, placeholder="…")
+        dress(ax, title)
+        ax.yaxis.label.set_fontsize(look.MEDIUM if len(title) < 36 else look.SMALL - 0.5)
         self.truth = line(ax, look.REFERENCE, "true curve", 1.2, linestyle=(0, (4, 3)), zorder=2)
         self.before = line(ax, look.VERMILLION, "before adapting", 1.4)
         self.after = line(ax, look.BLUE, "after adapting", 1.9)
