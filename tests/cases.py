@@ -1,0 +1,92 @@
+"""Small runs that several test files share: one for each row of the table of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import metagd_nb as mg
+from metagd_nb.algorithms import ALGORITHMS
+from metagd_nb.run import Run
+
+METHODS = list(ALGORITHMS)
+DESCENT = [name for name, kind in ALGORITHMS.items() if kind.kind == "descent"]
+META = [name for name, kind in ALGORITHMS.items() if kind.kind == "meta"]
+
+
+def table(n: int = 30, d: int = 3, outputs: int = 1, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """x (n, d) and y (n, outputs) of a noisy linear relation."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d))
+    return x, x @ rng.standard_normal((d, outputs)) + 0.3 * rng.standard_normal((n, outputs)) + 1.0
+
+
+def arguments(method: str) -> dict[str, Any]:
+    """What ``prepare`` needs for a small run of this method, without the options."""
+    if method in META:
+        return {"model": mg.mlp(1, 5, 1, activation="tanh"), "tasks": mg.sinusoid()}
+    x, y = table()
+    return {"model": mg.linear(3), "x": x, "y": y}
+
+
+def options(method: str) -> dict[str, Any]:
+    """Settings under which the small run is short and moves."""
+    return {"inner_lr": 0.02, "inner_steps": 2, "meta_batch_size": 4, "meta_lr": 0.01} if method in META else {}
+
+
+def prepared(method: str, **given: Any) -> Run:
+    """A small run that has not started."""
+    return mg.prepare(method, **(arguments(method) | options(method) | {"steps": 12} | given))
+
+
+def trained(method: str, **given: Any) -> Run:
+    """A small run, finished in the calling thread."""
+    from metagd_nb.drive import drive
+
+    return drive(prepared(method, **given))
+
+
+def deterministic(run: Run) -> Iterator[tuple[str, np.ndarray]]:
+    """The columns that the same run must give again: all but the clock."""
+    return ((name, run.record[name]) for name in run.record.columns if name != "seconds")
+
+
+def assert_same(a: Run, b: Run) -> None:
+    """Equal to the bit: rows, parameters and reason."""
+    assert len(a.record) == len(b.record)
+    for (name, left), (_, right) in zip(deterministic(a), deterministic(b), strict=True):
+        np.testing.assert_array_equal(left, right, err_msg=name)
+    np.testing.assert_array_equal(a.shown.theta, b.shown.theta)
+    assert a.stopped == b.stopped
+
+
+class Counting:
+    """A problem that counts, per task, how often it is evaluated and multiplied by."""
+
+    def __init__(self, problem: Any) -> None:
+        self.problem = problem
+        self.layout, self.dtype = problem.layout, problem.dtype
+        self.start, self.flat = problem.start, problem.flat
+        self.evaluations = self.hvps = 0
+
+    def linearize(self, phi: Any, batch: Any) -> Any:
+        point = self.problem.linearize(phi, batch)
+        self.evaluations += len(point.loss)
+        return _CountingPoint(self, point)
+
+
+class _CountingPoint:
+    def __init__(self, owner: Counting, point: Any) -> None:
+        self.owner, self.point = owner, point
+        self.loss, self.grad, self.step = point.loss, point.grad, point.step
+
+    def hvp(self, v: np.ndarray) -> np.ndarray:
+        self.owner.hvps += len(v)
+        return self.point.hvp(v)
+
+
+def differences(f: Callable[[np.ndarray], Any], theta: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Central differences of ``f`` along every coordinate of θ (P,): (P, …)."""
+    return np.array([(f(theta + step * e) - f(theta - step * e)) / (2 * step) for e in np.eye(len(theta))])
