@@ -47,26 +47,27 @@ class Sinusoid(Tasks):
         ]
         return [*known, Reference(self.noise**2, "noise (Bayes)")] if self.noise else known
 
-    def _nodes(self, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Gauss–Legendre points and probabilities of a uniform variable; exact here to rounding."""
-        points, weights = np.polynomial.legendre.leggauss(80)
-        low, high = bounds
-        return low + (high - low) * (points + 1) / 2, weights / 2
+    def _mean_square(self, phase_width: float) -> float:
+        """E sin²(x − φ): x uniform in its range, φ uniform around the middle of its own, ``phase_width`` wide.
+
+        It is (1 − E cos 2(x−φ))/2; the spread of a uniform variable of width w shrinks that cosine by sin(w)/w.
+        """
+        (x_low, x_high), (low, high) = self.x, self.phase
+        shrink = np.sinc((x_high - x_low) / np.pi) * np.sinc(phase_width / np.pi)
+        return float(1 - np.cos(x_low + x_high - low - high) * shrink) / 2
 
     @property
     def zero_loss(self) -> float:
         """Mean square of y: what predicting 0 costs. 4.251667 for the standard ranges."""
-        low, high = self.amplitude
-        x, px = self._nodes(self.x)
-        phase, pp = self._nodes(self.phase)
-        square = px @ np.sin(x[:, None] - phase) ** 2 @ pp
-        return float((low * low + low * high + high * high) / 3 * square) + self.noise**2
+        (a, b), (low, high) = self.amplitude, self.phase
+        return (a * a + a * b + b * b) / 3 * self._mean_square(high - low) + self.noise**2
 
     @property
     def best_single_loss(self) -> float:
         """Mean square error of the best function that does not adapt, E[y | x]. 3.005669 for the standard ranges."""
-        x, px = self._nodes(self.x)
-        return self.zero_loss - float(px @ self.best_single(x) ** 2)
+        low, high = self.phase
+        peak = sum(self.amplitude) / 2 * np.sinc((high - low) / 2 / np.pi)  # E[y | x] is peak·sin(x − middle phase)
+        return self.zero_loss - float(peak) ** 2 * self._mean_square(0)
 
     def best_single(self, x: np.ndarray) -> np.ndarray:
         """E[y | x] over the tasks: −1.623380 cos x for the standard ranges."""
