@@ -46,6 +46,8 @@ class Hyper:
         """The allowed values in words, for help, tables and errors."""
         if self.choices:
             return " | ".join(self.choices)
+        if self.kind is str:
+            return "text"
         noun = "a whole number" if self.kind is int else "a number"
         if self.low is not None:
             noun += f" {'>' if self.above else '≥'} {self.low:g}"
@@ -76,6 +78,10 @@ class Hyper:
                 hint = nearest(str(value), self.choices)
                 raise MetagdError(f"{value!r} is not one of {', '.join(self.choices)}{hint}", self.name)
             return value
+        if self.kind is str:
+            if not isinstance(value, str) or not value.strip():
+                raise self._refuse(value)
+            return value
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise self._refuse(value)
@@ -97,7 +103,7 @@ class Hyper:
 
     def parse(self, text: str) -> Any:
         """The value that a cell's option text stands for, checked."""
-        if self.choices:
+        if self.kind is str:
             return self.check(text)
         try:
             parts = [float(part) for part in text.split(",")]

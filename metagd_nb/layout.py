@@ -53,6 +53,13 @@ class Layout:
             chosen[self.slices[name]] = True
         return chosen
 
+    @property
+    def last(self) -> list[str]:
+        """Names of the last layer: those that share the last name's number (``W2``, ``b2``), or the last alone."""
+        *_, name = self.slices
+        number = name[len(name.rstrip("0123456789")) :]
+        return [n for n in self.slices if number and n[len(n.rstrip("0123456789")) :] == number] or [name]
+
     def where(self, i: int) -> str:
         """The reader's name of coordinate i: ``w[2]``, ``W1[0, 3]``, or ``b`` for a scalar."""
         for name, part in self.slices.items():

@@ -43,7 +43,7 @@ class Shown(NamedTuple):
     """A consistent snapshot: the parameters and the loss of one row."""
 
     step: int
-    theta: Array  # (P,)
+    theta: Array  # (M,)
     loss: float
 
 
@@ -80,7 +80,8 @@ class Run:
         self.keep: Any = None  # an asyncio task, which its loop only references weakly
         self.error: BaseException | None = None  # what a user's function raised under way
         self.record = Record((*COUNTED, *self.algorithm.live()))
-        self.theta: Array = self.problem.start(np.random.default_rng(self.settings.seed))
+        start = self.problem.start(np.random.default_rng(self.settings.seed))
+        self.theta: Array = self.algorithm.lift(self.problem, start)  # (M,): the parameters (P,), then learned rates
         self._state = self.algorithm.init(self.theta)
         self._look: Look | None = None
         self._shown = self._best = Shown(-1, self.theta, math.nan)
@@ -114,7 +115,7 @@ class Run:
         self._grad_evals += look.grad_evals
         self._hvps += look.hvps
         seconds = time.perf_counter() - self._clock
-        rates = self.algorithm.rates(look.state)
+        rates = self.algorithm.rates(self.problem, theta, look.state)
         self.record.append((step, look.loss, norm, self._grad_evals, self._hvps, seconds, *rates))
         self._shown = Shown(step, theta, look.loss)
         reason = self._verdict.judge(step, look.loss, norm, seconds)
@@ -202,7 +203,7 @@ class Run:
             self._end(value or "user")
         elif kind == "set":
             self.algorithm = replace(self.algorithm, **value)
-            self._state = self.algorithm.retuned(self._state, value)
+            self.theta, self._state = self.algorithm.retuned(self.problem, self.theta, self._state, value)
             if self._look is not None:
                 self._look = self._look._replace(state=self._state)
             self._write(kind, value)
@@ -310,7 +311,8 @@ class Run:
         return {"step": shown.step, "loss": shown.loss, "params": self._named(shown.theta)}
 
     def _named(self, theta: Array) -> dict[str, Array]:
-        return {name: view.copy() for name, view in self.problem.layout.views(theta).items()}
+        layout = self.problem.layout
+        return {name: view.copy() for name, view in layout.views(theta[: layout.size]).items()}
 
     @property
     def params(self) -> dict[str, Array]:
@@ -327,7 +329,9 @@ class Run:
     @property
     def rates(self) -> dict[str, float]:
         """Present value of every live rate; never waits."""
-        return dict(zip(self.algorithm.live(), self.algorithm.rates(self._state), strict=True))
+        return dict(
+            zip(self.algorithm.live(), self.algorithm.rates(self.problem, self.theta, self._state), strict=True)
+        )
 
     @property
     def references(self) -> tuple[Reference, ...]:

@@ -192,8 +192,9 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
     batches = Sampler(
         tasks, algorithm.meta_batch_size, algorithm.shots, algorithm.queries, settings.seed, settings.dtype
     )
-    with np.errstate(all="ignore"):
-        algorithm.look(problem, problem.start(np.random.default_rng(settings.seed)), (), batches(0))  # refuses here
+    with np.errstate(all="ignore"):  # what does not fit is refused here, not under way
+        theta = algorithm.lift(problem, problem.start(np.random.default_rng(settings.seed)))
+        algorithm.meta_gradient(problem, theta, batches(0))
     known: tuple[Reference, ...] = ()
     if given.loss is None:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))

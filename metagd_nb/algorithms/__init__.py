@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from .adam import Adam
+from .anil import ANIL
 from .base import Algorithm, Descent, Look, Meta
 from .fomaml import FOMAML
 from .gd import GD
 from .hd import HD
+from .imaml import IMAML
 from .maml import MAML
+from .meta_sgd import MetaSGD
 from .momentum import Momentum
+from .reptile import Reptile
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "gd": GD,
@@ -17,6 +21,10 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "hd": HD,
     "maml": MAML,
     "fomaml": FOMAML,
+    "reptile": Reptile,
+    "anil": ANIL,
+    "meta-sgd": MetaSGD,
+    "imaml": IMAML,
 }
 
 __all__ = ["ALGORITHMS", "Algorithm", "Descent", "Look", "Meta"]

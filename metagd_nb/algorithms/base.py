@@ -6,7 +6,7 @@ State is separate, plain and never changed in place, so a run can be stopped bet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -30,7 +30,16 @@ class Look(NamedTuple):
     grad: Array
     grad_evals: int
     hvps: int
-    state: State  # what an adaptive rule learned by looking; moved on by ``move``
+    state: State  # with what an adaptive rule learned by looking
+
+
+class MetaGradient(NamedTuple):
+    """What one meta-step saw: query losses (T,) after adaptation, the direction (M,), and the cost for each task."""
+
+    loss: Array
+    grad: Array
+    grad_evals: int
+    hvps: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,20 @@ class Algorithm(Checked):
     kind: ClassVar[str] = "descent"
     source: ClassVar[str] = ""
 
+    def lift(self, problem: Problem, theta: Array) -> Array:
+        """All that is learned (M,), from the starting parameters (P,): these first, then what else there is."""
+        return theta
+
     def init(self, theta: Array) -> State:
-        """The state that goes with the starting parameters (P,)."""
+        """The state that goes with a start (M,)."""
         return ()
 
     def look(self, problem: Problem, theta: Array, state: State, batch: Any) -> Look:
-        """Loss and gradient at ``theta`` (P,)."""
+        """Loss and gradient at ``theta`` (M,)."""
         raise TypeError(f"{type(self).__name__} needs a method look")
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
-        """The next parameters (P,) and state."""
+        """The next ``theta`` (M,) and state."""
         raise TypeError(f"{type(self).__name__} needs a method move")
 
     @classmethod
@@ -57,17 +70,17 @@ class Algorithm(Checked):
         """The rates that the record keeps and a person may change while the run goes on."""
         return tuple(name for name, declared in hypers(cls).items() if declared.live)
 
-    def rates(self, state: State) -> tuple[float, ...]:
+    def rates(self, problem: Problem, theta: Array, state: State) -> tuple[float, ...]:
         """Their present values, in the order of `live`; the mean of a rate that has several."""
-        return tuple(_mean(getattr(self, name)) for name in self.live())
+        return self._set_rates
 
-    def retuned(self, state: State, changed: dict[str, Any]) -> State:
-        """The state after a person has set ``changed``; only rules that carry a rate in their state care."""
-        return state
+    @cached_property
+    def _set_rates(self) -> tuple[float, ...]:
+        return tuple(float(np.mean(getattr(self, name))) for name in self.live())
 
-
-def _mean(rate: Any) -> float:
-    return float(np.mean(rate)) if isinstance(rate, tuple) else rate
+    def retuned(self, problem: Problem, theta: Array, state: State, changed: dict[str, Any]) -> tuple[Array, State]:
+        """``theta`` and state after a person has set ``changed``; only methods that learn a rate care."""
+        return theta, state
 
 
 @dataclass(frozen=True)
@@ -122,13 +135,9 @@ class Meta(Algorithm):
     shots: int = hyper(10, "support points a task", low=1, high=100_000)
     queries: int = hyper(10, "query points a task", low=1, high=100_000)
 
-    def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> tuple[Array, Array]:
-        """Query losses (T,) after adaptation, and the meta-gradient (P,)."""
+    def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> MetaGradient:
+        """The direction of the meta-update at ``theta`` (M,), and the query losses after adaptation."""
         raise TypeError(f"{type(self).__name__} needs a method meta_gradient")
-
-    def hvps_per_task(self) -> int:
-        """Hessian·vector products of one meta-gradient, for each task."""
-        return 0
 
     def rate(self, problem: Problem) -> Any:
         """The inner rate as it multiplies a gradient: a number, or an array (P,) in the problem's precision."""
@@ -143,11 +152,15 @@ class Meta(Algorithm):
     def _rates(self) -> Array:
         return np.array(self.inner_lr, float)
 
+    def start(self, problem: Problem, theta: Array, steps: int) -> tuple[Any, Sequence[Any]]:
+        """Where adaptation starts, and the rate of each of ``steps`` steps."""
+        return theta, [self.rate(problem)] * steps
+
     def path(self, problem: Problem, theta: Array, support: Batch, steps: int) -> Iterator[Any]:
-        """φ after 0, 1, … ``steps`` adaptation steps from ``theta`` (P,)."""
-        phi, rate = theta, self.rate(problem)
+        """φ after 0, 1, … ``steps`` adaptation steps from ``theta`` (M,)."""
+        phi, rates = self.start(problem, theta, steps)
         yield phi
-        for _ in range(steps):
+        for rate in rates:
             phi = problem.linearize(phi, support).step(rate)
             yield phi
 
@@ -164,9 +177,8 @@ class Meta(Algorithm):
         return self._rule.init(theta)
 
     def look(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> Look:
-        losses, grad = self.meta_gradient(problem, theta, batch)
-        tasks = len(batch)
-        return Look(float(losses.mean()), grad, tasks * (self.inner_steps + 1), tasks * self.hvps_per_task(), state)
+        found, tasks = self.meta_gradient(problem, theta, batch), len(batch)
+        return Look(float(found.loss.mean()), found.grad, tasks * found.grad_evals, tasks * found.hvps, state)
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
         step, state = self._rule.update(look.grad, look.state, self.meta_lr)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..problem import Problem
 from ..tasks import TaskBatch
-from .base import Meta
+from .base import Meta, MetaGradient
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,6 @@ class FOMAML(Meta):
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.2 (first-order approximation)"
 
-    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> tuple[np.ndarray, np.ndarray]:
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         query = problem.linearize(self.adapt(problem, theta, batch.support), batch.query)
-        return query.loss, query.grad.mean(axis=0)
+        return MetaGradient(query.loss, query.grad.mean(axis=0), self.inner_steps + 1)

@@ -38,8 +38,10 @@ class HD(Algorithm):
     def move(self, theta: np.ndarray, look: Look) -> tuple[np.ndarray, State]:
         return theta - look.state[0] * look.grad, look.state
 
-    def rates(self, state: State) -> tuple[float, ...]:
+    def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
         return state[0], self.hyper_lr
 
-    def retuned(self, state: State, changed: dict[str, Any]) -> State:
-        return changed.get("lr", state[0]), state[1]
+    def retuned(
+        self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
+    ) -> tuple[np.ndarray, State]:
+        return theta, (changed.get("lr", state[0]), state[1])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..hyper import hyper
 from ..problem import Problem
 from ..tasks import TaskBatch
-from .base import Meta
+from .base import Meta, MetaGradient, State
+from .rates import SHARING, gather, groups, shared_start
 
 
 @dataclass(frozen=True)
@@ -17,24 +20,70 @@ class MAML(Meta):
     """MAML: descend the query loss after adaptation, through the adaptation steps.
 
     The query gradient v at the adapted φ is pulled back through the inner steps, last first:
-    v ← v − H(α v), H being the support loss's Hessian where the step was taken. Where the paper sums over
-    tasks (algorithm 1, line 8) this takes the mean, so that the meta-rate does not depend on the batch size.
+    v ← v − H(α v), H being the support loss's Hessian where the step was taken. The gradient in the rates of
+    that step is −g⊙v, with v as it is before that line. Where the paper sums over tasks (algorithm 1, line 8)
+    this takes the mean, so that the meta-rate does not depend on the batch size.
+
+    With ``all_steps`` the loss is the mean of the query losses after every inner step (Antoniou et al. 2019, §4,
+    multi-step loss, without its annealing).
     """
 
-    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, algorithm 1 and §2.2"
+    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, algorithm 1 and §2.2; Antoniou, Edwards & Storkey 2019, §4"
 
-    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> tuple[np.ndarray, np.ndarray]:
-        rate = self.rate(problem)
-        phi, passed = theta, []
-        for _ in range(self.inner_steps):
+    learn_rates: str = hyper("no", "inner rates learned along with θ, and what shares one", choices=SHARING)
+    query_loss: str = hyper(
+        "last", "query loss after the last inner step, or the mean over all", choices=("last", "all")
+    )
+
+    def lift(self, problem: Problem, theta: np.ndarray) -> np.ndarray:
+        if self.learn_rates == "no":
+            return theta
+        rate = np.broadcast_to(self.rate(problem), theta.shape)
+        learned = shared_start(problem.layout, self.learn_rates, self.inner_steps, rate)
+        return np.concatenate([theta, learned.astype(theta.dtype)])
+
+    def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Any, Sequence[Any]]:
+        if self.learn_rates == "no":
+            return super().start(problem, theta, steps)
+        size = problem.layout.size
+        rates = theta[size:][groups(problem.layout, self.learn_rates, self.inner_steps)]  # (S, P)
+        return theta[:size], [rates[min(j, len(rates) - 1)] for j in range(steps)]
+
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
+        phi, rates = self.start(problem, theta, self.inner_steps)
+        learns, weighs_all = self.learn_rates != "no", self.query_loss == "all"
+        share = 1 / max(self.inner_steps, 1)
+        passed, rate_grads = [], []
+        for rate in rates:
             point = problem.linearize(phi, batch.support)
-            passed.append(point)
+            early = share * problem.linearize(phi, batch.query).grad if weighs_all and passed else None
+            passed.append((point, rate, early))
             phi = point.step(rate)
         query = problem.linearize(phi, batch.query)
-        v = query.grad
-        for point in reversed(passed):
+        v = share * query.grad if weighs_all else query.grad
+        for point, rate, early in reversed(passed):
+            if learns:
+                rate_grads.insert(0, -(point.grad * v).mean(axis=0))
             v = v - point.hvp(rate * v)
-        return query.loss, v.mean(axis=0)
+            if early is not None:
+                v += early
+        grad = v.mean(axis=0)
+        if learns:
+            unmoved = [np.zeros_like(grad)]  # no step, no gradient in its rate
+            learned = gather(problem.layout, self.learn_rates, self.inner_steps, rate_grads or unmoved)
+            grad = np.concatenate([grad, learned])
+        judged = max(self.inner_steps, 1) if weighs_all else 1
+        return MetaGradient(query.loss, grad, self.inner_steps + judged, self.inner_steps)
 
-    def hvps_per_task(self) -> int:
-        return self.inner_steps
+    def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
+        if self.learn_rates == "no":
+            return self._set_rates
+        return float(theta[problem.layout.size :].mean()), self.meta_lr
+
+    def retuned(
+        self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
+    ) -> tuple[np.ndarray, State]:
+        """A person who sets the inner rate sets every learned rate to it."""
+        if self.learn_rates != "no" and "inner_lr" in changed:
+            theta = self.lift(problem, theta[: problem.layout.size])
+        return theta, state

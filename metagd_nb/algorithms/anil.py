@@ -1,0 +1,33 @@
+"""ANIL: adapt the head only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..hyper import hyper
+from ..problem import Problem
+from .maml import MAML
+
+
+@dataclass(frozen=True)
+class ANIL(MAML):
+    """ANIL (almost no inner loop): MAML that adapts some of the parameters and leaves the rest as they are.
+
+    A mask is a rate of zero, so nothing else differs from MAML.
+    """
+
+    source: ClassVar[str] = "Raghu et al. 2020, §4"
+
+    adapted: str = hyper("last", "parameters to adapt, comma-separated: W2,b2; last: those of the last layer")
+
+    def rate(self, problem: Problem) -> Any:
+        rate = np.broadcast_to(super().rate(problem), (problem.layout.size,))
+        return np.where(self.mask(problem), rate, 0).astype(problem.dtype)
+
+    def mask(self, problem: Problem) -> np.ndarray:
+        """(P,) of bool, True where a parameter adapts."""
+        names = problem.layout.last if self.adapted == "last" else [n.strip() for n in self.adapted.split(",")]
+        return problem.layout.mask(names)

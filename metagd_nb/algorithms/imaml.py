@@ -1,0 +1,84 @@
+"""iMAML: the meta-gradient from where adaptation ends, not from the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import MetagdError
+from ..hyper import hyper
+from ..problem import Point, Problem
+from ..tasks import Batch, TaskBatch
+from .base import Meta, MetaGradient
+
+
+@dataclass(frozen=True)
+class IMAML(Meta):
+    """Implicit MAML: adapt to the minimum of L(φ) + λ/2‖φ − θ‖², and solve (I + H/λ) u = v for the meta-gradient.
+
+    Adaptation is gradient descent until the proximal gradient's norm is below ``inner_tol`` for every task, or
+    ``inner_steps`` have been made. The linear system is solved by conjugate gradients, all tasks at a time.
+    """
+
+    source: ClassVar[str] = "Rajeswaran et al. 2019, eq. 6 and algorithms 1–2"
+
+    lam: float = hyper(2.0, "strength λ of the pull towards θ", low=0, above=True, high=1e9, scale="log")
+    inner_steps: int = hyper(16, "adaptation steps at most", low=0, high=100_000)
+    inner_tol: float = hyper(1e-6, "adaptation ends when the proximal gradient is smaller", low=0, high=1, scale="log")
+    cg_steps: int = hyper(10, "conjugate-gradient steps at most", low=1, high=10_000)
+    cg_tol: float = hyper(1e-10, "they end when the residual's share is smaller", low=0, high=1, scale="log")
+
+    def path(self, problem: Problem, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Any]:
+        rate = self.rate(problem)
+        phi = np.repeat(theta[None], len(support), axis=0)
+        yield phi
+        for _ in range(steps):
+            pulled = problem.linearize(phi, support).grad + self.lam * (phi - theta)
+            if np.sqrt((pulled * pulled).sum(axis=1)).max() > self.inner_tol:
+                phi = phi - rate * pulled
+            yield phi
+
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
+        phi, made = None, -1
+        for further in self.path(problem, theta, batch.support, self.inner_steps):
+            if further is phi:
+                break
+            phi, made = further, made + 1
+        query = problem.linearize(phi, batch.query)
+        u, hvps = self._solve(problem.linearize(phi, batch.support), query.grad)
+        return MetaGradient(query.loss, u.mean(axis=0), made + 3, hvps)
+
+    def _solve(self, point: Point, v: np.ndarray) -> tuple[np.ndarray, int]:
+        """u (T, P) with (I + H/λ) u = v, and the number of Hessian·vectors it took."""
+        point.grad  # noqa: B018 — the pass that hvp shares
+        u = np.zeros_like(v)
+        residual = direction = v
+        size = start = (v * v).sum(axis=1)  # (T,)
+        for i in range(self.cg_steps):
+            if np.all(size <= self.cg_tol**2 * start):
+                return u, i
+            bent = direction + point.hvp(direction) / self.lam
+            curvature = (direction * bent).sum(axis=1)
+            self._refuse_concave(direction, curvature, size)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                length = np.where(size > 0, size / curvature, 0)[:, None]
+                u = u + length * direction
+                residual = residual - length * bent
+                before, size = size, (residual * residual).sum(axis=1)
+                direction = residual + np.where(before > 0, size / before, 0)[:, None] * direction
+        return u, self.cg_steps
+
+    def _refuse_concave(self, direction: np.ndarray, curvature: np.ndarray, size: np.ndarray) -> None:
+        """Conjugate gradients need I + H/λ to be positive along every direction they take."""
+        length = (direction * direction).sum(axis=1)
+        concave = (curvature <= 0) & (size > 0)
+        if concave.any():
+            lowest = float((self.lam * (curvature[concave] / length[concave] - 1)).min())
+            raise MetagdError(
+                f"{self.lam:g} is too weak: the loss curves down by {-lowest:.3g} along an adapted direction;"
+                f" needs more than {-lowest:.3g}",
+                "lam",
+            )

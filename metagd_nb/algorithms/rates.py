@@ -1,0 +1,43 @@
+"""Inner rates that are learned along with θ: which coordinates and steps share one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ..layout import Layout
+
+SHARING = ("no", "run", "layer", "parameter", "step", "step-layer")
+
+
+@lru_cache(maxsize=16)
+def groups(layout: Layout, sharing: str, steps: int) -> np.ndarray:
+    """Index of the rate that each step and coordinate uses: (S, P) of whole numbers, S = 1 where steps share.
+
+    ``layer`` is one rate for each named slice, as in Antoniou et al. 2019, §4 (LSLR).
+    """
+    if sharing == "parameter":
+        return np.arange(layout.size)[None]
+    slices = np.empty(layout.size, int)
+    for i, part in enumerate(layout.slices.values()):
+        slices[part] = i if "layer" in sharing else 0
+    rows = max(steps, 1) if "step" in sharing else 1
+    return slices + (slices.max() + 1) * np.arange(rows)[:, None]
+
+
+def shared_start(layout: Layout, sharing: str, steps: int, rate: np.ndarray) -> np.ndarray:
+    """Starting rates (R,): the mean, over those who share it, of the rate (P,) that was set."""
+    index = groups(layout, sharing, steps)
+    everywhere = np.broadcast_to(rate, index.shape)
+    count = np.bincount(index.ravel())
+    return np.bincount(index.ravel(), weights=everywhere.ravel()) / count
+
+
+def gather(layout: Layout, sharing: str, steps: int, per_step: list[np.ndarray]) -> np.ndarray:
+    """Gradient (R,) in the shared rates from that in each step's rates (P,): those who share a rate add up."""
+    index = groups(layout, sharing, steps)
+    full = np.array(per_step)  # (k, P)
+    if len(index) == 1:
+        full = full.sum(axis=0, keepdims=True)
+    return np.bincount(index.ravel(), weights=full.ravel(), minlength=int(index.max()) + 1).astype(full.dtype)
