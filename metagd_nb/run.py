@@ -45,6 +45,7 @@ class Shown(NamedTuple):
     step: int
     theta: Array  # (M,)
     loss: float
+    state: Any = None
 
 
 class Plan(NamedTuple):
@@ -84,7 +85,7 @@ class Run:
         self.theta: Array = self.algorithm.lift(self.problem, start)  # (M,): the parameters (P,), then learned rates
         self._state = self.algorithm.init(self.theta)
         self._look: Look | None = None
-        self._shown = self._best = Shown(-1, self.theta, math.nan)
+        self._shown = self._best = Shown(-1, self.theta, math.nan, self._state)
         self._verdict = Verdict(self.settings, self.sampled)
         self._grad_evals = self._hvps = 0
         self._steps_owed = 0
@@ -117,7 +118,7 @@ class Run:
         seconds = time.perf_counter() - self._clock
         rates = self.algorithm.rates(self.problem, theta, look.state)
         self.record.append((step, look.loss, norm, self._grad_evals, self._hvps, seconds, *rates))
-        self._shown = Shown(step, theta, look.loss)
+        self._shown = Shown(step, theta, look.loss, look.state)
         reason = self._verdict.judge(step, look.loss, norm, seconds)
         if self._verdict.best_step == step and reason != "diverged":
             self._best = self._shown
@@ -308,17 +309,23 @@ class Run:
     def peek(self) -> dict[str, Any]:
         """``step``, ``loss`` and ``params`` that belong together, now; never waits."""
         shown = self._shown
-        return {"step": shown.step, "loss": shown.loss, "params": self._named(shown.theta)}
+        return {"step": shown.step, "loss": shown.loss, "params": self._named(shown)}
 
-    def _named(self, theta: Array) -> dict[str, Array]:
-        layout = self.problem.layout
-        return {name: view.copy() for name, view in layout.views(theta[: layout.size]).items()}
+    def _named(self, shown: Shown) -> dict[str, Array]:
+        flat = self.algorithm.result(self.problem, shown.theta, shown.state)
+        return {name: view.copy() for name, view in self.problem.layout.views(flat).items()}
 
     @property
     def params(self) -> dict[str, Array]:
         """Name → array; of the best row where the run diverged, else of the last."""
         self._settle("params")
-        return self._named(self._shown.theta)
+        return self._named(self._shown)
+
+    @property
+    def learned(self) -> dict[str, Array]:
+        """What was learned beside ``params``, by name: ``inner_lr`` (R,) where inner rates are learned."""
+        self._settle("what was learned")
+        return self.algorithm.learned(self.problem, self._shown.theta)
 
     @property
     def loss(self) -> float:

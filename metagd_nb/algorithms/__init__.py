@@ -13,12 +13,14 @@ from .maml import MAML
 from .meta_sgd import MetaSGD
 from .momentum import Momentum
 from .reptile import Reptile
+from .unroll import Unroll
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "gd": GD,
     "momentum": Momentum,
     "adam": Adam,
     "hd": HD,
+    "unroll": Unroll,
     "maml": MAML,
     "fomaml": FOMAML,
     "reptile": Reptile,

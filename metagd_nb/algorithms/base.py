@@ -70,6 +70,14 @@ class Algorithm(Checked):
         """The rates that the record keeps and a person may change while the run goes on."""
         return tuple(name for name, declared in hypers(cls).items() if declared.live)
 
+    def result(self, problem: Problem, theta: Array, state: State) -> Array:
+        """The parameters (P,) that a run has to show for ``theta`` (M,)."""
+        return theta[: problem.layout.size]
+
+    def learned(self, problem: Problem, theta: Array) -> dict[str, Array]:
+        """What is learned beside the parameters, by name."""
+        return {}
+
     def rates(self, problem: Problem, theta: Array, state: State) -> tuple[float, ...]:
         """Their present values, in the order of `live`; the mean of a rate that has several."""
         return self._set_rates

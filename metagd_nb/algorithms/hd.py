@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..hyper import hyper
+from ..outer import OUTER, Outer
 from ..problem import Problem
 from .base import Algorithm, Look, State, learning_rate
 
 
 @dataclass(frozen=True)
 class HD(Algorithm):
-    """Hypergradient descent: η_t = η_{t−1} + β∇L(θ_t)·∇L(θ_{t−1}), then θ ← θ − η_t∇L(θ_t).
+    """Hypergradient descent: η_t = η_{t−1} + β∇L(θ_t)·u_{t−1}, then θ ← θ − η_t u_t, with u = ∇L for plain descent.
 
-    The loss after the last step, as a function of the rate that made it, has the slope
-    −∇L(θ_t)·∇L(θ_{t−1}): the rate descends it. State: the rate and the gradient before.
+    The loss after the last step, as a function of the rate that made it, has the slope −∇L(θ_t)·u_{t−1}, u being
+    the direction of that step: the rate descends it. ``multiplicative`` changes the rate by the share β cos(∇L, u)
+    instead. State: the rate, the last direction, and what the rule keeps.
     """
 
-    source: ClassVar[str] = "Baydin et al. 2018, eq. 6 and algorithm 4 (SGD-HD)"
+    source: ClassVar[str] = "Baydin et al. 2018, §2 and algorithms 4–6 (momentum here is the heavy ball)"
 
     lr: float = learning_rate(0.01)
     hyper_lr: float = hyper(0.001, "rate β at which the learning rate learns", low=0, high=1e6, scale="log", live=True)
+    rule: str = hyper("sgd", "what turns a gradient into a direction", choices=tuple(OUTER))
+    form: str = hyper("additive", "how the rate changes", choices=("additive", "multiplicative"))
+
+    @cached_property
+    def _rule(self) -> Outer:
+        return OUTER[self.rule]()
 
     def init(self, theta: np.ndarray) -> State:
-        return self.lr, np.zeros_like(theta)
+        return self.lr, np.zeros_like(theta), self._rule.init(theta)
 
     def look(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> Look:
-        lr, before = state
+        lr, before, kept = state
         point = problem.linearize(theta, batch)
         grad = point.grad[0]
-        lr += self.hyper_lr * float(grad @ before)
-        return Look(float(point.loss[0]), grad, 1, 0, (lr, grad))
+        slope = float(grad @ before)
+        if self.form == "additive":
+            lr += self.hyper_lr * slope
+        elif slope:
+            lr *= 1 + self.hyper_lr * slope / math.sqrt(float(grad @ grad) * float(before @ before))
+        return Look(float(point.loss[0]), grad, 1, 0, (lr, before, kept))
 
     def move(self, theta: np.ndarray, look: Look) -> tuple[np.ndarray, State]:
-        return theta - look.state[0] * look.grad, look.state
+        lr, _, kept = look.state
+        direction, kept = self._rule.update(look.grad, kept, 1.0)
+        return theta - lr * direction, (lr, direction, kept)
 
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
         return state[0], self.hyper_lr
@@ -44,4 +60,4 @@ class HD(Algorithm):
     def retuned(
         self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
     ) -> tuple[np.ndarray, State]:
-        return theta, (changed.get("lr", state[0]), state[1])
+        return theta, (changed.get("lr", state[0]), *state[1:])

@@ -9,10 +9,37 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..hyper import hyper
-from ..problem import Problem
+from ..problem import Point, Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient, State
 from .rates import SHARING, gather, groups, shared_start
+
+
+def pull_back(
+    passed: Sequence[Point], rates: Sequence[Any], v: np.ndarray, learns: bool, early: Sequence[Any] = ()
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The gradient v (T, P) at the end of the inner steps, pulled back to where they began.
+
+    Parameters
+    ----------
+    passed, rates : one a step, first to last
+    learns : bool
+        Whether the gradient in each step's rates is wanted too.
+    early : one a step, optional
+        Gradients that enter at the start of the step, of losses that were judged there.
+
+    Returns
+    -------
+    v (T, P), and the mean over tasks of the gradient (P,) in the rates of each step.
+    """
+    in_rates: list[np.ndarray] = []
+    for j in range(len(passed) - 1, -1, -1):
+        if learns:
+            in_rates.insert(0, -(passed[j].grad * v).mean(axis=0))
+        v = v - passed[j].hvp(rates[j] * v)
+        if early:
+            v = v + early[j]
+    return v, in_rates
 
 
 @dataclass(frozen=True)
@@ -53,27 +80,25 @@ class MAML(Meta):
         phi, rates = self.start(problem, theta, self.inner_steps)
         learns, weighs_all = self.learn_rates != "no", self.query_loss == "all"
         share = 1 / max(self.inner_steps, 1)
-        passed, rate_grads = [], []
+        passed, early = [], []
         for rate in rates:
             point = problem.linearize(phi, batch.support)
-            early = share * problem.linearize(phi, batch.query).grad if weighs_all and passed else None
-            passed.append((point, rate, early))
+            passed.append(point)
+            if weighs_all:
+                early.append(share * problem.linearize(phi, batch.query).grad if len(passed) > 1 else 0)
             phi = point.step(rate)
         query = problem.linearize(phi, batch.query)
         v = share * query.grad if weighs_all else query.grad
-        for point, rate, early in reversed(passed):
-            if learns:
-                rate_grads.insert(0, -(point.grad * v).mean(axis=0))
-            v = v - point.hvp(rate * v)
-            if early is not None:
-                v += early
+        v, rate_grads = pull_back(passed, rates, v, learns, early)
         grad = v.mean(axis=0)
         if learns:
-            unmoved = [np.zeros_like(grad)]  # no step, no gradient in its rate
-            learned = gather(problem.layout, self.learn_rates, self.inner_steps, rate_grads or unmoved)
+            learned = gather(problem.layout, self.learn_rates, self.inner_steps, rate_grads)
             grad = np.concatenate([grad, learned])
         judged = max(self.inner_steps, 1) if weighs_all else 1
         return MetaGradient(query.loss, grad, self.inner_steps + judged, self.inner_steps)
+
+    def learned(self, problem: Problem, theta: np.ndarray) -> dict[str, np.ndarray]:
+        return {} if self.learn_rates == "no" else {"inner_lr": theta[problem.layout.size :].copy()}
 
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
         if self.learn_rates == "no":

@@ -23,7 +23,7 @@ def groups(layout: Layout, sharing: str, steps: int) -> np.ndarray:
     for i, part in enumerate(layout.slices.values()):
         slices[part] = i if "layer" in sharing else 0
     rows = max(steps, 1) if "step" in sharing else 1
-    return slices + (slices.max() + 1) * np.arange(rows)[:, None]
+    return np.asarray(slices + (slices.max() + 1) * np.arange(rows)[:, None])
 
 
 def shared_start(layout: Layout, sharing: str, steps: int, rate: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def shared_start(layout: Layout, sharing: str, steps: int, rate: np.ndarray) -> 
 def gather(layout: Layout, sharing: str, steps: int, per_step: list[np.ndarray]) -> np.ndarray:
     """Gradient (R,) in the shared rates from that in each step's rates (P,): those who share a rate add up."""
     index = groups(layout, sharing, steps)
-    full = np.array(per_step)  # (k, P)
+    full = np.array(per_step) if per_step else np.zeros(index.shape)  # (k, P); no step, no gradient
     if len(index) == 1:
         full = full.sum(axis=0, keepdims=True)
     return np.bincount(index.ravel(), weights=full.ravel(), minlength=int(index.max()) + 1).astype(full.dtype)
