@@ -1,0 +1,184 @@
+"""The ``metagd`` magic: from a line and a body to a run that goes on under the cell."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from typing import Any
+
+from IPython.display import display
+
+from ..check import check_functions
+from ..drive import Frame, background, foreground
+from ..errors import MetagdError, nearest
+from ..live import Live, shows_pictures
+from ..run import Run
+from ..train import prepare
+from . import bind, pages
+from .body import Body, execution, shown
+from .line import READ, Line, allowed, parse
+
+PATIENCE = 1.0  # seconds that a cell waits for its former run to do the step under way
+
+
+class Frames:
+    """Several frames as one; one that breaks is left out, and the others go on."""
+
+    def __init__(self, run: Run, *parts: Frame) -> None:
+        self.run, self.parts = run, list(parts)
+
+    def frame(self, final: bool = False) -> None:
+        """Show each."""
+        for part in list(self.parts):
+            try:
+                part.frame(final)
+            except Exception as error:  # a broken display must not cost the training
+                self.parts.remove(part)
+                name = type(part).__name__.lower()
+                self.run.note = f"the {name} display stopped ({type(error).__name__}: {error}); training went on"
+
+
+class Cell:
+    """The magic of one shell, and the runs that its cells have started."""
+
+    def __init__(self, ip: Any) -> None:
+        self.ip = ip
+        self.first_names: dict[str, Any] = {}
+        self._started: dict[Any, tuple[str | None, weakref.WeakSet[Run]]] = {}  # cell → its last execution and runs
+
+    def metagd(self, line: str, cell: str | None = None) -> Run | None:
+        """Learn, live: %%metagd ALGORITHM [OPTIONS], and below it what is to be learned."""
+        try:
+            return self._metagd(line, cell)
+        except (Exception, KeyboardInterrupt) as error:
+            raise shown(self.ip, error) from None
+
+    def _metagd(self, text: str, cell: str | None) -> Run | None:
+        line = parse(text)
+        if line.help or not line.word:
+            display(pages.manual(line.word) if line.word else pages.listing())  # type: ignore[no-untyped-call]
+            return None
+        names = self._executed(text, cell)
+        if line.word == "check":
+            return self._check(line, names)
+        if line.word == "compare":
+            return self._compare(line)
+        return self._train(line, names, hash((text, cell)))
+
+    def _executed(self, line: str, cell: str | None) -> bind.Names:
+        """The namespace after the body has run."""
+        space = self.ip.user_ns
+        self.supply()
+        body = Body(self.ip, line, cell)
+        before = {name: space.get(name) for name in READ}
+        body.run()
+        return bind.Names(self.ip, bind.new_names(before, space, body.names), body.empty)
+
+    def supply(self) -> None:
+        """The first names, where the person has none of their own; %who does not list them."""
+        for name, value in self.first_names.items():
+            if self.ip.user_ns.setdefault(name, value) is value:
+                self.ip.user_ns_hidden[name] = value
+
+    # ---- training ----------------------------------------------------------------------------------------------
+
+    def _train(self, line: Line, names: bind.Names, text: int) -> Run | None:
+        try:
+            found = bind.given(line, names)
+            if line.name in (found.get("params") or {}):
+                raise MetagdError(f"{line.name!r} is a parameter's starting value; choose another name", "-o")
+            run = prepare(line.word, **found, **line.options)
+        except MetagdError as error:
+            raise _as_typed(error, line) from None
+        self._replace_former(run, text)
+        self.ip.user_ns[line.name] = run
+        if run.note:
+            print(f"metagd: {run.note}")
+        by_itself = os.environ.get("METAGD_WAIT", "") not in ("", "0")
+        frame = self._shown(run, line.plot, hands=not by_itself)
+        if not (line.wait or by_itself):
+            background(run, frame)
+            return None
+        foreground(run, frame)
+        if run.error is not None:
+            raise run.error
+        return run
+
+    def _replace_former(self, run: Run, text: int) -> None:
+        """Stop what an earlier execution of this cell has started."""
+        cell, now = execution(self.ip)
+        key = cell or text
+        before, runs = self._started.get(key, (None, weakref.WeakSet[Run]()))
+        if before is None or before != now:
+            _stop(runs)
+            runs = weakref.WeakSet()
+        runs.add(run)
+        self._started[key] = (now, runs)
+
+    def _shown(self, run: Run, plot: bool, hands: bool) -> Frame | None:
+        """The displays of a run, under the cell; controls only where somebody can use them."""
+        parts: list[Frame] = []
+        if hands and shows_pictures() and (controls := _controls(run, leave=plot)) is not None:
+            controls.show()
+            parts.append(controls)
+        if plot:
+            live = Live(run)
+            live.show()
+            parts.append(live)
+        return Frames(run, *parts) if parts else None
+
+    # ---- commands ----------------------------------------------------------------------------------------------
+
+    def _check(self, line: Line, names: bind.Names) -> None:
+        if len(line.words) > 2:
+            raise MetagdError(
+                f"check takes a loss and a gradient, not {len(line.words)} names: %metagd check loss gradient"
+            )
+        one, other = (*line.words, *("loss", "gradient")[len(line.words) :])
+        loss, gradient = names.function(one), names.function(other)
+        params = bind.starting_values(loss, names, line.params)
+        print(*check_functions(loss, gradient, params, names.space).lines, sep="\n")
+
+    def _compare(self, line: Line) -> None:
+        from .compare import overlay
+
+        runs = {name: value for name, value in self.ip.user_ns.items() if isinstance(value, Run) and name[0] != "_"}
+        if len(line.words) < 2:
+            raise MetagdError(f"compare needs two runs or more; there {_are(list(runs))}")
+        for name in line.words:
+            if name not in runs:
+                raise MetagdError(f"{name} is not a run{nearest(name, runs) or f'; there {_are(list(runs))}'}")
+        display(overlay({name: runs[name] for name in line.words}))  # type: ignore[no-untyped-call]
+
+
+def _are(names: list[str]) -> str:
+    return f"{'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none yet'}"
+
+
+def _as_typed(error: MetagdError, line: Line) -> MetagdError:
+    """An error about a setting, with the setting as it is typed in a cell."""
+    if error.option == "params":
+        return MetagdError(error.what, "--params" if line.params else None)
+    option = f"--{error.option.replace('_', '-')}" if error.option else ""
+    return MetagdError(error.what, option) if option in allowed(line.word) else error
+
+
+def _stop(runs: weakref.WeakSet[Run]) -> None:
+    going = [run for run in runs if run.running]
+    for run in going:
+        run.request("stop")
+    until = time.monotonic() + PATIENCE
+    while any(run.running for run in going) and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def _controls(run: Run, leave: bool) -> Any:
+    try:
+        from ..controls import Controls
+    except ModuleNotFoundError as error:
+        if error.name != "ipywidgets":
+            raise
+        print("metagd: no controls without ipywidgets (pip install ipywidgets); the run goes on")
+        return None
+    return Controls(run, leave=leave)

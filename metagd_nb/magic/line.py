@@ -1,0 +1,194 @@
+"""The line of a cell: ``maml --inner-lr 0.01 -o first``, read by the declarations of the method it names."""
+
+from __future__ import annotations
+
+import keyword
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..algorithms import ALGORITHMS
+from ..errors import MetagdError, nearest
+from ..hyper import Hyper, hypers
+from ..stops import Settings
+from ..train import configured
+
+COMMANDS = {
+    "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",
+    "compare": "RUN RUN …  lay the losses of runs over each other",
+}
+READ = ("loss", "gradient", "model", "tasks", "params", "x", "y")  # names in which a cell looks for its parts
+
+
+class Extra(NamedTuple):
+    """An option that no method and no setting declares: it concerns the cell, not the training."""
+
+    option: str
+    value: str  # what stands for its value in the help; "" for a flag
+    help: str
+    kind: str = ""  # only for methods of this kind
+
+
+EXTRAS = (
+    Extra("--params", "w,b", "the arguments of loss that are parameters; the others are data", "descent"),
+    Extra("--no-check", "", "use your own gradient without comparing it first", "descent"),
+    Extra("-o", "NAME", "the name of the result (default run)"),
+    Extra("--wait", "", "block until the run is done"),
+    Extra("--no-plot", "", "draw nothing"),
+    Extra("--help", "", "what the options are"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line asks for.
+
+    Attributes
+    ----------
+    word : str
+        An algorithm, a command, or "" for the listing.
+    options : dict
+        Fields of the algorithm and of `Settings`.
+    words : tuple of str
+        What follows a command.
+    """
+
+    word: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    name: str = "run"
+    params: tuple[str, ...] = ()
+    wait: bool = False
+    plot: bool = True
+    check: bool = True
+    help: bool = False
+
+
+def allowed(word: str) -> dict[str, Hyper | Extra]:
+    """Option → declaration, of an algorithm or a command, in the order of the help."""
+    if word in COMMANDS:
+        return {one.option: one for one in EXTRAS if word == "check" and one.option == "--params"}
+    method = ALGORITHMS[word]
+    found: dict[str, Hyper | Extra] = {h.option: h for h in (hypers(method) | hypers(Settings)).values()}
+    return found | {one.option: one for one in EXTRAS if one.kind in ("", method.kind)}
+
+
+def parse(text: str) -> Line:
+    """A line, understood and checked as far as it can be before the body has run.
+
+    Raises
+    ------
+    MetagdError
+        Naming the word or the option as it was typed, and the nearest right one.
+    """
+    words = split(text)
+    if not words or words == ["--help"]:
+        return Line()
+    word, *rest = words
+    if word.startswith("-"):
+        raise MetagdError(f"the algorithm comes first, then its options: %%metagd gd {word} …")
+    if word not in ALGORITHMS and word not in COMMANDS:
+        names = (*ALGORITHMS, *COMMANDS)
+        hint = nearest(word.lower(), names) or f"; allowed: {', '.join(names)}"
+        raise MetagdError(f"unknown algorithm {word!r}{hint}")
+    given, free = _collected(word, rest)
+    if "--help" in given:
+        return Line(word, help=True)
+    params = _names("--params", given["--params"].split(",")) if "--params" in given else ()
+    if word in COMMANDS:
+        return Line(word, words=free, params=params)
+    options = {
+        one.name: _value(one, given[o]) for o, one in allowed(word).items() if isinstance(one, Hyper) and o in given
+    }
+    configured(word, options)
+    return Line(
+        word,
+        options,
+        name=_result_name(given.get("-o", "run")),
+        params=params,
+        wait="--wait" in given,
+        plot="--no-plot" not in given,
+        check="--no-check" not in given,
+    )
+
+
+def split(text: str) -> list[str]:
+    """The words of a line; quotes keep words together, and a ``#`` begins a comment as it does in Python."""
+    try:
+        return shlex.split(text, comments=True)
+    except ValueError:
+        raise MetagdError(f"a quote is not closed: {text.strip()}") from None
+
+
+def _collected(word: str, rest: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Option → text as typed ("" for a flag), and for a command the words that are no options."""
+    known, given, free = allowed(word), dict[str, str](), list[str]()
+    words = iter(rest)
+    for typed in words:
+        if word in COMMANDS and (not typed.startswith("-") or typed == "--help"):
+            if typed == "--help":
+                given[typed] = ""
+            else:
+                free.append(typed)
+            continue
+        option, equals, text = typed.partition("=")
+        if option not in known:
+            raise _unknown(word, option, known)
+        if option in given:
+            raise MetagdError("is given twice", option)
+        one = known[option]
+        if isinstance(one, Extra) and not one.value:
+            if equals:
+                raise MetagdError(f"takes no value, but has {text!r}", option)
+        elif not equals:
+            text = _next(words, option, one, known)
+        given[option] = text
+    return given, tuple(free)
+
+
+def _next(words: Iterator[str], option: str, one: Hyper | Extra, known: Iterable[str]) -> str:
+    text = next(words, "")
+    if not text or text.partition("=")[0] in known or text.startswith("--"):
+        raise MetagdError(f"needs a value: {one.allowed if isinstance(one, Hyper) else one.value}", option)
+    return text
+
+
+def _unknown(word: str, option: str, known: Iterable[str]) -> MetagdError:
+    """For something that is no option of a method: the nearest one, and the methods that do have it."""
+    plain = option.lower().replace("_", "-").lstrip("-")
+    hint = nearest(f"--{plain}", known) if plain else ""
+    owners = [name for name in ALGORITHMS if option in allowed(name)]
+    if owners:
+        hint = f", only of {', '.join(owners)}" + hint
+    if not hint:
+        hint = f"; allowed: {', '.join(known)}"
+    if not option.startswith("-"):
+        return MetagdError(f"unexpected {option!r} after {word}{hint}")
+    return MetagdError(f"{option} is no option of {word}{hint}")
+
+
+def _value(one: Hyper, text: str) -> Any:
+    """The value that a text stands for; a refused one is shown as it was typed."""
+    try:
+        return one.parse(text)
+    except MetagdError as error:
+        typed = "is not allowed" in error.what and "," not in text
+        what = f"{text} is not allowed; needs {one.allowed}" if typed else error.what
+        raise MetagdError(what, one.option) from None
+
+
+def _names(option: str, names: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(name.strip() for name in names)
+    for name in found:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise MetagdError(f"{name!r} is not a name; names are separated by commas, as in w,b", option)
+    return found
+
+
+def _result_name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise MetagdError(f"{name!r} cannot be the name of a variable", "-o")
+    if name in READ:
+        raise MetagdError(f"{name!r} is a name that cells read; choose another for the result", "-o")
+    return name
