@@ -21,7 +21,7 @@ PACKAGE = ROOT / "metagd_nb"
 ORDER = [
     *("errors", "hyper", "layout", "outer", "tasks", "models"),
     *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "check"),
-    *("algorithms", "record", "stops", "adapt", "evaluate", "run", "drive", "train", "beginner", "table"),
+    *("algorithms", "record", "stops", "adapt", "evaluate", "stepper", "run", "drive", "train", "beginner", "table"),
     *("decimate", "panels", "plot", "live", "controls", "complete", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}

@@ -1,0 +1,226 @@
+"""A stepper: a run with no thread of its own, the record it writes, and the requests that it obeys.
+
+``advance()`` does one step: it moves from θ_{t−1} to θ_t (not at the first call) and writes row t, so after every
+call the last row and the present parameters belong together. Whoever drives it (`drive`) may be a blocking loop
+or a background thread. What a person asks for is queued by ``request`` and obeyed between two steps; each such
+thing is an event, at its step.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .algorithms import Algorithm, Look
+from .errors import unknown
+from .hyper import hypers
+from .record import Record
+from .stops import Settings, Verdict
+from .tasks import Reference, Tasks
+
+Array = np.ndarray
+COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")
+
+
+class Event(NamedTuple):
+    """What the person did, after the row of which step."""
+
+    step: int
+    kind: str
+    value: Any = None
+
+
+class Shown(NamedTuple):
+    """A consistent snapshot: the parameters and the loss of one row."""
+
+    step: int
+    theta: Array  # (M,)
+    loss: float
+    state: Any = None
+
+
+class Plan(NamedTuple):
+    """All that a run is made from: the same plan makes the same run."""
+
+    method: str
+    algorithm: Algorithm
+    problem: Any
+    batches: Callable[[int], Any]
+    settings: Settings
+    tasks: Tasks | None = None
+    references: tuple[Reference, ...] = ()
+    note: str | None = None
+
+
+class Stepper:
+    """One training, step by step; `Run` adds waiting and results.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.method, self.algorithm, self.problem, self._batches, self.settings = plan[:5]
+        self.sampled = self.algorithm.kind == "meta" and not (plan.tasks is not None and plan.tasks.full)
+        self.note = plan.note
+        self.events: list[Event] = []
+        self.stopped: str | None = None
+        self.paused = False
+        self.waiting = 0
+        self.driver: threading.Thread | None = None
+        self.keep: Any = None  # an asyncio task, which its loop only references weakly
+        self.error: BaseException | None = None  # what a user's function raised under way
+        self.record = Record((*COUNTED, *self.algorithm.live()))
+        start = self.problem.start(np.random.default_rng(self.settings.seed))
+        self.theta: Array = self.algorithm.lift(self.problem, start)  # (M,): the parameters (P,), then learned rates
+        self._state = self.algorithm.init(self.theta)
+        self._look: Look | None = None
+        self._shown = self._best = Shown(-1, self.theta, math.nan, self._state)
+        self._verdict = Verdict(self.settings, self.sampled)
+        self._grad_evals = self._hvps = 0
+        self._steps_owed = 0
+        self._clock = 0.0  # the moment at which training would have begun had it never rested
+        self._requests: deque[tuple[str, Any]] = deque()
+        self._asked = self._obeyed = 0
+        self.wake = threading.Event()  # for a driver that rests
+        self._changed = threading.Condition()  # for readers that wait
+
+    @property
+    def iteration(self) -> int:
+        """Updates done."""
+        return max(self._shown.step, 0)
+
+    def advance(self) -> None:
+        """One step: an update (except at the first call), then the row of where it led."""
+        step = self._shown.step + 1
+        if self._look is None:
+            self._clock = time.perf_counter()
+            theta, state = self.theta, self._state
+        else:
+            theta, state = self.algorithm.move(self.theta, self._look)
+        look = self.algorithm.look(self.problem, theta, state, self._batches(step))
+        self.theta, self._state, self._look = theta, look.state, look
+        norm = math.sqrt(look.grad @ look.grad)
+        self._grad_evals += look.grad_evals
+        self._hvps += look.hvps
+        seconds = time.perf_counter() - self._clock
+        rates = self.algorithm.rates(self.problem, theta, look.state)
+        self.record.append((step, look.loss, norm, self._grad_evals, self._hvps, seconds, *rates))
+        self._shown = Shown(step, theta, look.loss, look.state)
+        reason = self._verdict.judge(step, look.loss, norm, seconds)
+        if self._verdict.best_step == step and reason != "diverged":
+            self._best = self._shown
+        if self._steps_owed:
+            self._steps_owed -= 1
+        if reason is not None:
+            self._end(reason)
+
+    def rested(self, seconds: float) -> None:
+        """Time that was not spent training (drawing, paused) is not counted as such."""
+        self._clock += seconds
+
+    def tell(self) -> None:
+        """Wake those who wait, to look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _end(self, reason: str) -> None:
+        if reason == "diverged":
+            names = " or ".join(n for n in self.algorithm.live() if n.endswith("lr") and not n.startswith("hyper"))
+            best = self._best
+            kept = f"the parameters of step {best.step} are kept" if best.step >= 0 else "nothing to keep"
+            self.note = (
+                f"diverged at step {self._shown.step} (loss {self._shown.loss:.3g}): {kept};"
+                f" a smaller {names} usually helps"
+            )
+            if best.step >= 0:
+                self._shown = best
+        self.stopped = reason
+        self.tell()
+
+    def fail(self, error: BaseException) -> None:
+        """End because a user's function raised: the state is kept, the reason told in one line."""
+        self.error = error
+        self.note = f"failed at step {self._shown.step + 1}: {type(error).__name__}: {error}"
+        self._end("failed")
+
+    def request(self, kind: str, value: Any = None) -> None:
+        """Queue ``pause``, ``resume``, ``step`` (n), ``stop`` or ``set`` ({name: value}); returns at once."""
+        self._queue(kind, value)
+
+    def _queue(self, kind: str, value: Any) -> int:
+        """The number that ``_obeyed`` reaches once this has been done."""
+        if kind == "set":
+            value = self._checked(value)
+        elif kind not in ("pause", "resume", "step", "stop"):
+            raise unknown("request", kind, ("pause", "resume", "step", "stop", "set"))
+        with self._changed:
+            self._asked += 1
+            self._requests.append((kind, value))
+            ticket = self._asked
+        self.wake.set()
+        return ticket
+
+    def _checked(self, changed: dict[str, Any]) -> dict[str, Any]:
+        declared = {name: one for name, one in hypers(self.algorithm).items() if one.live}
+        for name in changed:
+            if name not in declared:
+                raise unknown("rate", name, declared)
+        return {name: declared[name].check(value) for name, value in changed.items()}
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was asked for that has not been obeyed yet."""
+        return bool(self._requests)
+
+    def obey(self) -> None:
+        """Do what was asked for since the last step; called by the driver between two steps."""
+        if self._shown.step < 0:
+            self.advance()  # events have a row to stand at, and a result has one
+        while self._requests:
+            kind, value = self._requests.popleft()
+            if self.stopped is None:
+                self._obey_one(kind, value)
+            self._obeyed += 1
+        self.tell()
+
+    def _obey_one(self, kind: str, value: Any) -> None:
+        if kind == "stop":
+            self._write(kind, value)
+            self._end(value or "user")
+        elif kind == "set":
+            self.algorithm = replace(self.algorithm, **value)
+            self.theta, self._state = self.algorithm.retuned(self.problem, self.theta, self._state, value)
+            if self._look is not None:
+                self._look = self._look._replace(state=self._state)
+            self._write(kind, value)
+        elif kind == "pause":
+            if not self.paused:
+                self.paused = True
+                self._write(kind)
+        elif kind == "step":
+            self._steps_owed += int(value or 1)
+            if not self.paused:
+                self.paused = True
+                self._write("pause")
+            self._write(kind, int(value or 1))
+        elif self.paused:
+            self.paused, self._steps_owed = False, 0
+            self._write(kind)
+
+    def _write(self, kind: str, value: Any = None) -> None:
+        self.events.append(Event(self._shown.step, kind, value))
+
+    @property
+    def held(self) -> bool:
+        """Whether it is paused with no step owed: the driver has nothing to do."""
+        return self.paused and not self._steps_owed
