@@ -227,13 +227,15 @@ class Controls:
                 if now < self._touched.get(name, -math.inf) + HOLD:
                     continue
             self._rates[name] = self._put[name] = value
-            slider.min, slider.max = min(slider.min, math.log10(value)), max(slider.max, math.log10(value))
+            power = math.log10(value)
+            slider.min, slider.max = min(slider.min, math.floor(power)), max(slider.max, math.ceil(power))
             slider.value = value
 
     def _tell(self) -> None:
         run = self.run
         self.bar.value = step = run.iteration
-        self._speed.append((run.record.last("seconds"), step))
+        if len(run.record):
+            self._speed.append((run.record.last("seconds"), step))
         self.told.value = f'<span style="font-variant-numeric: tabular-nums">{html.escape(self._progress(step))}</span>'
         if run.stopped is not None:
             good = {"diverged": "danger", "failed": "danger", "user": "", "interrupted": ""}
@@ -246,7 +248,7 @@ class Controls:
         run, settings = self.run, self.run.settings
         state = REASONS.get(run.stopped, run.stopped) if run.stopped else "paused" if run.paused else ""
         parts = [*filter(None, [state]), f"{step:,} of {settings.steps:,} steps"]
-        (before, since), (now, _) = self._speed[0], self._speed[-1]
+        (before, since), (now, _) = (self._speed[0], self._speed[-1]) if self._speed else ((0.0, 0), (0.0, 0))
         if now > before and step > since:
             speed = (step - since) / (now - before)
             parts.append(f"{speed:,.0f} steps/s" if speed >= 10 else f"{speed:.2g} steps/s")
