@@ -31,9 +31,14 @@ def arguments(method: str) -> dict[str, Any]:
     return {"model": mg.linear(3), "x": x, "y": y}
 
 
+EXTRA: dict[str, dict[str, Any]] = {"imaml": {"lam": 40.0, "cg_tol": 0.0}}  # more than a small net's loss curves down
+
+
 def options(method: str) -> dict[str, Any]:
     """Settings under which the small run is short and moves."""
-    return {"inner_lr": 0.02, "inner_steps": 2, "meta_batch_size": 4, "meta_lr": 0.01} if method in META else {}
+    if method not in META:
+        return {}
+    return {"inner_lr": 0.02, "inner_steps": 2, "meta_batch_size": 4, "meta_lr": 0.01} | EXTRA.get(method, {})
 
 
 def prepared(method: str, **given: Any) -> Run:

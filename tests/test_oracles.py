@@ -78,7 +78,7 @@ def test_meta_gradient_on_random_quadratics(method: str, kind: Any, vector: bool
     rate = rng.uniform(0, 0.4, 4) if vector else np.full(4, 0.15)
     problem, data = QuadraticProblem(mg.quadratics(a, c)), Batch(a, c)
     algorithm = kind(inner_lr=tuple(rate) if vector else 0.15, inner_steps=k)
-    losses, grad = algorithm.meta_gradient(problem, theta, TaskBatch(data, data))
+    losses, grad, *_ = algorithm.meta_gradient(problem, theta, TaskBatch(data, data))
     np.testing.assert_allclose(grad, meta_gradient_by_matrices(method, a, c, theta, rate, k), **EXACT)
     phi = np.array([c_i + np.linalg.matrix_power(np.eye(4) - np.diag(rate) @ a_i, k) @ (theta - c_i)
                     for a_i, c_i in zip(a, c, strict=True)])  # fmt: skip
@@ -171,7 +171,7 @@ def test_meta_gradient_with_different_support_and_query(
             v = np.linalg.matrix_power(np.eye(d) - np.diag(rate) @ (2 * xs.T @ xs / 5), k).T @ v
         total += v / tasks
     algorithm = kind(inner_lr=tuple(rate) if vector else 0.1, inner_steps=k)
-    _, grad = algorithm.meta_gradient(by_source(source, d), theta, batch)
+    _, grad, *_ = algorithm.meta_gradient(by_source(source, d), theta, batch)
     np.testing.assert_allclose(grad, total, **EXACT)
 
 
@@ -233,7 +233,7 @@ def test_least_squares_excess_risk() -> None:
     d, n, sigma = 4, 15, 0.7
     batch = mg.regression(d, spread=0, noise=sigma).sample(np.random.default_rng(1), 1, 1500, n, 1)
     excess = [
-        float(np.sum(LeastSquares(mg.linear(d, bias=False), batch.support[i : i + 1]).best ** 2)) for i in range(1500)
+        float(np.sum(LeastSquares(mg.linear(d, bias=False), batch.support[i : i + 1]).anchor ** 2)) for i in range(1500)
     ]
     assert np.mean(excess) == pytest.approx(sigma**2 * d / (n - d - 1), rel=0.1)
 
@@ -482,7 +482,7 @@ def test_meta_gradient_by_differences(net: Net, vector: bool) -> None:
             phi = phi - rate * problem.linearize(phi, batch.support).grad
         return float(problem.linearize(phi, batch.query).loss.mean())
 
-    losses, grad = algorithm.meta_gradient(problem, theta, batch)
+    losses, grad, *_ = algorithm.meta_gradient(problem, theta, batch)
     assert losses.mean() == pytest.approx(after(theta), rel=1e-12)
     np.testing.assert_allclose(grad, differences(after, theta), rtol=1e-5, atol=1e-8)
 
