@@ -224,6 +224,9 @@ class QuadraticProblem:
         return np.broadcast_to(phi, (tasks, self.layout.size))
 
 
+ALIKE = 1e-9  # share of the largest eigenvalue of XᵀX, columns scaled alike, that is taken for rounding
+
+
 class GramPoint:
     """Least squares at θ (P,), from XᵀX and Xᵀy alone."""
 
@@ -234,9 +237,9 @@ class GramPoint:
         flat = phi.reshape(-1, problem.width)
         half = problem.gram @ flat - problem.moment
         self.grad = (2.0 * half).reshape(1, -1)
-        # measured from the minimum, where yᵀy − … would cancel to noise
-        off = flat - problem.best
-        self.loss = np.array([problem.best_loss + off.ravel() @ half.ravel()])
+        # measured from (nearly) the minimum, where yᵀy − … would cancel to noise
+        off = flat - problem.anchor
+        self.loss = np.array([problem.anchor_loss + off.ravel() @ (half + problem.slack).ravel()])
 
     def hvp(self, v: Array) -> Array:
         """(1, P) → (1, P)"""
@@ -272,11 +275,20 @@ class LeastSquares:
             gram[:d, d] = gram[d, :d] = x.sum(0)
             gram[d, d], moment[d] = n, y.sum(0)
         scale = 1.0 / n
-        best = np.linalg.lstsq(gram * scale, moment * scale, rcond=None)[0]
+        size = np.sqrt(gram.diagonal())  # of a column: how unlike they are must not decide what is solved for
+        size = np.where(size > 0, size, 1.0)[:, None]
+        best, _, rank, _ = np.linalg.lstsq(gram / (size * size.T), moment / size, rcond=ALIKE)
+        best /= size
         residual = x @ best[:d] + (best[d] if net.bias else 0.0) - y
+        self.anchor_loss = self.best_loss = float(np.mean(residual * residual))
+        if rank < rows:  # columns (nearly) alike: XᵀX cannot tell what is best, X can
+            ones = np.concatenate([x, np.ones((n, 1))], axis=1) if net.bias else x
+            residual = ones @ (np.linalg.lstsq(ones / size.T, y, rcond=None)[0] / size) - y
+            self.best_loss = min(self.best_loss, float(np.mean(residual * residual)))
+        slack = gram @ best - moment  # zero but for rounding where ``best`` is the best
         scale /= self.width  # the mean runs over outputs too
-        self.best_loss = float(np.mean(residual * residual))
-        self.gram, self.moment, self.best = (a.astype(self.dtype) for a in (gram * scale, moment * scale, best))
+        kept = (gram * scale, moment * scale, best, slack * scale)
+        self.gram, self.moment, self.anchor, self.slack = (a.astype(self.dtype) for a in kept)
 
     def start(self, rng: np.random.Generator) -> Array:
         """Starting parameters (P,)."""
