@@ -84,6 +84,9 @@ def _meta(line: Line, names: Names) -> dict[str, Any]:
         found["loss"] = names.function("loss")
     if callable(model):
         found["params"] = names.get("params")
+        if found["params"] is None:
+            near = names.near("params", _is_data)
+            raise MetagdError(f"{line.word} with a model that is a function needs params, a dict of arrays{near}")
     return found
 
 
@@ -174,22 +177,20 @@ def _refuse_data(values: Mapping[str, Any]) -> None:
     suspects = {name: why for name in arrays if (why := _suspicion(name, arrays))}
     if not suspects:
         return
-    name, why = next(iter(suspects.items()))
-    left = [n for n in values if n not in suspects]
-    if left:
-        raise MetagdError(f"{name} looks like data ({why}); name the parameters: --params {','.join(left)}")
-    hint = f"--params {next(iter(values))}" if len(values) > 1 else f"--params {name}, or start it from floats"
-    raise MetagdError(f"{name} looks like data ({why}); if it is to be trained: {hint}")
+    long = [name for name in suspects if "as long as" in suspects[name]]
+    left = [n for n in values if n not in suspects] or [n for n in values if n not in long] or list(values)
+    name = next((n for n in suspects if n not in left), next(iter(suspects)))
+    raise MetagdError(
+        f"{name} looks like data ({suspects[name]}); name what is to be trained: --params {','.join(left)}"
+    )
 
 
 def _suspicion(name: str, arrays: Mapping[str, np.ndarray]) -> str:
     array = arrays[name]
-    if array.dtype.kind in "iub":
-        return "an integer array" if array.dtype.kind != "b" else "an array of booleans"
     twin = next((n for n, other in arrays.items() if n != name and len(other) == len(array)), None)
     if array.size > MANY and twin is not None:
-        return f"{array.size:,} entries, and as long as {twin}"
-    return ""
+        return f"{array.size:,} entries, as long as {twin}"
+    return "an array of integers" if array.dtype.kind in "iub" else ""
 
 
 def _array(value: Any) -> np.ndarray | None:

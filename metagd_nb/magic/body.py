@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import symtable
 from types import CodeType
 from typing import Any
@@ -11,7 +12,6 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
 
 from ..diagnose import is_users, trimmed
-from ..errors import MetagdError
 
 
 class Body:
@@ -61,7 +61,8 @@ class Body:
         lines = cell.split("\n")
         blank = next((i for i, text in enumerate(lines) if text.strip()), len(lines))
         first = "".join(c for c in f"# %%metagd {line}" if c.isprintable())
-        return f"{first}\n" + "\n" * blank + self.ip.transform_cell("\n".join(lines[blank:]))
+        code: str = self.ip.transform_cell("\n".join(lines[blank:]))
+        return f"{first}\n" + "\n" * blank + code
 
     def run(self) -> None:
         """Execute it in the person's namespace; a last expression is displayed."""
@@ -89,19 +90,21 @@ def execution(ip: Any) -> tuple[str | None, str | None]:
 
 def shown(ip: Any, error: BaseException) -> BaseException:
     """The error to raise out of a magic: of the same type, and IPython shows only the person's own lines of it."""
-    if isinstance(error, MetagdError) or hasattr(error, "_render_traceback_"):
-        return error.with_traceback(None)
+    if hasattr(error, "_render_traceback_"):  # as every MetagdError has
+        return error
     if isinstance(error, SyntaxError):
         return _stand_in(error, ip.SyntaxTB.structured_traceback(type(error), error, []))
     if isinstance(error, UsageError):  # IPython would print it and leave no error in the notebook
         return _stand_in(error, [f"UsageError: {error}"])
     error = trimmed(error)
+    lines: list[str] = []
     if error.__traceback__ is not None and is_users(error.__traceback__):
         lines = ip.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset=0)
-        try:
+    elif isinstance(error, KeyboardInterrupt):
+        lines = ["KeyboardInterrupt"]
+    if lines:  # else it is a mistake of ours, to be seen whole
+        with contextlib.suppress(AttributeError):  # a type with slots
             error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
-        except AttributeError:  # a type with slots: then IPython shows all there is
-            pass
     return error
 
 

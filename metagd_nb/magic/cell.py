@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from IPython.display import display
@@ -61,10 +62,12 @@ class Cell:
             return None
         names = self._executed(text, cell)
         if line.word == "check":
-            return self._check(line, names)
-        if line.word == "compare":
-            return self._compare(line)
-        return self._train(line, names, hash((text, cell)))
+            self._check(line, names)
+        elif line.word == "compare":
+            self._compare(line)
+        else:
+            return self._train(line, names, hash((text, cell)))
+        return None
 
     def _executed(self, line: str, cell: str | None) -> bind.Names:
         """The namespace after the body has run."""
@@ -118,14 +121,19 @@ class Cell:
 
     def _shown(self, run: Run, plot: bool, hands: bool) -> Frame | None:
         """The displays of a run, under the cell; controls only where somebody can use them."""
-        parts: list[Frame] = []
-        if hands and shows_pictures() and (controls := _controls(run, leave=plot)) is not None:
-            controls.show()
-            parts.append(controls)
+        wanted: list[Callable[[], Any]] = []
+        if hands and shows_pictures():
+            wanted.append(lambda: _controls(run, leave=plot))
         if plot:
-            live = Live(run)
-            live.show()
-            parts.append(live)
+            wanted.append(lambda: Live(run))
+        parts = []
+        for make in wanted:
+            try:
+                part = make()
+                part.show()
+                parts.append(part)
+            except Exception as error:  # a broken display must not cost the training
+                print(f"metagd: {_missing(error)}; the run goes on without")
         return Frames(run, *parts) if parts else None
 
     # ---- commands ----------------------------------------------------------------------------------------------
@@ -158,7 +166,7 @@ def _are(names: list[str]) -> str:
 
 def _as_typed(error: MetagdError, line: Line) -> MetagdError:
     """An error about a setting, with the setting as it is typed in a cell."""
-    if error.option == "params":
+    if error.option == "params" and "--params" in allowed(line.word):
         return MetagdError(error.what, "--params" if line.params else None)
     option = f"--{error.option.replace('_', '-')}" if error.option else ""
     return MetagdError(error.what, option) if option in allowed(line.word) else error
@@ -174,11 +182,13 @@ def _stop(runs: weakref.WeakSet[Run]) -> None:
 
 
 def _controls(run: Run, leave: bool) -> Any:
-    try:
-        from ..controls import Controls
-    except ModuleNotFoundError as error:
-        if error.name != "ipywidgets":
-            raise
-        print("metagd: no controls without ipywidgets (pip install ipywidgets); the run goes on")
-        return None
+    from ..controls import Controls
+
     return Controls(run, leave=leave)
+
+
+def _missing(error: Exception) -> str:
+    """Why there is no display, in one line."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "ipywidgets":
+        return "no controls: ipywidgets is not installed (pip install ipywidgets)"
+    return f"a display cannot be made ({type(error).__name__}: {error})"

@@ -12,6 +12,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from ..algorithms import ALGORITHMS
 from ..hyper import Hyper
 from ..run import Run
+from ..table import shown
 from .line import COMMANDS, allowed
 
 LINE = re.compile(r"\s*(?:[\w.,\s]+=\s*)?(%%?)metagd\s+(?P<rest>.*)$", re.DOTALL)
@@ -68,7 +69,7 @@ def candidates(rest: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str
 def _values(option: str, one: Any, text: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str]]:
     """What could be the value of an option."""
     if isinstance(one, Hyper):
-        return text, "value", one.choices
+        return text, "value", one.choices or ([] if one.default is None else [shown(one.default)])
     if option == "-o":
         return text, "instance", [n for n, v in space.items() if isinstance(v, Run) and not n.startswith("_")]
     loss = space.get("loss")
