@@ -66,7 +66,8 @@ class Record:
 
     def last(self, column: str) -> float:
         """The newest value of a column; nan while there is none."""
-        return float(self._rows[self._n - 1, self._index[column]]) if self._n else float("nan")
+        values = self.since(column, 0)
+        return float(values[-1]) if len(values) else float("nan")
 
     def __repr__(self) -> str:
         return f"Record({self._n} rows: {', '.join(self.columns)})"
