@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MetagdError(ValueError):
@@ -26,6 +27,15 @@ class MetagdError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """IPython shows these lines in place of a traceback."""
         return [f"metagd: {self}"]
+
+
+def short(value: Any) -> str:
+    """A value's ``repr`` as it fits into a line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a whole number of thousands of digits
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

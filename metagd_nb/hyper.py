@@ -16,7 +16,7 @@ import numbers
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import MetagdError, nearest
+from .errors import MetagdError, nearest, short
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,19 @@ class Hyper:
             return None
         if self.vector and not isinstance(value, (str, numbers.Real)):
             try:
-                return tuple(self._check_one(v) for v in value)
+                several = tuple(self._check_one(v) for v in value)
             except TypeError:
                 raise self._refuse(value) from None
+            if not several:
+                raise self._refuse(value)
+            return several
         return self._check_one(value)
 
     def _check_one(self, value: Any) -> Any:
         if self.choices:
             if not isinstance(value, str) or value not in self.choices:
                 hint = nearest(str(value), self.choices)
-                raise MetagdError(f"{value!r} is not one of {', '.join(self.choices)}{hint}", self.name)
+                raise MetagdError(f"{short(value)} is not one of {', '.join(self.choices)}{hint}", self.name)
             return value
         if self.kind is str:
             if not isinstance(value, str) or not value.strip():
@@ -86,9 +89,14 @@ class Hyper:
             if not isinstance(value, bool):
                 raise self._refuse(value)
             return value
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise self._refuse(value)
-        number = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
+        try:
+            number = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
+        except OverflowError:
+            raise self._refuse(value) from None
+        if not math.isfinite(number):
+            raise self._refuse(value)
         below = self.low is not None and (number < self.low or (self.above and number == self.low))
         if below or (self.high is not None and number > self.high):
             raise self._refuse(value)
@@ -99,7 +107,7 @@ class Hyper:
         return number
 
     def _refuse(self, value: Any) -> MetagdError:
-        return MetagdError(f"{value!r} is not allowed; needs {self.allowed}", self.name)
+        return MetagdError(f"{short(value)} is not allowed; needs {self.allowed}", self.name)
 
     def parse(self, text: str) -> Any:
         """The value that a cell's option text stands for, checked."""

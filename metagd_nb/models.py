@@ -35,7 +35,9 @@ class Net:
             raise MetagdError(f"{tuple(sizes)} is not allowed; needs two or more whole numbers ≥ 1", "sizes")
         if activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
-        if init_scale is not None and not init_scale >= 0:
+        if init_scale is not None and not (
+            isinstance(init_scale, (int, float, np.floating)) and 0 <= init_scale < np.inf
+        ):
             raise MetagdError(f"{init_scale!r} is not allowed; needs a number ≥ 0", "init_scale")
         self.sizes = tuple(int(size) for size in sizes)
         self.activation, self.bias, self.init_scale = activation, bias, init_scale
