@@ -165,12 +165,17 @@ def test_the_loss_is_fixed_at_the_start_and_the_users_arrays_are_not_touched() -
 
 
 def test_arguments_with_a_default_and_from_the_namespace_are_data() -> None:
-    space = cell("def loss(x, w, k=2.0, *, shift): return k * (x @ w).sum() + shift * w[0]", x=X, shift=3.0)
+    space = cell("def loss(x, w, k=2.0, *, shift): return k * (x @ w).sum() + shift * w[0]", x=X.copy(), shift=3.0)
     problem = LossProblem(space["loss"], {"w": np.zeros(3)})
     expected = 2 * X.sum(0) + [3, 0, 0]
     np.testing.assert_allclose(problem.linearize(problem.start()).grad[0], expected)
-    space["x"] = None
+    space["x"][:] = 0
     np.testing.assert_allclose(problem.linearize(problem.start()).grad[0], expected)
+
+
+def test_a_parameter_behind_data_with_a_default() -> None:
+    problem = LossProblem(lambda k=3.0, w=None: k * w, {"w": 1.0})
+    assert problem.linearize(problem.start()).grad == 3.0
 
 
 @pytest.mark.parametrize(
@@ -260,6 +265,7 @@ def test_the_users_own_errors_come_as_they_are(line: str, kind: type[Exception])
         LossProblem(space["loss"], {"w": np.array([1.0, 2.0])})
     names = [entry.name for entry in traceback.extract_tb(caught.value.__traceback__)]
     assert names[-2:] == ["loss", "helper"]
+    assert "call" not in names  # nothing of how it was called a second time
     assert not any("autograd" in entry.filename for entry in traceback.extract_tb(caught.value.__traceback__))
 
 

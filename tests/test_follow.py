@@ -69,7 +69,8 @@ PASTED = {
     "scipy": "from scipy.special import expit\nimport scipy.special as sp\n"
     "def loss(w): return expit(w).sum() * sp.erf(w[0])",
     "scipy stats": "from scipy.stats import norm\ndef loss(w): return norm.logpdf(w).sum()",
-    "where": "import numpy as np\ndef loss(w): return np.where(w > 0, w, 0.1 * w).sum() * np.where(True, 2.0, 1.0)",
+    "where": "import numpy as np\n"
+    "def loss(w): return np.where(w > 0, w, 0.1 * w).sum() * (np.where([True, False], 2.0, 1.0) / 2.0)[0]",
     "asarray": "import numpy as np\ndef loss(w): return np.asarray(w)[0] ** 2 + np.asarray([w[0], w[1]]).sum()",
     "average": "import numpy as np\ndef loss(w): return np.average(w ** 2, weights=[1.0, 3.0])",
     "median": "import numpy as np\ndef loss(w): return np.median(np.concatenate([w, w ** 2, [0.1]]))",
