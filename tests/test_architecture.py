@@ -22,10 +22,10 @@ ORDER = [
     *("errors", "hyper", "layout", "outer", "tasks", "models"),
     *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "check"),
     *("algorithms", "record", "stops", "adapt", "evaluate", "stepper", "run", "drive", "train", "beginner", "table"),
-    *("decimate", "panels", "plot", "live", "controls", "complete", "magic", "cli"),
+    *("decimate", "axes", "panels", "plot", "live", "controls", "complete", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
-FIRST_THAT_DRAWS = ORDER.index("panels")  # the plot's own parts
+FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
 
 # Doors to the right, opened only when somebody walks through them (an import inside the function named here).
 DOORS = {

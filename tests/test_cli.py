@@ -180,6 +180,7 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize("arguments", [["lab"], ["test-book"]])
 def test_a_missing_extra_is_one_line(
     book: Path,
+    opened: list[list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -193,6 +194,7 @@ def test_a_missing_extra_is_one_line(
     said = capsys.readouterr().err
     assert re.fullmatch(r'metagd: \w+ is not installed; pip install "metagd-nb\[lab\]"\n', said)
     assert not (tmp_path / "metagd-chapters").exists()
+    assert not opened
 
 
 @pytest.mark.parametrize("arguments", [[], ["lba"], ["test-book", "--timeout", "soon"]])
