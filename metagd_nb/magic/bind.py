@@ -13,6 +13,7 @@ from ..algorithms import ALGORITHMS
 from ..arguments import similar
 from ..errors import MetagdError
 from ..models import Net
+from ..tasks import Quadratics
 from .line import Line
 
 MANY = 100  # entries beyond which an array that is as long as another one's first axis looks like data
@@ -76,7 +77,7 @@ def _meta(line: Line, names: Names) -> dict[str, Any]:
     if tasks is None:
         near = names.near("tasks", _is_data)
         raise MetagdError(_where(names, f"{line.word} needs tasks, a family such as tasks = sinusoid(){near}"))
-    if model is None and getattr(tasks, "inputs", None):
+    if model is None and not isinstance(tasks, Quadratics):
         near = names.near("model", lambda value: callable(value) or isinstance(value, Net))
         raise MetagdError(_where(names, f"{line.word} needs a model, such as model = mlp(1, 40, 40, 1){near}"))
     found = {"tasks": tasks, "model": model}
