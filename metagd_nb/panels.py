@@ -39,6 +39,7 @@ class Curve:
         self.x = self.low = self.high = np.empty(0)  # what is drawn, for the labels that keep clear of it
 
     def artists(self) -> list[Artist]:
+        """What moves, lowest first."""
         return [self.band, self.line, self.head]
 
     def update(self, first: float) -> tuple[float, float, float]:
@@ -90,6 +91,7 @@ class StepPanel:
         ax.set_xlabel("step", color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT, labelpad=3)
 
     def artists(self) -> list[Artist]:
+        """What moves, lowest first."""
         return [artist for curve in self.curves for artist in curve.artists()]
 
     def refer(self, references: Sequence[Any]) -> None:
@@ -232,6 +234,7 @@ class TaskPanel:
         )  # fmt: skip
 
     def artists(self) -> list[Artist]:
+        """What moves, lowest first."""
         return [self.truth, self.before, self.after, self.support]
 
     def update(self, shown: Any, final: bool) -> bool:
