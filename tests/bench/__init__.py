@@ -1,0 +1,1 @@
+"""Measurements; nothing here is collected by pytest. Run one with ``python -m tests.bench.bench_engine``."""
