@@ -9,6 +9,17 @@ from dataclasses import dataclass
 from .hyper import Checked, hyper
 
 WINDOW = 20  # rows whose mean stands for the loss of a sampled run
+REASONS = {  # why a run ended, in words
+    "steps": "all steps done",
+    "loss-below": "loss low enough",
+    "grad-below": "gradient small enough",
+    "patience": "no more progress",
+    "seconds": "time is up",
+    "user": "stopped by hand",
+    "interrupted": "interrupted",
+    "diverged": "diverged",
+    "failed": "the loss failed",
+}
 EXPLODED = 1e8  # times the first loss, or times 1
 
 
@@ -48,13 +59,13 @@ class Verdict:
         settings = self.settings
         if step == 0:
             self._limit = EXPLODED * max(abs(loss), 1.0)
-        if not (math.isfinite(norm) and abs(loss) <= self._limit):  # a nan loss fails the comparison
+        if not (math.isfinite(norm) and math.isfinite(loss) and abs(loss) <= self._limit):
             return "diverged"
         compared = loss
         if self.sampled:
             self._recent.append(loss)
             compared = sum(self._recent) / len(self._recent)
-        if compared < self.best:
+        if compared < self.best or (self.sampled and step == WINDOW - 1):  # means of fewer rows no longer count
             self.best, self.best_step = compared, step
         settled = not self.sampled or len(self._recent) == WINDOW
         if settings.loss_below is not None and settled and compared < settings.loss_below:
