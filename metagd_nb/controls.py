@@ -20,7 +20,8 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from .hyper import Hyper, hypers
-from .plot import REASONS, WIDTH, words
+from .plot import WIDTH, words
+from .stops import REASONS
 from .run import Run
 
 VIEW = "application/vnd.jupyter.widget-view+json"

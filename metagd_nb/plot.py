@@ -26,6 +26,7 @@ from . import axes as look
 from .axes import number, steps_shown
 from .decimate import Array, Buckets
 from .panels import Curve, StepPanel, TaskPanel
+from .stops import REASONS
 
 WIDTH, HEIGHT, TALL = 720, 320, 420  # pixels as displayed
 DPI = 100
@@ -72,19 +73,6 @@ class RunFigure(Figure):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         return bundle(crisp(self), round(self.get_figheight() * DPI))
-
-
-REASONS = {
-    "steps": "all steps done",
-    "loss-below": "loss low enough",
-    "grad-below": "gradient small enough",
-    "patience": "no more progress",
-    "seconds": "time is up",
-    "user": "stopped by hand",
-    "interrupted": "interrupted",
-    "diverged": "diverged",
-    "failed": "the loss failed",
-}
 
 
 def words(rate: str) -> str:

@@ -19,6 +19,7 @@ from .errors import MetagdError
 from .evaluate import Evaluation, evaluate
 from .hyper import hypers
 from .stepper import Event, Plan, Shown, Stepper
+from .stops import REASONS
 from .tasks import Reference, Tasks
 
 __all__ = ["Event", "Plan", "Run", "Shown"]
@@ -236,9 +237,16 @@ class Run(Stepper):
         rows = len(self.record)
         if not rows:
             return f"metagd {self.method}: not started"
-        told = ", ".join(f"{name}={getattr(self.plan.algorithm, name)}" for name in hypers(self.plan.algorithm))
-        state = f"stopped by {self.stopped}" if self.stopped else "paused" if self.paused else "running"
-        first = float(self.record.since("loss", 0)[0])
-        text = f"metagd {self.method}: {told}\n{state} after {int(self.record.last('step'))} steps"
+        told = ", ".join(f"{name}={_told(getattr(self.plan.algorithm, name))}" for name in hypers(self.plan.algorithm))
+        state = REASONS[self.stopped] if self.stopped else "paused" if self.paused else "running"
+        first, last = float(self.record.since("loss", 0)[0]), int(self.record.last("step"))
+        text = f"metagd {self.method}: {told}\n{state} after {last} step{'s' * (last != 1)}"
         text += f"\nloss {first:.6g} → {self._shown.loss:.6g}"
         return f"{text}\n{self.note}" if self.note else text
+
+
+def _told(value: Any) -> str:
+    """A setting as the summary shows it; of many rates only the number and the ends."""
+    if isinstance(value, tuple) and len(value) > 4:
+        return f"{len(value)} rates from {min(value):.4g} to {max(value):.4g}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
