@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -15,6 +16,8 @@ from urllib.parse import quote, urlsplit
 from .algorithms import ALGORITHMS
 from .hyper import hypers
 from .stops import Settings
+
+EVERY, EVERY_META = "every method", "every meta-learning method"
 
 
 class Summary(NamedTuple):
@@ -46,8 +49,9 @@ def option_rows(declared: type | object) -> list[Option]:
 
 
 def first_line(declared: type) -> str:
-    """The first line of a class's docstring: its summary."""
-    return (declared.__doc__ or "").strip().partition("\n")[0]
+    """What a class or function says of itself first, on one line: the first paragraph of its docstring."""
+    paragraph = (declared.__doc__ or "").strip().partition("\n\n")[0]
+    return " ".join(paragraph.split()).replace("``", "`")
 
 
 def shown(default: Any) -> str:
@@ -60,32 +64,36 @@ def shown(default: Any) -> str:
 
 
 def markdown_table() -> str:
-    """README's two tables: the methods with the defaults of their options, and what each option allows."""
-    methods = [(f"`{row.name}`", row.summary, _defaults(row.name), row.source) for row in summary_rows()]
-    owners: dict[tuple[str, str, str], list[str]] = {}
+    """README's two tables: the methods, and what each of their options is and allows."""
+    methods = [(f"`{row.name}`", row.summary, row.source) for row in summary_rows()]
+    owners: dict[tuple[str, str, str], dict[str, str]] = {}  # option, allowed, help → method → default
     for name, cls in ALGORITHMS.items():
         for o in option_rows(cls):
-            owners.setdefault((o.option, o.allowed, o.help), []).append(f"`{name}`")
-    options = [(f"`{option}`", ", ".join(of), allowed, told) for (option, allowed, told), of in owners.items()]
-    options += [(f"`{o.option}`", "every method", _with_default(o), o.help) for o in option_rows(Settings)]
+            owners.setdefault((o.option, o.allowed, o.help), {})[name] = o.default
+    options = [
+        (f"`{option}`", _of(defaults), _defaults(defaults), allowed, told)
+        for (option, allowed, told), defaults in owners.items()
+    ]
+    options += [(f"`{o.option}`", EVERY, o.default, o.allowed, o.help) for o in option_rows(Settings)]
     return "\n\n".join(
         (
-            _markdown(("method", "what it does", "options with their defaults", "source"), methods),
-            _markdown(("option", "of", "allowed", "meaning"), options),
+            _markdown(("method", "what it does", "source"), methods),
+            _markdown(("option", "of", "default", "allowed", "meaning"), options),
         )
     )
 
 
-def _defaults(name: str) -> str:
-    rows = option_rows(ALGORITHMS[name])
-    twin = next(other for other, cls in ALGORITHMS.items() if option_rows(cls) == rows)
-    if twin != name and len(rows) > 2:
-        return f"as `{twin}`"
-    return "<br>".join(f"`{o.option} {o.default}`" for o in rows)
+def _of(methods: Collection[str]) -> str:
+    """The methods that have an option, in the fewest words."""
+    if set(methods) == {name for name, cls in ALGORITHMS.items() if cls.kind == "meta"}:
+        return EVERY_META
+    return ", ".join(f"`{name}`" for name in methods)
 
 
-def _with_default(option: Option) -> str:
-    return option.allowed if option.default == "–" else f"{option.allowed}; default {option.default}"
+def _defaults(of: Mapping[str, str]) -> str:
+    """The usual default, then the methods that differ: ``1; `reptile` 5``."""
+    usual = Counter(of.values()).most_common(1)[0][0]
+    return "; ".join([usual, *(f"`{name}` {default}" for name, default in of.items() if default != usual)])
 
 
 def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

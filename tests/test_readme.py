@@ -28,12 +28,21 @@ def test_generated_parts_are_up_to_date() -> None:
 
 
 def test_every_method_and_option_is_in_the_tables() -> None:
+    """Read as a person would: find the option's row of this method, and its default there."""
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in README.splitlines() if "| `" in line
+    ]
     for name, cls in ALGORITHMS.items():
-        assert f"| `{name}` | {table.first_line(cls)} |" in README
+        assert [f"`{name}`", table.first_line(cls), cls.source] in rows
         for option in hypers(cls).values():
-            assert re.search(rf"^\| `{option.option}` \| [^|]*(`{name}`)", README, re.M), (name, option.option)
+            mine = {f"`{name}`", "every meta-learning method" if cls.kind == "meta" else ""}
+            (row,) = [r for r in rows if r[0] == f"`{option.option}`" and len(r) == 5 and mine & set(r[1].split(", "))]
+            usual, *exceptions = row[2].split("; ")
+            defaults = dict(exception.split() for exception in exceptions)
+            assert defaults.get(f"`{name}`", usual) == table.shown(option.default)
+            assert row[3].replace("\\", "") == option.allowed
     for option in hypers(Settings).values():
-        assert f"| `{option.option}` | every method |" in README
+        assert [f"`{option.option}`", "every method", table.shown(option.default)] in [row[:3] for row in rows]
 
 
 def test_a_stale_table_is_noticed(tmp_path: Path) -> None:
