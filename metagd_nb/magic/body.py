@@ -39,21 +39,28 @@ class Body:
         self.ip = ip
         self._parts: list[CodeType] = []
         self.names: set[str] = set()
-        source = self._source(line, cell or "")
+        self.empty = True
+        try:
+            self._compile(line, cell or "")
+        except (ValueError, OverflowError, TypeError, MemoryError, RecursionError) as error:
+            # what Python says of a null byte, or of a thousand brackets: no line of the person's to point at
+            raise _stand_in(error, [f"{type(error).__name__}: {error}"]) from None
+
+    def _compile(self, line: str, cell: str) -> None:
+        ip, source = self.ip, self._source(line, cell)
         parent = _parent(ip).get("content", {}).get("code", "")
         raw = parent if cell and parent.lstrip().startswith("%%metagd") else source  # the debugger knows cells by it
-        self.file = ip.compile.cache(source, ip.execution_count, raw)
-        tree = ip.transform_ast(ip.compile.ast_parse(source, filename=self.file))
+        file = ip.compile.cache(source, ip.execution_count, raw)
+        tree = ip.transform_ast(ip.compile.ast_parse(source, filename=file))
         self.empty = not tree.body
         if self.empty:
             return
         last = tree.body[-1]
-        self._shows = isinstance(last, ast.Expr) and not _silenced(source)
-        steps = tree.body[:-1] if self._shows else tree.body
-        self._parts.append(ip.compile(ast.Module(steps, []), self.file, "exec"))
-        if self._shows:
-            self._parts.append(ip.compile(ast.Interactive([last]), self.file, "single"))
-        table = symtable.symtable(source, self.file, "exec")
+        shows = isinstance(last, ast.Expr) and not _silenced(source)
+        self._parts.append(ip.compile(ast.Module(tree.body[:-1] if shows else tree.body, []), file, "exec"))
+        if shows:
+            self._parts.append(ip.compile(ast.Interactive([last]), file, "single"))
+        table = symtable.symtable(source, file, "exec")
         self.names = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
 
     def _source(self, line: str, cell: str) -> str:
