@@ -45,7 +45,8 @@ class Curve:
     def update(self, first: float) -> tuple[float, float, float]:
         """Redraw from the rows; the lowest, lowest positive and highest value drawn (inf, inf, −inf if none)."""
         if self.sampled:
-            x, y, self.low, self.high = self.rows.stretches(self.stretches)
+            most = max(16, min(self.stretches, self.rows.rows // 8))  # a mean of eight rows or more, once there are
+            x, y, self.low, self.high = self.rows.stretches(most)
         else:
             x, y = self.rows.extremes()
             self.low = self.high = y

@@ -135,6 +135,9 @@ def test_a_noisy_run_is_a_mean_in_a_band_that_holds_every_row() -> None:
     outline = curve.band.get_xy()
     assert outline[:, 1].min() == losses.min()
     assert outline[:, 1].max() == losses.max()
+    short = Plot(StandInRun(sampled=True).fill(losses[:100]))
+    short.pixels()
+    assert len(loss_panel(short).curves[0].line.get_xydata()) <= 16  # not the raw noise
     still = Plot(StandInRun().fill(losses))
     still.pixels()
     assert len(loss_panel(still).curves[0].band.get_xy()) <= 1  # a full-batch run has no band
