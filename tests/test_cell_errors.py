@@ -307,10 +307,10 @@ PIECES = [
     "def loss(*w): return 1.0", "def loss(w): raise KeyError('k')", "loss = lambda w: float(w)", "loss = np.sum",
     "loss = 3", "def loss(w): return {}[w]", "def gradient(w): return 2 * w", "def gradient(): return 0",
     "gradient = 3", "model = linear(3)", "model = mlp(3, 2, 1)", "model = 'm'",
-    "def model(params, x): return params['a'] * x", "x = np.ones((4, 3))", "x = np.full((4, 3), np.nan)", "x = 'abc'", "y = np.ones(4)", "y = [1, 2]",
-    "y = {}", "tasks = sinusoid()", "tasks = quadratics(np.ones(2), np.ones((2, 3)))", "tasks = 1", "params = {'a': np.ones(1)}",
-    "params = {}", "import math", "1 / 0", "nosuch", "raise KeyboardInterrupt",
-    "raise SystemError('s')", "del w", "assert False", "'value'", "", "# nothing", "\t",
+    "def model(params, x): return params['a'] * x", "x = np.ones((4, 3))", "x = np.full((4, 3), np.nan)", "x = 'abc'",
+    "y = np.ones(4)", "y = [1, 2]", "y = {}", "tasks = sinusoid()", "tasks = quadratics(np.ones(2), np.ones((2, 3)))",
+    "tasks = 1", "params = {'a': np.ones(1)}", "params = {}", "import math", "1 / 0", "nosuch",
+    "raise KeyboardInterrupt", "raise SystemError('s')", "del w", "assert False", "'value'", "", "# nothing", "\t",
     "class loss: pass", "class W(float): pass\nw = W(1)", "loss = property()",
 ]  # fmt: skip
 BROKEN = ["def f(:", "if True:", "\\", "'''", ")", "\x00"]
