@@ -306,7 +306,6 @@ def test_its_own_loss_only_where_the_body_defines_it(ip: Any) -> None:
     assert cell(ip, "%%metagd maml --steps 3 --wait" + body).error is None
     own = "def loss(prediction, target): return np.mean(np.abs(prediction - target))"
     first = cell(ip, "%%metagd maml --steps 3 --wait" + body + own).value.record["loss"][0]
-    assert first != ip.user_ns["run"].__class__  # a number, below the mean square of the same start
     assert first < cell(ip, "%%metagd maml --steps 3 --wait\nmodel = mlp(1, 4, 1)").value.record["loss"][0]
 
 
@@ -586,6 +585,20 @@ def test_compare_lays_losses_over_each_other(ip: Any) -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["slow", "fast"]
     assert figure._repr_mimebundle_()[0]["image/png"].startswith(b"\x89PNG")
     assert cell(ip, "%metagd compare slow fast").error is None
+
+
+def test_compare_draws_means_of_noisy_losses_and_takes_a_run_under_way(ip: Any) -> None:
+    cell(ip, "%%metagd maml --steps 200 --wait -o one\ntasks = sinusoid()\nmodel = mlp(1, 4, 1)")
+    cell(ip, "%metagd fomaml --steps 100000000 -o two")
+    from metagd_nb.magic.compare import overlay
+
+    (ax,) = overlay({"one": ip.user_ns["one"], "two": ip.user_ns["two"]}).axes
+    assert ax.yaxis.label.get_text().startswith("query loss: means")
+    assert not any(patch.get_visible() for patch in ax.patches)
+    assert ip.user_ns["two"].running
+    assert "three is not a run" in cell(ip, "%metagd compare one three").line
+    assert cell(ip, "%metagd compare one tow").line == "metagd: tow is not a run; did you mean 'two'?"
+    assert len(overlay({"new": mg.prepare("gd", loss=lambda w: w**2, params={"w": 1.0})}).axes) == 1  # no row yet
 
 
 def test_a_magics_code_is_quick_to_start(ip: Any) -> None:
