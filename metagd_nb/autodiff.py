@@ -164,12 +164,16 @@ class LossProblem:
     def _check_start(self) -> None:
         with np.errstate(all="ignore"):
             if self.own is not None:
-                value, grads = self.value(self._start), [self._start]
+                value, grads = self.value(self._start), pieces(self._start, self.layout)
             else:
                 traced = self.traced(self._start)
                 value, grads = scalar(traced.value), traced.grads
         if not np.isfinite(value):
             raise MetagdError(f"loss is {value} at the starting values; it needs a finite number there")
+        finite = np.isfinite(flat := joined(grads, self.layout, self.dtype))
+        if not finite.all():
+            where, bad = self.layout.where(int(np.argmin(finite))), flat[~finite][0]
+            raise MetagdError(f"the derivative of loss in {where} is {bad} at the starting values; start elsewhere")
         if all(g is None for g in grads):
             names = " or ".join(self.layout.shapes)
             raise MetagdError(f"loss does not depend on {names} (comparisons, rounding and argmax have no derivative)")

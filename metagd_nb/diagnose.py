@@ -125,7 +125,8 @@ def _explained(error: Exception, what: str) -> str:
     elif "float() argument" in message or "real number" in message or "array element" in message:
         construct = "float(…)"
     else:
-        return f"automatic differentiation cannot follow {what}{line or f' ({message})'}; write it with NumPy, {_OWN}"
+        told = " ".join(message.split())
+        return f"automatic differentiation cannot follow {what}{line}: {told}; write it with other functions, {_OWN}"
     return f"{construct} in {what}{line} cannot be followed by automatic differentiation; leave it out, {_OWN}"
 
 

@@ -110,6 +110,27 @@ def _flip(a: Any, axis: Any = None) -> Any:
     return a[tuple(slice(None, None, -1) if k in axes else slice(None) for k in range(a.ndim))]
 
 
+# Keeps the root of a sum of squares differentiable at zero, where weights often start: ‖w‖² then has the gradient 0
+# and the Hessian 2 there, not nan. Its power −3/2 is still a finite double, and beside any other sum it vanishes.
+_NEAR_ZERO = np.float64(1e-200)
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    x = _asarray(x)
+    vector = x.ndim == 1 or isinstance(axis, int)
+    if not isbox(x):
+        return np.linalg.norm(x, ord, axis, keepdims)
+    if ord in (None, "fro") or (ord == 2 and vector):
+        return anp.sqrt(anp.sum(x * x, axis, keepdims=keepdims) + _NEAR_ZERO)
+    if vector and ord in (1, np.inf):
+        return (anp.sum if ord == 1 else anp.max)(anp.abs(x), axis, keepdims=keepdims)
+    return anp.linalg.norm(x, ord, axis, keepdims=keepdims)
+
+
+def _broadcast_to(a: Any, shape: Any) -> Any:
+    return a + np.zeros(shape) if isbox(a) else np.broadcast_to(a, shape)
+
+
 def _polyval(p: Any, x: Any) -> Any:
     value = anp.zeros_like(x)
     for coefficient in p:
@@ -132,6 +153,7 @@ _WRITTEN: dict[str, Callable[..., Any]] = {
     "ascontiguousarray": _asarray,
     "copy": _copy,
     "average": _average,
+    "broadcast_to": _broadcast_to,
     "median": _median,
     "flip": _flip,
     "polyval": _polyval,
@@ -145,6 +167,27 @@ _WRITTEN: dict[str, Callable[..., Any]] = {
         anp.ravel(a)[indices] if axis is None else a[(slice(None),) * (axis % a.ndim) + (indices,)]
     ),
 }
+
+
+def _holds_traced(items: Any) -> bool:
+    return any(isbox(item) or (type(item) in (list, tuple) and _holds_traced(item)) for item in items)
+
+
+def _of_lists(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``np.dot(x, [a, b])``: autograd sees a traced number only where it is an argument, not inside a list."""
+
+    @functools.wraps(function, updated=())
+    def called(*args: Any, **kwargs: Any) -> Any:
+        for arg in args:
+            if type(arg) in (list, tuple) and _holds_traced(arg):
+                args = tuple(_asarray(a) if type(a) in (list, tuple) and _holds_traced(a) else a for a in args)
+                break
+        return function(*args, **kwargs)
+
+    return called
+
+
+_REDUCTIONS = ("dot", "outer", "inner", "kron", "tensordot", "sum", "prod", "max", "min", "cumsum", "square")
 
 
 def _guard(function: Callable[..., Any], label: str) -> Callable[..., Any]:
@@ -174,8 +217,12 @@ def _exchange(real: ModuleType, traced: ModuleType) -> StandIn:
 def numpy_stand_in() -> StandIn:
     """numpy, with autograd's functions."""
     double = _exchange(np, anp)
+    for name, function in list(vars(double).items()):
+        if name in _REDUCTIONS or (isinstance(getattr(np, name, None), np.ufunc) and function is not vars(np)[name]):
+            double.__dict__[name] = _of_lists(function)
     double.__dict__.update(_WRITTEN)
     double.__dict__["linalg"] = _exchange(np.linalg, anp.linalg)
+    double.__dict__["linalg"].__dict__["norm"] = _norm
     double.__dict__["fft"] = _exchange(np.fft, anp.fft)
     double.__dict__["random"] = RandomStandIn(np.random)
     return double

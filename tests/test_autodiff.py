@@ -140,6 +140,14 @@ def test_a_linear_loss_has_no_curvature_and_an_unused_parameter_no_gradient() ->
     np.testing.assert_array_equal(point.hvp(np.ones((1, 5))), np.zeros((1, 5)))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_norm_of_weights_that_start_at_zero(dtype: str) -> None:
+    problem = LossProblem(lambda w: w.sum() + np.linalg.norm(w) ** 2, {"w": np.zeros(3)}, dtype=dtype)
+    point = problem.linearize(problem.start())
+    np.testing.assert_array_equal(point.grad, np.ones((1, 3)))
+    np.testing.assert_allclose(point.hvp(V), 2 * V, rtol=1e-6)
+
+
 def test_a_matrix_with_one_entry_counts_as_a_number() -> None:
     problem = LossProblem(lambda w: (Y[:, None] - X @ w).T @ (Y[:, None] - X @ w), {"w": np.zeros((3, 1))})
     np.testing.assert_allclose(problem.linearize(problem.start()).grad[0], len(X) * gradient(np.zeros(3)), rtol=1e-12)
@@ -230,6 +238,8 @@ REFUSED = {
     "return w.sum() * 1j": r"real number",
     "return np.mean(w > 0)": r"loss does not depend on w \(comparisons",
     "return np.log(-w).sum()": r"loss is nan at the starting values",
+    "return np.sqrt((w - w) ** 2).sum()": r"derivative of loss in w\[0\] is nan at the starting values; start else",
+    "return (w // 2).sum()": r"cannot follow loss \(line 3: return \(w // 2\).sum\(\)\): unsupported operand",
     "return w.sum() / 0": r"loss is inf at the starting values",
 }
 

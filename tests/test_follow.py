@@ -71,6 +71,12 @@ PASTED = {
     "scipy stats": "from scipy.stats import norm\ndef loss(w): return norm.logpdf(w).sum()",
     "where": "import numpy as np\n"
     "def loss(w): return np.where(w > 0, w, 0.1 * w).sum() * (np.where([True, False], 2.0, 1.0) / 2.0)[0]",
+    "lists": "import numpy as np\n"
+    "def loss(w): return np.dot(x, [w[0], w[1]])[0] ** 2 + np.exp([w[0], w[1]]).sum() + np.sum([v ** 2 for v in w])",
+    "norms": "import numpy as np\nfrom numpy.linalg import norm\ndef loss(w):\n"
+    "    m = np.outer(w, [1.0, 3.0, w[0]])\n"
+    "    return norm(w, 1) + norm(w) + norm(w, np.inf) + norm(m) + norm(m, axis=1).sum() + np.linalg.norm(m, 'nuc')",
+    "broadcast_to": "import numpy as np\ndef loss(w): return (np.broadcast_to(w, (3, 2)) * x).sum() ** 2",
     "asarray": "import numpy as np\ndef loss(w): return np.asarray(w)[0] ** 2 + np.asarray([w[0], w[1]]).sum()",
     "average": "import numpy as np\ndef loss(w): return np.average(w ** 2, weights=[1.0, 3.0])",
     "median": "import numpy as np\ndef loss(w): return np.median(np.concatenate([w, w ** 2, [0.1]]))",
