@@ -21,8 +21,8 @@ from IPython.display import display
 
 from .hyper import Hyper, hypers
 from .plot import WIDTH, words
-from .stops import REASONS
 from .run import Run
+from .stops import REASONS
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 TEXT = ""  # the same at any time: a notebook check compares it, and a notebook without widgets shows it
