@@ -88,7 +88,7 @@ class Run(Stepper):
             return self
         self.waiting += 1
         try:
-            self._await(lambda: not self._driven_elsewhere() or self.held)
+            self._await(lambda: not self._driven_elsewhere() or (self.held and not self.pending))
         except KeyboardInterrupt:
             self.request("stop", "interrupted")
             self._await(lambda: not self.running)
