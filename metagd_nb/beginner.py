@@ -10,17 +10,17 @@ import numpy as np
 
 def linear_regression_model(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Predictions x·w (n,)."""
-    return np.asarray(x) @ w  # type: ignore[no-any-return]
+    return np.asarray(x) @ w
 
 
 def mse_loss(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     """Mean of the squared errors; no ½."""
-    return np.mean((y_pred - y_true) ** 2)  # type: ignore[no-any-return]
+    return np.mean((y_pred - y_true) ** 2)
 
 
 def gradient(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Gradient (d,) of ``mse_loss(y, linear_regression_model(x, w))`` in w: 2 xᵀ(x·w − y)/n."""
-    return 2 * np.transpose(x) @ (linear_regression_model(x, w) - y) / len(x)  # type: ignore[no-any-return]
+    return 2 * np.transpose(x) @ (linear_regression_model(x, w) - y) / len(x)
 
 
 def meta_gradient_descent(
