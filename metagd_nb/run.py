@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -206,7 +207,7 @@ class Run(Stepper):
         A stop by time or by a person happens at the step at which it happened.
         """
         self._settle("record")
-        again = Run(self.plan)
+        again = Run(self.plan._replace(settings=replace(self.settings, seconds=None)))  # steps, not the clock, end it
         changes = deque(e for e in self.events if e.kind == "set")
         last = int(self.record.last("step")) if len(self.record) else -1
         with np.errstate(all="ignore"):
@@ -217,6 +218,7 @@ class Run(Stepper):
                 again.advance()
         if again.stopped is None and self.stopped is not None:
             again._end(self.stopped)
+        again.plan, again.settings = self.plan, self.settings
         again.events, again.note = list(self.events), self.note
         return again
 

@@ -208,7 +208,8 @@ def test_near_names_are_proposed(ip: Any) -> None:
     assert cell(ip, "%%metagd gd\ndef los(w): return w").line.endswith("did you mean los?")
     assert cell(ip, "%%metagd gd\ndef loss(weights): return 1\nweight = 1.0").line.endswith("did you mean weight?")
     assert cell(ip, "%%metagd maml\ntask = sinusoid()").line.endswith("did you mean task?")
-    assert "did you mean" not in cell(ip, "%%metagd gd\ndef loss(m): return 1").line  # nor any name of the kit's
+    cell(ip, "%reset -f")
+    assert "did you mean" not in cell(ip, "%%metagd gd\nq = 1.0").line  # mse_loss is the kit's
 
 
 def frames(text: str) -> list[int]:

@@ -36,7 +36,8 @@ def test_a_chapter_is_committed_executed(path: Path) -> None:
 def test_a_chapter_can_be_read(path: Path) -> None:
     code, prose = cells(path, "code"), cells(path, "markdown")
     lines = sorted(len("".join(c["source"]).splitlines()) for c in code)
-    assert lines[-1] <= 20 and lines[len(lines) // 2] <= 5
+    assert lines[-1] <= 20
+    assert lines[len(lines) // 2] <= 5
     assert 1500 <= sum(len("".join(c["source"]).split()) for c in prose) <= 2500
     assert sum("assert" in "".join(c["source"]) for c in code) >= 5
 

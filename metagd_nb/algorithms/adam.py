@@ -18,8 +18,8 @@ class Adam(Descent):
     source: ClassVar[str] = "Kingma & Ba 2015, algorithm 1"
 
     lr: float = learning_rate(0.01)
-    beta1: float = hyper(0.9, "decay of the mean of gradients", low=0, high=1)
-    beta2: float = hyper(0.999, "decay of the mean of squared gradients", low=0, high=1)
+    beta1: float = hyper(0.9, "decay of the mean of gradients", low=0, high=0.99999)
+    beta2: float = hyper(0.999, "decay of the mean of squared gradients", low=0, high=0.99999)
     eps: float = hyper(1e-8, "keeps the division finite", low=0, above=True, high=1, scale="log")
 
     def optimizer(self) -> Outer:

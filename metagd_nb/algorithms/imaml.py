@@ -42,14 +42,15 @@ class IMAML(Meta):
             yield phi
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
-        phi, made = None, -1
+        phi, looked = None, -1  # the start itself takes no evaluation
         for further in self.path(problem, theta, batch.support, self.inner_steps):
+            looked += 1
             if further is phi:
                 break
-            phi, made = further, made + 1
+            phi = further
         query = problem.linearize(phi, batch.query)
         u, hvps = self._solve(problem.linearize(phi, batch.support), query.grad)
-        return MetaGradient(query.loss, u.mean(axis=0), made + 3, hvps)
+        return MetaGradient(query.loss, u.mean(axis=0), looked + 2, hvps)
 
     def _solve(self, point: Point, v: np.ndarray) -> tuple[np.ndarray, int]:
         """u (T, P) with (I + H/λ) u = v, and the number of Hessian·vectors it took."""

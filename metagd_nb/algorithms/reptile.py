@@ -32,4 +32,4 @@ class Reptile(Meta):
         phi = self.adapt(problem, theta, batch.support)
         query = problem.linearize(phi, batch.query)
         moved = theta - problem.flat(phi, len(batch)).mean(axis=0)
-        return MetaGradient(query.loss, moved, self.inner_steps)
+        return MetaGradient(query.loss, moved, self.inner_steps + 1)

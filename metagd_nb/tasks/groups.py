@@ -19,6 +19,8 @@ def numbers_2d(values: Any, name: str) -> np.ndarray:
         Naming the array and what was wrong with it.
     """
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex")
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
         raise MetagdError("holds values that are not numbers", name) from None
