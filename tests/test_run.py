@@ -399,7 +399,7 @@ def test_a_reader_is_let_go_by_a_pause(going: Callable[..., Run]) -> None:
     assert run.stopped is None
 
 
-@pytest.mark.xfail(reason="wait() takes a run for paused that was asked to go on")
+@pytest.mark.xfail(reason="the driver goes to sleep on what it has just been asked")
 def test_a_reader_after_a_wish_to_resume_waits_for_the_end(going: Callable[..., Run]) -> None:
     gate = threading.Event()
 
@@ -736,7 +736,6 @@ def test_replay_of_a_run_that_ended_by_itself(options: dict[str, Any]) -> None:
     same(run, run.replay())
 
 
-@pytest.mark.xfail(reason="the replay stops by its own clock")
 def test_replay_on_a_slower_day() -> None:
     slow = threading.Event()
 
