@@ -12,7 +12,6 @@ from ..algorithms import ALGORITHMS
 from ..errors import MetagdError, nearest
 from ..hyper import Hyper, hypers
 from ..stops import Settings
-from ..train import configured
 
 COMMANDS = {
     "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",
@@ -101,7 +100,6 @@ def parse(text: str) -> Line:
     options = {
         one.name: _value(one, given[o]) for o, one in allowed(word).items() if isinstance(one, Hyper) and o in given
     }
-    configured(word, options)
     return Line(
         word,
         options,
