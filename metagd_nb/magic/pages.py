@@ -63,7 +63,8 @@ class Page:
 
 def _cell(text: str, column: int) -> str:
     told = html.escape(text)
-    return f'<td style="text-align:left;vertical-align:top">{f"<code>{told}</code>" if not column else told}</td>'
+    told = told if column else f'<code style="white-space:nowrap">{told}</code>'
+    return f'<td style="text-align:left;vertical-align:top">{told}</td>'
 
 
 def _called(name: str, function: Any) -> str:
