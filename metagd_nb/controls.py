@@ -29,6 +29,7 @@ TEXT = ""  # the same at any time: a notebook check compares it, and a notebook 
 TOLD = 0.25  # seconds between two texts; faster is not read
 KEPT = 12  # texts over which the speed is taken
 DECADES = 2  # of a rate to either side of where it starts
+SMALL = -5  # the least power of ten of which ".3g" shows all in a slider's width
 GRAIN = 0.05  # of a decade: what one key press moves a slider
 HOLD = 1.0  # seconds for which a slider that moves by itself stays where a person has put it
 
@@ -123,7 +124,7 @@ class Controls:
             min=low,
             max=high,
             step=GRAIN,
-            readout_format=".3g",
+            readout_format=".3g" if low >= SMALL else ".1e",
             continuous_update=False,
             description=words(name),
             tooltip=f"{declared.help}; {declared.allowed}",
@@ -250,7 +251,7 @@ class Controls:
         state = REASONS.get(run.stopped, run.stopped) if run.stopped else "paused" if run.paused else ""
         parts = [*filter(None, [state]), f"{step:,} of {settings.steps:,} steps"]
         (before, since), (now, _) = (self._speed[0], self._speed[-1]) if self._speed else ((0.0, 0), (0.0, 0))
-        if now > before and step > since:
+        if now > before and step > since and not run.paused:
             speed = (step - since) / (now - before)
             parts.append(f"{speed:,.0f} steps/s" if speed >= 10 else f"{speed:.2g} steps/s")
             left = (settings.steps - step) / speed
