@@ -6,9 +6,11 @@ going on; ``repr``, ``stopped``, ``events``, ``plot``, ``record``, ``rates`` and
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +44,16 @@ class Run(Stepper):
         if self._driven_elsewhere():
             self._await(lambda: self._obeyed >= ticket or not self.running)
         else:
-            self.obey()  # nobody drives: it takes effect now
+            with self._by_hand():
+                self.obey()  # nobody drives: it takes effect now
+
+    @contextlib.contextmanager
+    def _by_hand(self) -> Iterator[None]:
+        """Steps that nobody drives: told of in words when they diverge, and the time between them is rest."""
+        with np.errstate(all="ignore"):
+            yield
+        if not self.running and self._left is None:
+            self._left = time.perf_counter()
 
     def pause(self) -> None:
         """Hold after the step under way."""
@@ -57,8 +68,9 @@ class Run(Stepper):
         self._ask("step", n)
         if self._driven_elsewhere():
             self._await(lambda: not self._steps_owed or not self.running)
-        while not self.running and self._steps_owed and self.stopped is None:
-            self.advance()
+        with self._by_hand():
+            while not self.running and self._steps_owed and self.stopped is None:
+                self.advance()
 
     def stop(self) -> None:
         """End after the step under way; returns when that is done. Does nothing to a run that has ended."""

@@ -89,6 +89,7 @@ class Stepper:
         self._grad_evals = self._hvps = 0
         self._steps_owed = 0
         self._clock = 0.0  # the moment at which training would have begun had it never rested
+        self._left: float | None = None  # the moment at which one who steps by hand let go
         self._requests: deque[tuple[str, Any]] = deque()
         self._asked = self._obeyed = 0
         self.wake = threading.Event()  # for a driver that rests
@@ -102,6 +103,9 @@ class Stepper:
     def advance(self) -> None:
         """One step: an update (except at the first call), then the row of where it led."""
         step = self._shown.step + 1
+        if self._left is not None:
+            self._clock += time.perf_counter() - self._left
+            self._left = None
         if self._look is None:
             self._clock = time.perf_counter()
             theta, state = self.theta, self._state
@@ -126,7 +130,8 @@ class Stepper:
 
     def rested(self, seconds: float) -> None:
         """Time that was not spent training (drawing, paused) is not counted as such."""
-        self._clock += seconds
+        if self._left is None:  # else the whole time until the next step is
+            self._clock += seconds
 
     def tell(self) -> None:
         """Wake those who wait, to look again."""
