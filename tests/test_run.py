@@ -300,7 +300,6 @@ def test_requests_from_many_threads(going: Callable[..., Run]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["resume", "step", "stop"])
-@pytest.mark.xfail(reason="the driver goes to sleep on what it has just been asked")
 def test_a_wish_while_the_pause_is_drawn_is_not_lost(kind: str, going: Callable[..., Run]) -> None:
     class Impatient(Frames):
         def frame(self, final: bool = False) -> None:
@@ -399,7 +398,6 @@ def test_a_reader_is_let_go_by_a_pause(going: Callable[..., Run]) -> None:
     assert run.stopped is None
 
 
-@pytest.mark.xfail(reason="the driver goes to sleep on what it has just been asked")
 def test_a_reader_after_a_wish_to_resume_waits_for_the_end(going: Callable[..., Run]) -> None:
     gate = threading.Event()
 
