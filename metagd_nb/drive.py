@@ -77,10 +77,8 @@ def _loop(run: Run, frame: Frame | None) -> Iterator[bool]:
                 if run.held:
                     pacer.draw()
                     run.obey()  # tells those who wait for the steps they asked for
-                    if not run.held or run.stopped is not None:
-                        continue  # asked while it was being drawn
                     rest = clock()
-                    yield True
+                    yield run.held and run.stopped is None  # unless it was asked for more while it was drawn
                     run.rested(clock() - rest)
                     continue
                 run.advance()

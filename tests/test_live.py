@@ -103,7 +103,7 @@ def test_frames_come_from_the_thread_that_trains_and_two_runs_do_not_cross(noteb
         assert mine[0]["thread"] is threading.main_thread()
         assert len({output["thread"] for output in mine[1:]} | {threading.main_thread()}) == 2
         assert [size(output)[0] for output in mine] == [720] * (len(mine) - 1) + [1440]
-        assert len(mine) >= 4
+        assert len(mine) >= 3
 
 
 def test_a_frame_before_the_display_shows_nothing(notebook: Any) -> None:
