@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .algorithms import Meta
+from .builtin import NetProblem, match
 from .errors import MetagdError
+from .hyper import whole
 from .tasks import Batch, Tasks
 from .tasks.groups import numbers_2d
 
@@ -22,6 +24,10 @@ def predictor(problem: Any, algorithm: Meta, theta: Array, x: Any, y: Any, steps
     inputs, targets = numbers_2d(x, "x"), numbers_2d(y, "y")
     if len(inputs) != len(targets):
         raise MetagdError(f"have {len(inputs)} and {len(targets)} points; need the same number", "x, y")
+    if isinstance(problem, NetProblem):
+        match(problem.net, inputs.shape[1], targets.shape[1], "the data")
+    if steps is not None:
+        steps = whole(steps, "steps", 0)
     flat_y = np.ndim(y) == 1
     support = Batch(inputs[None], targets[None]).cast(problem.dtype)
     phi = algorithm.adapt(problem, theta, support, steps)

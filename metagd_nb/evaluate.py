@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from .algorithms import Meta
-from .errors import MetagdError, unknown
-from .tasks import Batch, Tasks
+from .builtin import NetProblem, QuadraticProblem, match
+from .errors import MetagdError, short, unknown
+from .hyper import whole
+from .tasks import Batch, Quadratics, Tasks
 
 CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
 
@@ -63,7 +65,10 @@ def evaluate(
     """
     if metric not in ("loss", "accuracy"):
         raise unknown("metric", metric, ("loss", "accuracy"))
-    if metric == "accuracy" and tasks.outputs < 2:
+    fit(problem, tasks)
+    shots, steps, seed = whole(shots, "shots", 1), whole(steps, "steps", 0), whole(seed, "seed", 0)
+    n_tasks, queries = whole(n_tasks, "n_tasks", 1), None if queries is None else whole(queries, "queries", 1)
+    if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
         raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
     rng = np.random.default_rng([seed, n_tasks, 0xE])  # no stream that training draws from
     drawn = tasks.sample(rng, 1, n_tasks, shots, queries or tasks.test_queries).cast(problem.dtype)
@@ -77,6 +82,24 @@ def evaluate(
             scores[step, part] = _score(problem, phi, batch.query, metric)
     spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
     return Evaluation(scores.mean(axis=1), 1.96 * spread / np.sqrt(count), metric, count)
+
+
+def fit(problem: Any, tasks: Any) -> None:
+    """Refuse tasks that a problem cannot be evaluated on.
+
+    Raises
+    ------
+    MetagdError
+        Naming both.
+    """
+    if not isinstance(tasks, Tasks):
+        raise MetagdError(f"{short(tasks)} is not a family such as sinusoid() or groups(x, y, group)", "tasks")
+    if isinstance(problem, QuadraticProblem) != isinstance(tasks, Quadratics) or (
+        isinstance(tasks, Quadratics) and tasks.inputs != problem.layout.size
+    ):
+        raise MetagdError(f"{tasks!r} is not of the kind that was learned from", "tasks")
+    if isinstance(problem, NetProblem):
+        match(problem.net, tasks.inputs, tasks.outputs, "the tasks")
 
 
 def _score(problem: Any, phi: Any, query: Batch, metric: str) -> np.ndarray:

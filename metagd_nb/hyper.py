@@ -169,6 +169,18 @@ def hyper(
     return dataclasses.field(default=default, metadata={"hyper": meta})
 
 
+def number(value: Any, name: str, low: float | None = None) -> float:
+    """``value`` as a finite float, at least ``low``; for arguments that no field declares."""
+    checked: float = Hyper(name, float, 0.0, "", low=low).check(value)
+    return checked
+
+
+def whole(value: Any, name: str, low: int) -> int:
+    """``value`` as an int, at least ``low``; for arguments that no field declares."""
+    checked: int = Hyper(name, int, low, "", low=low).check(value)
+    return checked
+
+
 def hypers(declared: type | object) -> dict[str, Hyper]:
     """Name → declaration, in the order written, of a dataclass or an instance of one."""
     found: dict[str, Hyper] = {}

@@ -204,8 +204,8 @@ class Run(Stepper):
             self.problem,
             algorithm,
             self._shown.theta,
-            tasks or self.plan.tasks,  # type: ignore[arg-type]  # a meta run always has tasks
-            shots or algorithm.shots,
+            self.plan.tasks if tasks is None else tasks,  # type: ignore[arg-type]  # a meta run always has tasks
+            algorithm.shots if shots is None else shots,
             algorithm.inner_steps if steps is None else steps,
             n_tasks,
             seed,

@@ -37,6 +37,32 @@ def numbers_2d(values: Any, name: str) -> np.ndarray:
     return array
 
 
+def _labels(group: Any) -> np.ndarray:
+    """``group`` as an array (n,) of labels that can be told apart and sorted.
+
+    Raises
+    ------
+    MetagdError
+        Naming what was wrong with it.
+    """
+    try:
+        labels = np.asarray(group)
+    except ValueError:
+        raise MetagdError("holds lists of unlike length; needs (n,), one label a row", "group") from None
+    if labels.ndim != 1:
+        raise MetagdError(f"has shape {labels.shape}; needs (n,), one label a row", "group")
+    missing = labels != labels  # nan alone differs from itself
+    if np.any(missing):
+        raise MetagdError(
+            f"has {np.sum(missing)} missing labels (first in row {np.argmax(missing)}); drop those rows", "group"
+        )
+    try:
+        np.sort(labels)
+    except TypeError:
+        raise MetagdError("holds labels that cannot be sorted; needs all of one kind, none missing", "group") from None
+    return labels
+
+
 class Groups(Tasks):
     """Rows of a table, grouped into tasks; see `groups`."""
 
@@ -44,15 +70,12 @@ class Groups(Tasks):
 
     def __init__(self, x: np.ndarray, y: np.ndarray, group: np.ndarray) -> None:
         self.x, self.y = numbers_2d(x, "x"), numbers_2d(y, "y")
-        labels = np.asarray(group)
-        if not len(self.x) == len(self.y) == len(labels):
-            lengths = f"{len(self.x)}, {len(self.y)} and {len(labels)}"
+        self.group = _labels(group)
+        if not len(self.x) == len(self.y) == len(self.group):
+            lengths = f"{len(self.x)}, {len(self.y)} and {len(self.group)}"
             raise MetagdError(f"have {lengths} rows; need the same number", "x, y, group")
-        if labels.ndim != 1:
-            raise MetagdError(f"has shape {labels.shape}; needs (n,), one label a row", "group")
-        self.group = labels
         self.inputs, self.outputs = self.x.shape[1], self.y.shape[1]
-        self.labels, member = np.unique(labels, return_inverse=True)
+        self.labels, member = np.unique(self.group, return_inverse=True)
         self.sizes = np.bincount(member)
         order = np.argsort(member, kind="stable")
         # (G, largest group): the rows of each group, padded with its first row, never read past its size

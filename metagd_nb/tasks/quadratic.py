@@ -18,6 +18,8 @@ class Quadratics(Tasks):
 
     def __init__(self, a: np.ndarray, c: np.ndarray) -> None:
         try:
+            if np.iscomplexobj(a) or np.iscomplexobj(c):
+                raise TypeError("complex")
             a, c = np.array(a, float), np.array(c, float)
         except (TypeError, ValueError):
             raise MetagdError("needs arrays of numbers", "a, c") from None

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import MetagdError
+from ..hyper import number, whole
 from .base import Batch, Example, Reference, TaskBatch, Tasks
+from .groups import numbers_2d
 
 
 class Regression(Tasks):
@@ -17,17 +19,12 @@ class Regression(Tasks):
     outputs = 1
 
     def __init__(self, d: int, w0: float | np.ndarray, spread: float, noise: float) -> None:
-        if isinstance(d, bool) or not isinstance(d, (int, np.integer)) or d < 1:
-            raise MetagdError(f"{d!r} is not allowed; needs a whole number ≥ 1", "d")
-        for label, value in {"spread": spread, "noise": noise}.items():
-            if not value >= 0:
-                raise MetagdError(f"{value!r} is not allowed; needs a number ≥ 0", label)
-        self.inputs = int(d)
-        try:
-            self.w0 = np.broadcast_to(np.asarray(w0, float), (self.inputs,))
-        except ValueError:
-            raise MetagdError(f"has shape {np.shape(w0)}; needs a number or shape ({d},)", "w0") from None
-        self.spread, self.noise = float(spread), float(noise)
+        self.inputs = whole(d, "d", low=1)
+        self.spread, self.noise = number(spread, "spread", low=0), number(noise, "noise", low=0)
+        mean = numbers_2d(np.atleast_1d(w0), "w0")[:, 0]
+        if np.shape(w0) not in ((), (self.inputs,)):
+            raise MetagdError(f"has shape {np.shape(w0)}; needs a number or shape ({d},)", "w0")
+        self.w0 = np.broadcast_to(mean, (self.inputs,))
 
     def __repr__(self) -> str:
         return f"regression({self.inputs}, spread={self.spread}, noise={self.noise})"

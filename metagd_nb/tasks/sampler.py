@@ -31,13 +31,14 @@ class Sampler:
         self.dtype = np.dtype(dtype)
         size = 8 * n * (shots + queries) * (tasks.inputs + tasks.outputs)
         self.ahead = 1 if tasks.full else max(1, min(AHEAD, AHEAD_BYTES // size))
-        self._chunk, self._drawn = -1, None  # type: tuple[int, TaskBatch | None]
+        self._held: tuple[int, TaskBatch] | None = None  # a chunk and its tasks, replaced as one: threads may share it
 
     def __call__(self, step: int) -> TaskBatch:
         """The tasks of one step."""
         chunk, i = (0, 0) if self.tasks.full else divmod(step, self.ahead)
-        if chunk != self._chunk or self._drawn is None:
+        held = self._held
+        if held is None or held[0] != chunk:
             rng = np.random.default_rng([self.seed, chunk])
-            self._drawn = self.tasks.sample(rng, self.ahead, self.n, self.shots, self.queries).cast(self.dtype)
-            self._chunk = chunk
-        return self._drawn if self.tasks.full else self._drawn.tasks(slice(i * self.n, (i + 1) * self.n))
+            drawn = self.tasks.sample(rng, self.ahead, self.n, self.shots, self.queries).cast(self.dtype)
+            held = self._held = chunk, drawn
+        return held[1] if self.tasks.full else held[1].tasks(slice(i * self.n, (i + 1) * self.n))

@@ -7,8 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MetagdError
+from ..errors import MetagdError, short
+from ..hyper import number
 from .base import Batch, Example, Reference, TaskBatch, Tasks
+
+
+def _range(bounds: Any, name: str) -> tuple[float, float]:
+    """``bounds`` as two finite numbers, the second above the first."""
+    try:
+        low, high = (number(bound, name) for bound in bounds)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not low < high:
+        raise MetagdError(f"{short(bounds)} is not a range; needs low < high", name)
+    return low, high
 
 
 class Sinusoid(Tasks):
@@ -20,12 +32,8 @@ class Sinusoid(Tasks):
     def __init__(
         self, amplitude: tuple[float, float], phase: tuple[float, float], x: tuple[float, float], noise: float
     ) -> None:
-        for label, (low, high) in {"amplitude": amplitude, "phase": phase, "x": x}.items():
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise MetagdError(f"({low}, {high}) is not a range; needs low < high", label)
-        if not noise >= 0:
-            raise MetagdError(f"{noise!r} is not allowed; needs a number ≥ 0", "noise")
-        self.amplitude, self.phase, self.x, self.noise = amplitude, phase, x, float(noise)
+        self.amplitude, self.phase, self.x = _range(amplitude, "amplitude"), _range(phase, "phase"), _range(x, "x")
+        self.noise = number(noise, "noise", low=0)
 
     def __repr__(self) -> str:
         return f"sinusoid(amplitude={self.amplitude}, phase={self.phase}, x={self.x}, noise={self.noise})"
