@@ -13,12 +13,13 @@ import pytest
 from cases import differences
 
 import metagd_nb as mg
-from metagd_nb.algorithms import FOMAML, HD, MAML, Adam, Momentum
+from metagd_nb.algorithms import ALGORITHMS, FOMAML, HD, MAML, Adam, Momentum
 from metagd_nb.builtin import LeastSquares, NetProblem, QuadraticProblem
 from metagd_nb.models import Net
 from metagd_nb.problem import Problem
 from metagd_nb.tasks import Batch, TaskBatch
 
+ANIL, IMAML, MetaSGD, Reptile = (ALGORITHMS[name] for name in ("anil", "imaml", "meta-sgd", "reptile"))
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
 
@@ -38,9 +39,14 @@ def mean_square(prediction: Any, target: Any) -> Any:
         ("maml", 5, 0.195520),
         ("fomaml", 1, 0.70),
         ("fomaml", 5, 0.460592),
+        ("anil", 5, 0.195520),
+        ("reptile", 1, 0.75),
+        ("reptile", 5, 0.670133),
+        ("imaml", 1000, 0.519231),
     ],
 )
 def test_fixed_point_of_two_parabolas(method: str, inner_steps: int, expected: float) -> None:
+    more = {"lam": 2.0, "inner_tol": 1e-12} if method == "imaml" else {}
     run = mg.train(
         method,
         tasks=mg.quadratics((1.0, 3.0), (0.0, 1.0)),
@@ -48,7 +54,8 @@ def test_fixed_point_of_two_parabolas(method: str, inner_steps: int, expected: f
         inner_steps=inner_steps,
         outer="sgd",
         meta_lr=0.5,
-        steps=600,
+        steps=600 if method != "imaml" else 60,
+        **more,
     )
     assert run.params["theta"] == pytest.approx(expected, abs=5e-7)
 
@@ -84,6 +91,79 @@ def test_meta_gradient_on_random_quadratics(method: str, kind: Any, vector: bool
                     for a_i, c_i in zip(a, c, strict=True)])  # fmt: skip
     expected = [0.5 * (p - c_i) @ a_i @ (p - c_i) for p, a_i, c_i in zip(phi, a, c, strict=True)]
     np.testing.assert_allclose(losses, expected, **EXACT)
+
+
+def quadratic_case(k: int) -> tuple[QuadraticProblem, np.ndarray, np.ndarray, np.ndarray, TaskBatch]:
+    rng = np.random.default_rng(k)
+    a, c, theta = spd(rng, 6, 3), rng.standard_normal((6, 3)), rng.standard_normal(3)
+    return QuadraticProblem(mg.quadratics(a, c)), a, c, theta, TaskBatch(Batch(a, c), Batch(a, c))
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 5])
+def test_reptile_on_random_quadratics(k: int) -> None:
+    """Mean of (I − Rᵏ)(θ − c)."""
+    problem, a, c, theta, batch = quadratic_case(k)
+    r = [np.linalg.matrix_power(np.eye(3) - 0.2 * one, k) for one in a]
+    expected = np.mean([(np.eye(3) - one) @ (theta - ci) for one, ci in zip(r, c, strict=True)], axis=0)
+    found = Reptile(inner_lr=0.2, inner_steps=k).meta_gradient(problem, theta, batch)
+    np.testing.assert_allclose(found.grad, expected, **EXACT)
+
+
+def test_implicit_maml_on_random_quadratics() -> None:
+    """Mean of (λ(A+λI)⁻¹)²A(θ − c): φ − c = λ(A+λI)⁻¹(θ − c), then u = (I + A/λ)⁻¹A(φ − c)."""
+    problem, a, c, theta, batch = quadratic_case(1)
+    pull = [2.0 * np.linalg.inv(one + 2.0 * np.eye(3)) for one in a]
+    expected = np.mean([m @ ai @ m @ (theta - ci) for m, ai, ci in zip(pull, a, c, strict=True)], axis=0)
+    algorithm = IMAML(lam=2.0, inner_lr=0.2, inner_steps=500, inner_tol=1e-13)
+    np.testing.assert_allclose(algorithm.meta_gradient(problem, theta, batch).grad, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("learn", "rate", "in_rates"), [("parameter", (0.1, 0.2), (-1.2, -4.2)), ("run", 0.1, None), ("step", 0.1, None)]
+)
+def test_gradient_in_the_inner_rates(learn: str, rate: Any, in_rates: Any) -> None:
+    """dL/dD = −Σⱼ gⱼ⊙vⱼ₊₁; shared rates add up; by differences too, the rates being among what is learned."""
+    a, c = np.array([[[2.0, 1.0], [1.0, 3.0]]]), np.zeros((1, 2))
+    problem, data = QuadraticProblem(mg.quadratics(a, c)), Batch(a, c)
+    algorithm = MAML(inner_lr=rate, inner_steps=2, learn_rates=learn)
+    lifted = algorithm.lift(problem, np.array([1.0, -2.0]))
+    grad = algorithm.meta_gradient(problem, lifted, TaskBatch(data, data)).grad
+    if in_rates:
+        np.testing.assert_allclose(grad, [1.008, -0.306, *in_rates], **EXACT)
+        meta_sgd = MetaSGD(inner_lr=rate, inner_steps=2).meta_gradient(problem, lifted, TaskBatch(data, data))
+        np.testing.assert_array_equal(meta_sgd.grad, grad)
+
+    def loss(where: np.ndarray) -> float:
+        return float(algorithm.meta_gradient(problem, where, TaskBatch(data, data)).loss[0])
+
+    np.testing.assert_allclose(grad, differences(loss, lifted), rtol=1e-7)
+
+
+@pytest.mark.parametrize("learn", ["no", "layer", "step-layer", "parameter"])
+def test_loss_of_every_inner_step(learn: str) -> None:
+    problem, theta, batch = net_case(NETS[0])
+    algorithm = MAML(inner_lr=0.05, inner_steps=3, query_loss="all", learn_rates=learn)
+    lifted = algorithm.lift(problem, theta)
+
+    def mean_over_steps(where: np.ndarray) -> float:
+        path = list(algorithm.path(problem, where, batch.support, 3))
+        return float(np.mean([problem.linearize(phi, batch.query).loss.mean() for phi in path[1:]]))
+
+    grad = algorithm.meta_gradient(problem, lifted, batch).grad
+    np.testing.assert_allclose(grad, differences(mean_over_steps, lifted), rtol=1e-5, atol=1e-8)
+
+
+def test_anil_is_maml_with_the_other_rates_zero() -> None:
+    problem, theta, batch = net_case(NETS[0])
+    rates = tuple(0.05 * problem.layout.mask(["W2", "b2"]))
+    anil = ANIL(inner_lr=0.05, inner_steps=3).meta_gradient(problem, theta, batch)
+    maml = MAML(inner_lr=rates, inner_steps=3).meta_gradient(problem, theta, batch)
+    np.testing.assert_allclose(anil.grad, maml.grad, **EXACT)
+    everything = ",".join(problem.layout.shapes)
+    whole = ANIL(inner_lr=0.05, inner_steps=3, adapted=everything).meta_gradient(problem, theta, batch)
+    np.testing.assert_allclose(
+        whole.grad, MAML(inner_lr=0.05, inner_steps=3).meta_gradient(problem, theta, batch).grad, **EXACT
+    )
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -351,6 +431,31 @@ def test_unrolled_hypergradient_through_the_engine() -> None:
         return mg.train("gd", loss=parabola(2.0), params={"x": 1.0}, lr=float(rate[0]), steps=7).loss
 
     assert differences(last, np.array([0.13]))[0] == pytest.approx(-0.558689343738, rel=1e-7)
+
+
+def test_unrolled_hypergradient_of_the_method() -> None:
+    """Its first move is β times that slope: the rate of its second row."""
+    run = mg.train("unroll", loss=parabola(2.0), params={"x": 1.0}, lr=0.13, horizon=7, hyper_lr=1e-3, steps=1)
+    assert run.record["lr"][0] == 0.13
+    assert run.record["lr"][1] == pytest.approx(0.13 + 1e-3 * 0.558689343738, abs=1e-14)
+    assert run.record["loss"][0] == pytest.approx((1 - 0.26) ** 14, rel=1e-10)
+
+
+@pytest.mark.parametrize("form", ["additive", "multiplicative"])
+@pytest.mark.parametrize("rule", ["sgd", "momentum", "adam"])
+def test_hypergradient_descent_with_other_rules(rule: str, form: str) -> None:
+    """The recurrence written out, with the direction u of each rule; on one coordinate the cosine is a sign."""
+    h, x, lr, u, m, v = 2.0, 1.0, 0.01, 0.0, 0.0, 0.0
+    run = mg.train("hd", loss=parabola(h), params={"x": x}, lr=lr, hyper_lr=0.01, rule=rule, form=form, steps=25)
+    for t in range(26):
+        g = h * x
+        lr = lr + 0.01 * g * u if form == "additive" else lr * (1 + 0.01 * np.sign(g * u))
+        assert run.record["lr"][t] == pytest.approx(lr, rel=1e-10)
+        assert run.record["loss"][t] == pytest.approx(0.5 * h * x * x, rel=1e-9)
+        m = g if rule == "sgd" else 0.9 * m + g if rule == "momentum" else 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g * g
+        u = m if rule != "adam" else (m / (1 - 0.9 ** (t + 1))) / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8)
+        x = x - lr * u
 
 
 @pytest.mark.parametrize("h", [1.0, 4.0])
