@@ -30,8 +30,8 @@ TOLD = 0.25  # seconds between two texts; faster is not read
 KEPT = 12  # texts over which the speed is taken
 DECADES = 2  # of a rate to either side of where it starts
 SMALL = -5  # the least power of ten of which ".3g" shows all in a slider's width
-GRAIN = 0.05  # of a decade: what one key press moves a slider
-HOLD = 1.0  # seconds for which a slider that moves by itself stays where a person has put it
+FOLLOW = 1.0  # seconds for which a slider rests that follows its rate: a move would pull it out of a person's hand
+CLOSE = 0.01  # part of a rate by which its slider may be off until then
 
 
 def hears_clicks() -> bool:
@@ -123,7 +123,7 @@ class Controls:
             value=value,
             min=low,
             max=high,
-            step=GRAIN,
+            step=None,  # else the page rounds what it shows to whole steps; a key press moves a tenth of the span
             readout_format=".3g" if low >= SMALL else ".1e",
             continuous_update=False,
             description=words(name),
@@ -222,15 +222,15 @@ class Controls:
             value = rates[name]
             if value == self._rates[name] or not (math.isfinite(value) and value > 0):
                 continue
-            if value != getattr(self.run.algorithm, name):
-                # The method moves it. A handle in a person's hand must not be pulled away, so it has to tell at once
-                # when it is taken, and then rests for a while.
-                slider.continuous_update = True
-                if now < self._touched.get(name, -math.inf) + HOLD:
-                    continue
-            self._rates[name] = self._put[name] = value
+            rests = now < self._touched.get(name, -math.inf) + FOLLOW or math.isclose(
+                value, slider.value, rel_tol=CLOSE
+            )
+            if value != getattr(self.run.algorithm, name) and rests:
+                continue  # the method moves it
             power = math.log10(value)
             slider.min, slider.max = min(slider.min, math.floor(power)), max(slider.max, math.ceil(power))
+            self._rates[name] = self._put[name] = value
+            self._touched[name] = now
             slider.value = value
 
     def _tell(self) -> None:
