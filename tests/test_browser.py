@@ -40,9 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[
 
 
 @pytest.fixture
-def lab(chrome: Any, server: Any) -> Iterator[Lab]:
+def lab(chrome: Any, server: Any, artefacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     with lab_page(chrome, server) as found:
         yield found
+        found.page.screenshot(path=artefacts / f"{request.node.name}.png")  # how it ended, for when it failed
 
 
 def button(lab: Lab, name: str) -> Any:
