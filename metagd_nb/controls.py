@@ -25,7 +25,6 @@ from .run import Run
 from .stops import REASONS
 
 VIEW = "application/vnd.jupyter.widget-view+json"
-TEXT = ""  # the same at any time: a notebook check compares it, and a notebook without widgets shows it
 TOLD = 0.25  # seconds between two texts; faster is not read
 KEPT = 12  # texts over which the speed is taken
 DECADES = 2  # of a rate to either side of where it starts
@@ -75,7 +74,7 @@ class Controls:
     ----------
     run : Run
     leave : bool
-        Whether they leave their place when the run has ended; else they stay, disabled, with the reason.
+        Whether they leave nothing behind when the run has ended; else a line that says why, for want of a plot.
     """
 
     def __init__(self, run: Run, leave: bool = True) -> None:
@@ -105,6 +104,7 @@ class Controls:
         self._next = 0.0
         self._speed: deque[tuple[float, int]] = deque(maxlen=KEPT)
         self._trouble = ""
+        self._left = ""  # what a page without widgets shows in their place
         for widget in self._widgets():
             unpin(widget)
         self._buttons()
@@ -154,7 +154,7 @@ class Controls:
     def show(self) -> None:
         """Display them; call it in the cell's own thread, once. Nothing happens where there is no kernel."""
         if hasattr(get_ipython(), "kernel") and self._handle is None:
-            data = {VIEW: self.box.get_view_spec(), "text/plain": TEXT}
+            data = {VIEW: self.box.get_view_spec(), "text/plain": self._left}
             self._handle = display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
     # ---- what the person does ----------------------------------------------------------------------------------
@@ -275,8 +275,9 @@ class Controls:
             slider.unobserve_all()
         for button in (self.pause, self.step, self.stop):
             button._click_handlers.callbacks.clear()
-        if self.leave:
-            self.close()
+        if not self.leave:
+            self._left = "\n".join(filter(None, [self._progress(self.run.iteration), self.run.note]))
+        self.close()
 
     def close(self) -> None:
         """Take them away and free them, also in the browser; the run goes on."""
@@ -284,6 +285,6 @@ class Controls:
             return
         self.closed = True
         if self._handle is not None:
-            self._handle.update({"text/plain": TEXT}, raw=True)
+            self._handle.update({"text/plain": self._left}, raw=True)
         for widget in self._widgets():
             widget.close()

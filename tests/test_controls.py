@@ -491,9 +491,24 @@ def test_closing_while_it_trains(made: Callable[..., Controls]) -> None:
     assert run.note is None
 
 
-def test_those_that_stay_let_the_run_go(made: Callable[..., Controls]) -> None:
+def test_without_a_plot_a_line_is_left(made: Callable[..., Controls]) -> None:
+    class Handle:
+        def update(self, data: Any, raw: bool) -> None:
+            shown.append(data)
+
+    shown: list[Any] = []
+    for leave in (True, False):
+        controls = made(descent(steps=500, lr=2.0), leave=leave)
+        controls._handle = Handle()
+        drive(controls.run, controls)
+    assert shown[0] == {"text/plain": ""}
+    assert shown[1]["text/plain"].startswith("diverged · ")
+    assert shown[1]["text/plain"].endswith("a smaller lr usually helps")
+
+
+def test_those_that_have_left_let_the_run_go(made: Callable[..., Controls]) -> None:
     run = descent()
-    controls = made(run, leave=False)
+    controls = made(run)
     drive(run, controls)
     drag(controls.sliders["lr"], 0.7)
     click(controls.stop)

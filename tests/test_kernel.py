@@ -292,13 +292,10 @@ def test_every_control_acts_while_it_trains(front: Front) -> None:
     here = front.ask("(run.paused, run.iteration)")
     time.sleep(0.1)
     assert front.ask("(run.paused, run.iteration)") == [True, here[1]] == here
-    time.sleep(0.1)
     front.click(cell.widgets()["Step"])
     front.until(lambda: cell.widgets()["FloatProgressModel"]["value"] == here[1] + 1)
-    time.sleep(0.1)
     front.drag(cell.widgets()["learning rate"], 2e-4)
     front.until(lambda: front.ask("len(run.events)") == 3)
-    time.sleep(0.1)
     front.click(cell.widgets()["Resume"])
     front.until(lambda: "Pause" in cell.widgets())
     front.until(lambda: front.ask("run.record.last('lr')") == 2e-4)
@@ -386,6 +383,15 @@ def test_a_run_too_short_to_be_seen_leaves_nothing_behind(front: Front) -> None:
     front.run("run.wait()")
     front.until(lambda: not cell.widgets())
     assert front.ask("run.stopped") == "steps"
+
+
+def test_without_a_plot_the_reason_is_left(front: Front) -> None:
+    cell = front.run(FOREVER.replace("100000000", "3 --no-plot"))
+    front.run("run.wait()")
+    front.until(lambda: not cell.widgets() and cell.updates)
+    assert list(cell.updates[-1]) == ["text/plain"]
+    assert cell.updates[-1]["text/plain"].startswith("all steps done · 3 of 3 steps")
+    assert len(cell.outputs) == 1
 
 
 def test_a_user_who_fails_under_way_leaves_the_kernel_alive(front: Front) -> None:
