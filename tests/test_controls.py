@@ -203,12 +203,24 @@ def test_a_slider_sets_its_rate(made: Callable[..., Controls]) -> None:
     assert [event.value for event in run.events] == [{"lr": 0.25}, {"lr": 0.1}]
 
 
+def test_a_frame_does_not_undo_a_drag_that_is_still_queued(made: Callable[..., Controls]) -> None:
+    run = descent()
+    controls = made(run)
+    run.set(lr=0.2)  # no frame has shown this yet
+    drag(controls.sliders["lr"], 0.3)
+    controls.frame()
+    assert controls.sliders["lr"].value == 0.3
+    settled(run, controls)
+    assert run.rates["lr"] == controls.sliders["lr"].value == 0.3
+
+
 def test_a_rate_set_in_code_moves_the_slider_and_widens_it(made: Callable[..., Controls]) -> None:
     run = descent()
     controls = made(run)
     run.set(lr=500.0)
     controls.frame()
     assert controls.sliders["lr"].value == pytest.approx(500)
+    assert controls.sliders["lr"].max == 3  # whole powers of ten: the value is not cut at the edge
     assert len(run.events) == 1  # no echo
     assert not run.pending
 
