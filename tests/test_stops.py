@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -192,12 +194,21 @@ def test_stopping_before_the_start_leaves_one_row() -> None:
     assert drive(run).iteration == 0
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell that starts the tests in its background has them ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_soon(seconds: float) -> threading.Timer:
     timer = threading.Timer(seconds, _thread.interrupt_main)
     timer.start()
     return timer
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", ["train", "wait", "params"])
 def test_interrupt_of_one_who_waits(how: str) -> None:
     given: dict[str, Any] = {"loss": parabola, "params": {"x": 1.0}, "lr": 1e-6, "steps": 1_000_000_000}
