@@ -169,6 +169,38 @@ def test_a_rate_set_acts_on_the_next_step(method: str) -> None:
     assert run.rates[name] == run.record[name][-1]
 
 
+def test_a_rate_that_learns_goes_on_from_where_it_was_set() -> None:
+    run = prepared("hd", steps=20)
+    run.step(3)
+    run.set(lr=0.004, hyper_lr=0.0)
+    assert run.rates == {"lr": 0.004, "hyper_lr": 0.0}
+    before, grad = run.theta.copy(), run._look.grad.copy()  # type: ignore[union-attr]
+    run.step(2)
+    assert run.record["lr"][4:].tolist() == [0.004, 0.004]
+    run.set(hyper_lr=1e-4)  # the rate itself stays
+    run.step(1)
+    assert 0 < abs(run.record["lr"][-1] - 0.004) < 0.01
+    short = prepared("hd", steps=20)
+    short.step(3)
+    short.set(lr=0.004)
+    short.step(1)
+    np.testing.assert_array_equal(short.theta, before - 0.004 * grad)
+    assert_same(run.replay(), run)
+
+
+@pytest.mark.parametrize("method", ["meta-sgd", "unroll"])
+def test_learned_rates_go_on_from_where_they_were_set(method: str) -> None:
+    run = prepared(method, steps=20, **({"meta_lr": 1e-4} if method == "meta-sgd" else {"hyper_lr": 1e-6}))
+    name = run.algorithm.live()[0]
+    run.step(3)
+    run.set(**{name: 0.0123})
+    assert run.rates[name] == pytest.approx(0.0123, rel=1e-12)
+    run.step(1)
+    assert run.record[name][-1] == pytest.approx(0.0123, abs=2e-4)
+    assert run.record[name][-1] != run.record[name][-2]
+    assert_same(run.replay(), run)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_replay_of_a_background_run_with_hands_on_it(method: str) -> None:
     run = background(prepared(method, steps=1_000_000))
