@@ -154,7 +154,8 @@ class Lab:
             f" {{path, factory: 'Notebook', kernelPreference: {preferred}}}); }}",
             f"{name}.ipynb",
         )
-        self.page.wait_for_function(f"() => ({CELL} || []).length > 0", timeout=20_000)
+        count = len(nbformat.read(path, as_version=4).cells)
+        self.page.wait_for_function(f"count => ({CELL} || []).length === count", arg=count, timeout=20_000)
         if kernel:
             self.page.wait_for_function(
                 "() => window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'",

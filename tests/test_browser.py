@@ -60,7 +60,15 @@ def going(lab: Lab, name: str, *more: str, cell: str = CELL) -> None:
 
 def drag(lab: Lab, pixels: int, number: int = 0) -> None:
     """Take the handle of a slider, move it, let go."""
-    box = lab.page.locator(".noUi-handle").nth(number).bounding_box()
+    handle = lab.page.locator(".noUi-handle").nth(number)
+    places: list[Any] = []  # the page still moves while the first pictures come in: a hand would wait too
+
+    def settled() -> bool:
+        places.append(handle.bounding_box())
+        return len(places) > 4 and all(place == places[-1] for place in places[-5:])
+
+    lab.poll(settled, bool)
+    box = places[-1]
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     lab.page.mouse.move(x, y)
     lab.page.mouse.down()
