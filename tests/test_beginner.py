@@ -61,7 +61,10 @@ def test_stops_as_soon_as_the_loss_is_below(data: tuple[np.ndarray, np.ndarray, 
     np.testing.assert_array_equal(found, mg.meta_gradient_descent(x, y, w, 0.1, first))
     already = mg.meta_gradient_descent(x, y, w, 0.1, 10, loss_below=1e9)
     np.testing.assert_array_equal(already, w)
-    assert mg.meta_gradient_descent(x, y, w, 0.1, 10, loss_below=0.0) is not None  # a threshold of 0 is one
+    at = float(losses[first])  # reached, not undercut: one more step
+    np.testing.assert_array_equal(
+        mg.meta_gradient_descent(x, y, w, 0.1, 10_000, loss_below=at), mg.meta_gradient_descent(x, y, w, 0.1, first + 1)
+    )
 
 
 def test_what_is_passed_in_stays(data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
