@@ -91,6 +91,14 @@ class Run(Stepper):
         return self.running and self.driver is not threading.current_thread()
 
     def _await(self, done: Callable[[], bool]) -> None:
+        """Wait for the driver; an interrupt meanwhile stops the run and keeps its state."""
+        try:
+            self._sleep_until(done)
+        except KeyboardInterrupt:
+            self.request("stop", "interrupted")
+            self._sleep_until(lambda: not self.running)
+
+    def _sleep_until(self, done: Callable[[], bool]) -> None:
         with self._changed:
             while not done():
                 self._changed.wait(timeout=0.5)  # the timeout only guards against a driver that died
@@ -102,9 +110,6 @@ class Run(Stepper):
         self.waiting += 1
         try:
             self._await(lambda: not self._driven_elsewhere() or (self.held and not self.pending))
-        except KeyboardInterrupt:
-            self.request("stop", "interrupted")
-            self._await(lambda: not self.running)
         finally:
             self.waiting -= 1
         return self

@@ -446,7 +446,6 @@ def test_an_interrupt_of_a_driven_loop() -> None:
     assert run.loss == run.record.last("loss") == parabola(run.params["w"])
 
 
-@pytest.mark.xfail(reason="an interrupt of step(n) leaves the run going")
 def test_an_interrupt_of_a_cell_that_steps(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER, lr=1e-9))
     with interrupted(), suppress(KeyboardInterrupt):

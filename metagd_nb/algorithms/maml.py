@@ -51,7 +51,7 @@ class MAML(Meta):
     that step is −g⊙v, with v as it is before that line. Where the paper sums over tasks (algorithm 1, line 8)
     this takes the mean, so that the meta-rate does not depend on the batch size.
 
-    With ``all_steps`` the loss is the mean of the query losses after every inner step (Antoniou et al. 2019, §4,
+    With ``query_loss="all"`` the loss is the mean of the query losses after every inner step (Antoniou et al. 2019, §4,
     multi-step loss, without its annealing).
     """
 
