@@ -83,8 +83,7 @@ class LossProblem:
         self.namespace = namespace_of(loss) if namespace is None else namespace
         self.snapshot = snapshot or Snapshot()
         self._binding = self._bound(loss, "loss")
-        self._traced = follow(loss, snapshot=self.snapshot)
-        self._plain = follow(loss, traced=False, snapshot=self.snapshot)
+        self._traced, self._plain = _following(loss, self.snapshot)
         self.reads = self._traced.reads
         self.own: Followed | None = None
         if gradient is not None:
@@ -132,9 +131,7 @@ class LossProblem:
             raise diagnosed(error, lambda: self.value(theta)) from None
 
     def _scalar_loss(self, *values: Any) -> Any:
-        value = self._binding.call(self._traced.function, values)
-        scalar(getval(value))
-        return value
+        return _one(self._binding.call(self._traced.function, values))
 
     def own_gradient(self, theta: Array) -> Array:
         """(P,) of the user's own gradient.
@@ -221,6 +218,12 @@ def gradient_difference(gradient: Callable[[Array], Array], theta: Array, v: Arr
     return difference.astype(theta.dtype)
 
 
+def _one(value: Any) -> Any:
+    """What a loss gave, traced or not, once it is seen to be one number."""
+    scalar(getval(value))
+    return value
+
+
 def _following(function: Callable[..., Any], snapshot: Snapshot) -> tuple[Followed, Followed]:
     """A function for tracing, and the same for a plain call."""
     return follow(function, snapshot=snapshot), follow(function, traced=False, snapshot=snapshot)
@@ -254,13 +257,8 @@ class OutputLoss:
         return np.array([scalar(self._plain.function(p.copy(), y)) for p, y in pairs], prediction.dtype)
 
     def _trace(self, prediction: Array, target: Array) -> Traced:
-        def function(p: Any) -> Any:
-            value = self._traced.function(p, target)
-            scalar(getval(value))
-            return value
-
         try:
-            return Traced(function, [prediction.copy()])
+            return Traced(lambda p: _one(self._traced.function(p, target)), [prediction.copy()])
         except Exception as error:
             raise diagnosed(error, lambda: scalar(self._plain.function(prediction.copy(), target))) from None
 
@@ -346,9 +344,7 @@ class ModelProblem:
     def _trace(self, theta: Array, x: Array, y: Array) -> Traced:
         def value(model: Followed, loss: Followed, parts: Sequence[Any]) -> Any:
             prediction = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
-            found = loss.function(_column(prediction, len(x)), y)
-            scalar(getval(found))
-            return found
+            return _one(loss.function(_column(prediction, len(x)), y))
 
         try:
             return Traced(lambda *parts: value(self._model, self._loss, parts), pieces(theta, self.layout))

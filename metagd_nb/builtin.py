@@ -65,9 +65,8 @@ mse = MseLoss()
 def _times(h: Array, w: Array) -> Array:
     """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
     if w.ndim == 2:
-        h = (h.reshape(-1, h.shape[-1]) @ w).reshape(*h.shape[:-1], w.shape[-1])
-        return h
-    return np.matmul(h, w)  # type: ignore[no-any-return]
+        return np.asarray((h.reshape(-1, h.shape[-1]) @ w).reshape(*h.shape[:-1], w.shape[-1]))
+    return np.asarray(np.matmul(h, w))
 
 
 def _across(h: Array) -> Array:

@@ -65,7 +65,7 @@ def _loop(run: Run, frame: Frame | None) -> Iterator[bool]:
     clock = time.perf_counter
     with np.errstate(all="ignore"):  # a diverging run is told of in words, once
         try:
-            if run.iteration == 0 and not len(run.record):
+            if not len(run.record):
                 run.advance()
             pacer.draw()
             breath = clock() + SLICE

@@ -30,6 +30,7 @@ class Given(NamedTuple):
     x: Any = None
     y: Any = None
     namespace: Mapping[str, Any] | None = None
+    check: bool = True
 
 
 def prepare(
@@ -78,9 +79,9 @@ def prepare(
     if method not in ALGORITHMS:
         raise unknown("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
-    given = Given(loss, params, gradient, model, tasks, x, y, namespace)
+    given = Given(loss, params, gradient, model, tasks, x, y, namespace, check)
     plan = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
-    return Run(plan(method, algorithm, settings, given, check))
+    return Run(plan(method, algorithm, settings, given))
 
 
 def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Settings]:
@@ -109,7 +110,7 @@ def start(method: str, *, frame: Frame | None = None, **given: Any) -> Run:
     return background(prepare(method, **given), frame)
 
 
-def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given, check: bool) -> Plan:
+def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
     if given.model is not None:
         return _fit_plan(method, algorithm, settings, given)
     if given.loss is None:
@@ -122,7 +123,7 @@ def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: 
     namespace = given.namespace
     problem = LossProblem(given.loss, given.params, given.gradient, dtype=settings.dtype, namespace=namespace)
     note = None
-    if given.gradient is not None and check:
+    if given.gradient is not None and given.check:
         verdict = check_gradient(problem)
         if verdict.fatal:
             raise MetagdError(verdict.lines[0])
@@ -171,7 +172,7 @@ def _output_loss(loss: Callable[..., Any] | None) -> Any:
     return OutputLoss(loss)
 
 
-def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given, check: bool) -> Plan:
+def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
     assert isinstance(algorithm, Meta)
     tasks, model = given.tasks, given.model
     if not isinstance(tasks, Tasks):

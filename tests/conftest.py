@@ -49,23 +49,29 @@ def jupyter_dirs(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def ip() -> Iterator[Any]:
-    """A fresh IPython shell, the extension loaded, current for ``get_ipython()``; runs it left going are stopped."""
+def shell() -> Iterator[Any]:
+    """A fresh IPython shell, a terminal's, current for ``get_ipython()``."""
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
     config = Config()
     config.HistoryManager.enabled = False  # its database thread would outlive the test
     InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=config)
+    made = InteractiveShell.instance(config=config)
+    yield made
+    made.atexit_operations()
+    atexit.unregister(made.atexit_operations)
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def ip(shell: Any) -> Iterator[Any]:
+    """The shell with the extension loaded; runs it left going are stopped."""
     shell.run_line_magic("load_ext", "metagd_nb")
     yield shell
     for value in list(shell.user_ns.values()):
         if type(value).__module__ == "metagd_nb.run" and getattr(value, "running", False):
             value.request("stop")
-    shell.atexit_operations()
-    atexit.unregister(shell.atexit_operations)
-    InteractiveShell.clear_instance()
 
 
 @pytest.fixture(scope="session")

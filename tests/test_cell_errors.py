@@ -318,7 +318,7 @@ BROKEN = ["def f(:", "if True:", "\\", "'''", ")", "\x00"]
 
 
 @pytest.fixture(scope="module")
-def shell() -> Any:
+def lasting() -> Any:
     """One shell for many examples; each begins with an empty namespace."""
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
@@ -369,14 +369,14 @@ def judged(shell: Any, body: str, done: Done) -> None:
     st.sampled_from(["gd", "adam", "hd", "maml", "fomaml", "check"]),
     st.lists(st.sampled_from(PIECES * 5 + BROKEN), max_size=7).map("\n".join),
 )
-def test_any_body_is_run_or_refused(shell: Any, method: str, body: str) -> None:
+def test_any_body_is_run_or_refused(lasting: Any, method: str, body: str) -> None:
     options = "" if method == "check" else " --steps 2 --wait --no-plot"
     with contextlib.redirect_stderr(io.StringIO()):
-        done = cell_as_is(emptied(shell), f"%%metagd {method}{options}\n{body}")
+        done = cell_as_is(emptied(lasting), f"%%metagd {method}{options}\n{body}")
     if method == "check" and done.error is None:
-        assert "run" not in shell.user_ns
+        assert "run" not in lasting.user_ns
     else:
-        judged(shell, body, done)
+        judged(lasting, body, done)
 
 
 SAFE = st.characters(exclude_characters="!%?", exclude_categories=["Cs"])  # these three could call a shell or a magic
@@ -385,12 +385,12 @@ SAFE = st.characters(exclude_characters="!%?", exclude_categories=["Cs"])  # the
 @pytest.mark.filterwarnings("ignore:`make_tokens_by_line` received")  # IPython's own, on odd ends of lines
 @settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(st.text(SAFE, max_size=40))
-def test_any_text_is_refused_without_a_line_of_ours(shell: Any, body: str) -> None:
-    done = cell_as_is(emptied(shell), f"%%metagd gd --steps 2 --wait --no-plot\n{body}")
+def test_any_text_is_refused_without_a_line_of_ours(lasting: Any, body: str) -> None:
+    done = cell_as_is(emptied(lasting), f"%%metagd gd --steps 2 --wait --no-plot\n{body}")
     assert done.error is not None
     assert "metagd_nb/" not in done.text
-    assert "run" not in shell.user_ns
-    assert alive(shell)
+    assert "run" not in lasting.user_ns
+    assert alive(lasting)
 
 
 def cell_as_is(ip: Any, text: str) -> Done:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import io
@@ -10,16 +9,13 @@ import queue
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
-from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 from standin_run import StandInRun
-from traitlets.config import Config
 
 import metagd_nb as mg
 from metagd_nb.drive import background
@@ -34,19 +30,6 @@ class Frontend(CapturingDisplayPublisher):
         self.outputs.append(
             {"data": data, "metadata": metadata, "thread": threading.current_thread(), **rest},
         )
-
-
-@pytest.fixture
-def shell() -> Iterator[Any]:
-    """A terminal's shell."""
-    config = Config()
-    config.HistoryManager.enabled = False  # its database thread would outlive the test
-    InteractiveShell.clear_instance()
-    made = InteractiveShell.instance(config=config)
-    yield made
-    made.atexit_operations()
-    atexit.unregister(made.atexit_operations)
-    InteractiveShell.clear_instance()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ..hyper import hyper
 from ..problem import Point, Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient, State
-from .rates import SHARING, gather, groups, shared_start
+from .rates import SHARING, gather, shared_start, spread
 
 
 def pull_back(
@@ -73,8 +73,7 @@ class MAML(Meta):
         if self.learn_rates == "no":
             return super().start(problem, theta, steps)
         size = problem.layout.size
-        rates = theta[size:][groups(problem.layout, self.learn_rates, self.inner_steps)]  # (S, P)
-        return theta[:size], [rates[min(j, len(rates) - 1)] for j in range(steps)]
+        return theta[:size], spread(problem.layout, self.learn_rates, self.inner_steps, theta[size:], steps)
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         phi, rates = self.start(problem, theta, self.inner_steps)

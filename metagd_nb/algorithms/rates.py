@@ -34,6 +34,12 @@ def shared_start(layout: Layout, sharing: str, steps: int, rate: np.ndarray) -> 
     return np.bincount(index.ravel(), weights=everywhere.ravel()) / count
 
 
+def spread(layout: Layout, sharing: str, made: int, learned: np.ndarray, steps: int) -> list[np.ndarray]:
+    """The rates (P,) of each of ``steps`` steps, from the shared ones (R,) of ``made``; later steps use the last."""
+    rates = learned[groups(layout, sharing, made)]  # (S, P)
+    return [rates[min(j, len(rates) - 1)] for j in range(steps)]
+
+
 def gather(layout: Layout, sharing: str, steps: int, per_step: list[np.ndarray]) -> np.ndarray:
     """Gradient (R,) in the shared rates from that in each step's rates (P,): those who share a rate add up."""
     index = groups(layout, sharing, steps)

@@ -13,7 +13,7 @@ from ..outer import OUTER, Outer
 from ..problem import Problem
 from .base import Algorithm, Look, State, learning_rate
 from .maml import pull_back
-from .rates import SHARING, gather, groups, shared_start
+from .rates import SHARING, gather, shared_start, spread
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class Unroll(Algorithm):
 
     def look(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> Look:
         size = problem.layout.size
-        rates = theta[size:][groups(problem.layout, self.sharing, self.horizon)]  # (S, P)
-        each = [rates[min(j, len(rates) - 1)] for j in range(self.horizon)]
+        each = spread(problem.layout, self.sharing, self.horizon, theta[size:], self.horizon)
         phi: Any = theta[:size]
         passed = []
         for rate in each:
