@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -260,6 +261,12 @@ def test_book_names_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert out[-1] == "1 passed, 5 failed"
 
 
+def listens(port: int) -> bool:
+    """Whether anything takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.mark.kernel
 def test_lab_really_opens_the_chapter(book: Path, tmp_path: Path, jupyter_dirs: dict[str, str]) -> None:
     """The address that JupyterLab prints leads to chapter 1."""
@@ -277,9 +284,13 @@ def test_lab_really_opens_the_chapter(book: Path, tmp_path: Path, jupyter_dirs: 
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        with urllib.request.urlopen(found[0], timeout=30) as page:
+        address = found[0]
+        while not listens(int(re.findall(r":(\d+)/", address)[0])):  # it is printed a moment before
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        with urllib.request.urlopen(address, timeout=30) as page:
             assert page.status == 200
-        contents = found[0].replace("/lab/tree/", "/api/contents/")
+        contents = address.replace("/lab/tree/", "/api/contents/")
         with urllib.request.urlopen(contents, timeout=30) as answer:
             assert b"1 + 1" in answer.read()
     finally:
