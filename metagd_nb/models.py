@@ -6,8 +6,9 @@ one (i+1, o) matrix whose last row is the bias: inputs with a last column of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +99,27 @@ class Net:
     def predict(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Outputs (..., K, C) for inputs ``x`` (..., K, D); ``theta`` (P,), or (T, P) with ``x`` (T, K, D)."""
         return self._layer(self.features(theta, x), self.matrices(theta)[-1])
+
+    def forward(self, xp: Any, params: Mapping[str, Any], x: Any) -> Any:
+        """Outputs (K, C) of one task's inputs (K, D): a pure function, for whatever traces or compiles it.
+
+        Parameters
+        ----------
+        xp : module
+            ``numpy``, ``autograd.numpy`` or ``jax.numpy``.
+        params : mapping name → array
+            As `layout` names them.
+        """
+        h = x
+        for layer in range(len(self.sizes) - 1):
+            if layer and self.activation == "relu":
+                h = xp.where(h <= 0, 0, h)  # not maximum, whose derivative at 0 is ½ where it is traced
+            elif layer:
+                h = xp.tanh(h)
+            h = h @ params[f"W{layer}"]
+            if self.bias:
+                h = h + params[f"b{layer}"]
+        return h
 
     def _layer(self, h: np.ndarray, w: np.ndarray) -> np.ndarray:
         return np.asarray(h @ w[..., :-1, :] + w[..., -1:, :] if self.bias else h @ w)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 
 import metagd_nb as mg
 from metagd_nb.builtin import NetProblem
@@ -43,6 +45,27 @@ def test_predictions(net: Net) -> None:
     last = net.layout.views(theta)
     bias = last[f"b{len(net.sizes) - 2}"] if net.bias else 0.0
     np.testing.assert_allclose(hidden @ last[f"W{len(net.sizes) - 2}"] + bias, net.predict(theta, x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "net", [mg.linear(3, 2, bias=False), mg.mlp(3, 4, 3, 2), mg.mlp(3, 5, 1, activation="tanh")], ids=repr
+)
+def test_the_pure_forward_pass_is_the_same_function_and_has_the_same_gradient(net: Net) -> None:
+    """Units that are exactly off (a row of zeros, no bias yet) have the derivative 0 on both sides."""
+    rng = np.random.default_rng(0)
+    theta, x = net.start(rng) + 0.3 * (net.start(rng) == 0) * net.bias, rng.standard_normal((1, 7, net.inputs))
+    theta[net.layout.slices["W0"]][: len(theta) // 9] = 0
+    x[:, 0] = 0
+    if net.bias:
+        theta[net.layout.slices["b0"]] = 0  # the first point meets z = 0 in every unit of the first layer
+    y = rng.standard_normal((1, 7, net.outputs))
+    forward = net.forward(np, net.layout.views(theta), x[0])
+    np.testing.assert_allclose(forward, net.predict(theta, x)[0], rtol=1e-12, atol=1e-15)
+    traced = grad(lambda t: anp.mean((net.forward(anp, net.layout.views(t), x[0]) - y[0]) ** 2))(theta)
+    closed = NetProblem(net).linearize(theta, Batch(x, y)).grad[0]
+    np.testing.assert_allclose(traced, closed, rtol=1e-12, atol=1e-15)
+    single = {name: part.astype(np.float32) for name, part in net.layout.views(theta).items()}
+    assert net.forward(np, single, x[0].astype(np.float32)).dtype == np.float32
 
 
 def test_the_point_predicts_what_the_model_predicts() -> None:
