@@ -167,7 +167,7 @@ def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Give
 def _output_loss(loss: Callable[..., Any] | None) -> Any:
     if loss is None:
         return mse
-    from .autodiff import OutputLoss
+    from .usermodel import OutputLoss
 
     return OutputLoss(loss)
 
@@ -183,7 +183,7 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
         match(model, tasks.inputs, tasks.outputs, "the tasks")
         problem = NetProblem(model, _output_loss(given.loss), settings.dtype)
     elif callable(model):
-        from .autodiff import ModelProblem
+        from .usermodel import ModelProblem
 
         if not given.params:
             raise MetagdError("needs a dict of starting arrays for a model that is a function", "params")

@@ -20,9 +20,10 @@ PACKAGE = ROOT / "metagd_nb"
 # A module may import what stands left of it. A folder is one place in the row: its files may import each other.
 ORDER = [
     *("errors", "hyper", "layout", "outer", "tasks", "models"),
-    *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "check"),
+    *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
+    *("autodiff", "usermodel", "check"),
     *("algorithms", "record", "stops", "adapt", "evaluate", "stepper", "run", "drive", "train", "beginner", "table"),
-    *("decimate", "axes", "panels", "plot", "live", "controls", "complete", "magic", "cli"),
+    *("decimate", "axes", "panels", "plot", "live", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
 FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
@@ -95,6 +96,12 @@ def wrong_arrows(path: Path) -> list[str]:
 
 
 EACH = pytest.mark.parametrize("path", MODULES, ids=[name_of(p) or "metagd_nb" for p in MODULES])
+
+
+def test_every_place_is_taken() -> None:
+    """The row names no module that is not there."""
+    there = {name_of(path).split(".")[0] for path in MODULES}
+    assert [place for place in ORDER if place not in there] == []
 
 
 @EACH

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_follow import cell
 
-from metagd_nb.autodiff import LossProblem, ModelProblem, OutputLoss
+from metagd_nb.autodiff import LossProblem
 from metagd_nb.errors import MetagdError
 from metagd_nb.tasks import Batch
 from metagd_nb.tracing import Traced
+from metagd_nb.usermodel import ModelProblem, OutputLoss
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3))

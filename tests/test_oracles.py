@@ -216,7 +216,7 @@ def by_source(source: str, d: int) -> Problem:
     """Linear regression without bias, mean square, from each place a problem can come from."""
     if source == "built-in":
         return NetProblem(mg.linear(d, bias=False))
-    from metagd_nb.autodiff import ModelProblem, OutputLoss
+    from metagd_nb.usermodel import ModelProblem, OutputLoss
 
     if source == "built-in with a user's loss":
         return NetProblem(mg.linear(d, bias=False), OutputLoss(mean_square))
