@@ -19,6 +19,16 @@ from typing import Any
 from .errors import MetagdError, nearest, short
 
 
+def written(bound: float) -> str:
+    """A bound as a person writes it: ``1,000,000``, ``0.000001``, ``1e-300``."""
+    size = abs(bound)
+    if float(bound).is_integer() and size < 1e15:
+        return f"{bound:,.0f}"
+    if 1e-6 <= size < 1e15:
+        return f"{bound:,.12f}".rstrip("0")
+    return f"{bound:g}".replace("e+", "e")
+
+
 @dataclass(frozen=True)
 class Hyper:
     """What one setting allows. ``low`` and ``high`` are inclusive unless ``above`` says that ``low`` is not."""
@@ -50,9 +60,9 @@ class Hyper:
             return "text"
         noun = "a whole number" if self.kind is int else "a number"
         if self.low is not None:
-            noun += f" {'>' if self.above else '≥'} {self.low:g}"
+            noun += f" {'>' if self.above else '≥'} {written(self.low)}"
         if self.high is not None:
-            noun += f"{' and' if self.low is not None else ''} ≤ {self.high:g}"
+            noun += f"{' and' if self.low is not None else ''} ≤ {written(self.high)}"
         return noun + (" (or several, comma-separated)" if self.vector else "")
 
     def check(self, value: Any) -> Any:

@@ -411,7 +411,7 @@ def test_live_rates_keep_their_bounds(method: str) -> None:
 def test_unknown_options_name_the_nearest(method: str) -> None:
     with pytest.raises(MetagdError, match=rf"^unknown option of {method} 'stepz'; did you mean 'steps'\?$"):
         prepared(method, stepz=3)
-    with pytest.raises(MetagdError, match=r"^steps: -1 is not allowed; needs a whole number ≥ 0 and ≤ 1e\+09$"):
+    with pytest.raises(MetagdError, match=r"^steps: -1 is not allowed; needs a whole number ≥ 0 and ≤ 1,000,000,000$"):
         prepared(method, steps=-1)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagd_nb.errors import MetagdError, nearest, short, unknown
-from metagd_nb.hyper import Checked, hyper, hypers
+from metagd_nb.hyper import Checked, Hyper, hyper, hypers
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,20 @@ def test_option_names() -> None:
         inner_lr: float = hyper(0.1, "x")
 
     assert hypers(Long)["inner_lr"].option == "--inner-lr"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0, 1e6, "a number ≥ 0 and ≤ 1,000,000"),
+        (0, 2**32 - 1, "a number ≥ 0 and ≤ 4,294,967,295"),
+        (-1000, 1e9, "a number ≥ -1,000 and ≤ 1,000,000,000"),
+        (1e-6, 0.25, "a number ≥ 0.000001 and ≤ 0.25"),
+        (1e-300, 1e300, "a number ≥ 1e-300 and ≤ 1e300"),
+    ],
+)
+def test_bounds_as_a_person_writes_them(low: float, high: float, words: str) -> None:
+    assert Hyper("a", float, 1.0, "", low=low, high=high).allowed == words
 
 
 def test_what_is_allowed_in_words() -> None:

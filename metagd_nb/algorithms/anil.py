@@ -14,7 +14,7 @@ from .maml import MAML
 
 @dataclass(frozen=True)
 class ANIL(MAML):
-    """ANIL (almost no inner loop): MAML that adapts some of the parameters and leaves the rest as they are.
+    """ANIL (almost no inner loop): MAML that adapts only some of the parameters.
 
     A mask is a rate of zero, so nothing else differs from MAML.
     """

@@ -14,7 +14,7 @@ from .base import Meta, MetaGradient
 
 @dataclass(frozen=True)
 class FOMAML(Meta):
-    """First-order MAML: the query gradient at the adapted φ, used at θ as if adaptation had not moved."""
+    """First-order MAML: the query gradient at the adapted φ moves θ; no second derivatives."""
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.2 (first-order approximation)"
 

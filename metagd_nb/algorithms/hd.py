@@ -17,11 +17,12 @@ from .base import Algorithm, Look, State, learning_rate
 
 @dataclass(frozen=True)
 class HD(Algorithm):
-    """Hypergradient descent: η_t = η_{t−1} + β∇L(θ_t)·u_{t−1}, then θ ← θ − η_t u_t, with u = ∇L for plain descent.
+    """Hypergradient descent: the learning rate descends the loss's own slope in it.
 
-    The loss after the last step, as a function of the rate that made it, has the slope −∇L(θ_t)·u_{t−1}, u being
-    the direction of that step: the rate descends it. ``multiplicative`` changes the rate by the share β cos(∇L, u)
-    instead. State: the rate, the last direction, and what the rule keeps.
+    η_t = η_{t−1} + β∇L(θ_t)·u_{t−1}, then θ ← θ − η_t u_t, with u = ∇L for plain descent. The loss after the last
+    step, as a function of the rate that made it, has the slope −∇L(θ_t)·u_{t−1}, u being the direction of that step:
+    the rate descends it. ``multiplicative`` changes the rate by the share β cos(∇L, u) instead. State: the rate, the
+    last direction, and what the rule keeps.
     """
 
     source: ClassVar[str] = "Baydin et al. 2018, §2 and algorithms 4–6 (momentum here is the heavy ball)"

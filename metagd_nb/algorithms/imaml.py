@@ -17,10 +17,11 @@ from .base import Meta, MetaGradient
 
 @dataclass(frozen=True)
 class IMAML(Meta):
-    """Implicit MAML: adapt to the minimum of L(φ) + λ/2‖φ − θ‖², and solve (I + H/λ) u = v for the meta-gradient.
+    """Implicit MAML: adapt to the minimum of L(φ) + λ/2‖φ − θ‖², differentiated there.
 
-    Adaptation is gradient descent until the proximal gradient's norm is below ``inner_tol`` for every task, or
-    ``inner_steps`` have been made. The linear system is solved by conjugate gradients, all tasks at a time.
+    The meta-gradient u solves (I + H/λ) u = v, v being the query gradient at that minimum. Adaptation is gradient
+    descent until the proximal gradient's norm is below ``inner_tol`` for every task, or ``inner_steps`` have been
+    made. The linear system is solved by conjugate gradients, all tasks at a time.
     """
 
     source: ClassVar[str] = "Rajeswaran et al. 2019, eq. 6 and algorithms 1–2"

@@ -16,7 +16,7 @@ from .base import Meta, MetaGradient
 
 @dataclass(frozen=True)
 class Reptile(Meta):
-    """Reptile: the meta-gradient is θ − φ, from where a task starts to where its adaptation ends.
+    """Reptile: the meta-gradient is θ − φ, from a task's start to where its adaptation ends.
 
     The query set only judges; nothing is learned from it. With the outer rule ``sgd`` and a meta-rate ε this is
     the paper's θ ← θ + ε(φ − θ), the mean over a batch of tasks (§2, batched version).

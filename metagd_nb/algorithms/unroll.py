@@ -18,9 +18,9 @@ from .rates import SHARING, gather, shared_start, spread
 
 @dataclass(frozen=True)
 class Unroll(Algorithm):
-    """Unrolled hypergradient: descend ``horizon`` steps from the start, then improve the rates by the exact slope
-    of the loss at the end, and begin again.
+    """Unrolled hypergradient: improve the rates by how well a whole descent with them ends.
 
+    Descend ``horizon`` steps from the start, move the rates by the exact slope of the loss at the end, begin again.
     Row t holds the loss at the end of the t-th descent; ``params`` are where it ended, ``learned`` its rates.
     The slope is that of MAML in its rates, with one task whose support and query are the same.
     """

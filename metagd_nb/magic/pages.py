@@ -28,16 +28,10 @@ class Section(NamedTuple):
 
 
 class Page:
-    """What is shown of a list of sections; the same text each time.
+    """What is shown of a list of sections; the same text each time."""
 
-    Parameters
-    ----------
-    short : bool
-        Whether what does not fit on a line is left out of the text, so that a screen holds it.
-    """
-
-    def __init__(self, head: Sequence[str], sections: Sequence[Section], foot: str = "", short: bool = False) -> None:
-        self.head, self.sections, self.foot, self.short = list(head), list(sections), foot, short
+    def __init__(self, head: Sequence[str], sections: Sequence[Section], foot: str = "") -> None:
+        self.head, self.sections, self.foot = list(head), list(sections), foot
 
     def __repr__(self) -> str:
         lines = [part for text in self.head for part in textwrap.wrap(text, WIDTH)]
@@ -47,9 +41,7 @@ class Page:
             for row in rows:
                 start = "  " + "".join(f"{cell:<{w}}  " for cell, w in zip(row, widths, strict=False))
                 room = WIDTH - len(start)
-                told = (
-                    [textwrap.shorten(row[-1], room, placeholder=" …")] if self.short else textwrap.wrap(row[-1], room)
-                )
+                told = textwrap.wrap(row[-1], room)
                 lines += [f"{start}{told[0]}".rstrip(), *(" " * len(start) + more for more in told[1:])]
         return "\n".join([*lines, *(["", self.foot] if self.foot else [])])
 
@@ -94,9 +86,7 @@ def listing() -> Page:
         Section("commands", [(f"%metagd {name} {told.partition('  ')[0]}", told.partition("  ")[2])
                              for name, told in COMMANDS.items()]),
     ]  # fmt: skip
-    return Page(
-        ["%%metagd ALGORITHM [OPTIONS]"], sections, f"options of one: %metagd {next(iter(ALGORITHMS))} --help", True
-    )
+    return Page(["%%metagd ALGORITHM [OPTIONS]"], sections, f"options of one: %metagd {next(iter(ALGORITHMS))} --help")
 
 
 def manual(word: str) -> Page:

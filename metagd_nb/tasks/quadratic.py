@@ -65,7 +65,7 @@ class Quadratics(Tasks):
 
 
 def quadratics(a: np.ndarray, c: np.ndarray) -> Quadratics:
-    """Tasks L_i(θ) = ½(θ−c_i)ᵀA_i(θ−c_i); every step sees all of them, without noise.
+    """Tasks L_i(θ) = ½(θ−c_i)ᵀA_i(θ−c_i), all of them in every step.
 
     Parameters
     ----------

@@ -98,7 +98,7 @@ def sinusoid(
     x: tuple[float, float] = (-5.0, 5.0),
     noise: float = 0.0,
 ) -> Sinusoid:
-    """Tasks y = A sin(x − φ): amplitude, phase and inputs uniform in the ranges given.
+    """Tasks y = A sin(x − φ): amplitude, phase and inputs uniform in ranges.
 
     Parameters
     ----------
