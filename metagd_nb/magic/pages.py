@@ -41,7 +41,7 @@ class Page:
             for row in rows:
                 start = "  " + "".join(f"{cell:<{w}}  " for cell, w in zip(row, widths, strict=False))
                 room = WIDTH - len(start)
-                told = textwrap.wrap(row[-1], room)
+                told = textwrap.wrap(row[-1], room, break_on_hyphens=False)
                 lines += [f"{start}{told[0]}".rstrip(), *(" " * len(start) + more for more in told[1:])]
         return "\n".join([*lines, *(["", self.foot] if self.foot else [])])
 
