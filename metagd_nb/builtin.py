@@ -6,60 +6,17 @@ one more forward and one more backward pass, on activations that the gradient le
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .errors import MetagdError
 from .layout import Layout
+from .losses import OutputLoss, mse
 from .models import Net
 from .tasks import Batch, Quadratics
 
 Array = np.ndarray
-
-
-class OutputPoint(Protocol):
-    """A loss of predictions, evaluated: value, gradient and Hessian·vector in the predictions."""
-
-    loss: Array  # (T,)
-    grad: Array  # (T, K, C)
-
-    def hvp(self, v: Array) -> Array:
-        """(T, K, C) → (T, K, C)"""
-
-
-class OutputLoss(Protocol):
-    """A loss of predictions (T, K, C) and targets (T, K, C), one value a task."""
-
-    def linearize(self, prediction: Array, target: Array) -> OutputPoint:
-        """Evaluate, per task."""
-
-
-class MseLoss:
-    """Mean over K and C of the squared error; no ½."""
-
-    class Point:
-        """Value and derivatives in the prediction."""
-
-        def __init__(self, prediction: Array, target: Array) -> None:
-            error = prediction - target
-            tasks = len(error)
-            flat = error.reshape(tasks, -1)
-            self.scale = 2.0 / flat.shape[1]
-            self.loss = np.einsum("ti,ti->t", flat, flat) / flat.shape[1]
-            error *= self.scale
-            self.grad = error
-
-        def hvp(self, v: Array) -> Array:
-            """The Hessian is a multiple of the identity."""
-            return np.asarray(self.scale * v)
-
-    def linearize(self, prediction: Array, target: Array) -> Point:
-        """Evaluate, per task."""
-        return self.Point(prediction, target)
-
-
-mse = MseLoss()
 
 
 def _times(h: Array, w: Array) -> Array:

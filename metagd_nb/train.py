@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .algorithms import ALGORITHMS, Algorithm, Meta
-from .builtin import LeastSquares, NetProblem, QuadraticProblem, match, mse
+from .builtin import LeastSquares, NetProblem, QuadraticProblem, match
 from .drive import Frame, background, foreground
 from .errors import MetagdError, unknown
 from .hyper import hypers
+from .losses import mse
 from .models import Net
 from .run import Plan, Run
 from .stops import Settings

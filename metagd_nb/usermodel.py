@@ -14,9 +14,9 @@ from autograd.tracer import getval
 from .arguments import as_parameters
 from .autodiff import following, joined, one, pieces
 from .diagnose import diagnosed, scalar
-from .errors import MetagdError
 from .follow import Followed, Snapshot
 from .layout import Layout
+from .losses import as_function
 from .problem import Array
 from .tasks import Batch
 from .tracing import Traced
@@ -86,8 +86,8 @@ class ModelProblem:
     ----------
     model : callable
         Of a dict of arrays and x (K, D); gives a prediction (K, C). One of shape (K,) is taken as (K, 1).
-    loss : callable or None
-        A scalar of prediction and target; None for the mean square.
+    loss : callable, name or None
+        A scalar of prediction and target, or a name from ``LOSSES``; None for ``mse``.
     params : mapping name → array
         Starting values.
     """
@@ -95,7 +95,7 @@ class ModelProblem:
     def __init__(
         self,
         model: Callable[..., Any],
-        loss: Callable[..., Any] | None,
+        loss: Callable[..., Any] | str | None,
         params: Mapping[str, Any],
         *,
         dtype: np.typing.DTypeLike = np.float64,
@@ -106,7 +106,7 @@ class ModelProblem:
         self._start = self.layout.flatten(arrays, self.dtype)
         self.snapshot = snapshot or Snapshot()
         self._model, self._plain_model = following(model, self.snapshot)
-        self._loss, self._plain_loss = following(loss or _mean_square, self.snapshot)
+        self._loss, self._plain_loss = following(as_function(loss), self.snapshot)
         self.reads = tuple(dict.fromkeys(self._model.reads + self._loss.reads))
 
     @property
@@ -149,12 +149,6 @@ class ModelProblem:
 def _column(prediction: Any, points: int) -> Any:
     """(K,) → (K, 1): without it, the difference from a target (K, 1) is a (K, K) that nobody meant."""
     return prediction[:, None] if np.shape(getval(prediction)) == (points,) else prediction
-
-
-def _mean_square(prediction: Any, target: Any) -> Any:
-    if np.shape(getval(prediction)) != target.shape:
-        raise MetagdError(f"gives shape {np.shape(getval(prediction))} for targets of shape {target.shape}", "model")
-    return np.mean((prediction - target) ** 2)
 
 
 class ModelPoint:
