@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .algorithms import ALGORITHMS
 from .beginner import gradient, linear_regression_model, meta_gradient_descent, mse_loss
 from .errors import MetagdError
+from .exercises import exercise
 from .models import linear, mlp
 from .run import Run
 from .tasks import Tasks, groups, quadratics, regression, sinusoid
 from .train import prepare, start, train
+
+if TYPE_CHECKING:
+    from .book import linked, predicted, sketch, source
 
 __version__ = "0.1.0"
 
@@ -22,20 +26,42 @@ __all__ = [
     "MetagdError",
     "Run",
     "Tasks",
+    "exercise",
     "gradient",
     "groups",
     "linear",
     "linear_regression_model",
+    "linked",
     "meta_gradient_descent",
     "mlp",
     "mse_loss",
+    "predicted",
     "prepare",
     "quadratics",
     "regression",
     "sinusoid",
+    "sketch",
+    "source",
     "start",
     "train",
 ]
+
+
+DRAWING = (
+    "linked",
+    "predicted",
+    "sketch",
+    "source",
+)  # what chapters show with: matplotlib comes with the first of them
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in DRAWING:
+            from . import book
+
+            return getattr(book, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_ipython_extension(ip: Any) -> None:

@@ -23,7 +23,8 @@ ORDER = [
     *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
     *("algorithms", "record", "stops", "adapt", "evaluate", "stepper", "run", "drive", "train", "beginner", "table"),
-    *("decimate", "axes", "panels", "plot", "live", "controls", "magic", "cli"),
+    "exercises",
+    *("decimate", "axes", "panels", "plot", "live", "book", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
 FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
