@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .algorithms import Algorithm, Look
+from .buffers import keep_freed_memory
 from .errors import unknown
 from .hyper import hypers
 from .record import Record
@@ -68,6 +69,7 @@ class Stepper:
     """
 
     def __init__(self, plan: Plan) -> None:
+        keep_freed_memory()
         self.plan = plan
         self.method, self.algorithm, self.problem, self._batches, self.settings = plan[:5]
         self.sampled = self.algorithm.kind == "meta" and not (plan.tasks is not None and plan.tasks.full)
