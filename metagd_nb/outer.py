@@ -5,11 +5,12 @@ The new parameters are ``theta − step``. State is a plain tuple and is never c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .arrays import namespace
 
 State = tuple[Any, ...]
 
@@ -43,14 +44,15 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Outer:
     """
 
     def update(grad: np.ndarray, state: State, lr: float) -> tuple[np.ndarray, State]:
-        m, v, t = state
-        t += 1
+        m, v, c, d = state
         m = beta1 * m + (1 - beta1) * grad
         v = beta2 * v + (1 - beta2) * (grad * grad)
-        root = math.sqrt(1 - beta2**t)
-        return (lr * root / (1 - beta1**t)) * m / (np.sqrt(v) + eps * root), (m, v, t)
+        c = beta1 * c + (1 - beta1)  # 1 − β₁ᵗ: what m would be of a gradient of ones
+        d = beta2 * d + (1 - beta2)
+        root = d**0.5
+        return (lr * root / c) * m / (namespace(v).sqrt(v) + eps * root), (m, v, c, d)
 
-    return Outer(lambda theta: (np.zeros_like(theta), np.zeros_like(theta), 0), update)
+    return Outer(lambda theta: (np.zeros_like(theta), np.zeros_like(theta), 0.0, 0.0), update)
 
 
 OUTER: dict[str, Callable[[], Outer]] = {"sgd": sgd, "momentum": momentum, "adam": adam}

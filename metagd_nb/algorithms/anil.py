@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arrays import namespace
 from ..hyper import hyper
 from ..problem import Problem
 from .maml import MAML
@@ -24,8 +25,8 @@ class ANIL(MAML):
     adapted: str = hyper("last", "parameters to adapt, comma-separated: W2,b2; last: those of the last layer")
 
     def rate(self, problem: Problem) -> Any:
-        rate = np.broadcast_to(super().rate(problem), (problem.layout.size,))
-        return np.where(self.mask(problem), rate, 0).astype(problem.dtype)
+        rate = super().rate(problem)
+        return namespace(rate).where(self.mask(problem), rate, 0).astype(problem.dtype)
 
     def mask(self, problem: Problem) -> np.ndarray:
         """(P,) of bool, True where a parameter adapts."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..arrays import real
 from ..errors import MetagdError
 from ..hyper import Checked, hyper, hypers
 from ..outer import OUTER, Outer
@@ -109,7 +110,7 @@ class Descent(Algorithm):
 
     def look(self, problem: Problem, theta: Array, state: State, batch: Batch) -> Look:
         point = problem.linearize(theta, batch)
-        return Look(float(point.loss[0]), point.grad[0], 1, 0, state)
+        return Look(real(point.loss[0]), point.grad[0], 1, 0, state)
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
         step, state = self._rule.update(look.grad, look.state, self.lr)  # type: ignore[attr-defined]
@@ -186,7 +187,7 @@ class Meta(Algorithm):
 
     def look(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> Look:
         found, tasks = self.meta_gradient(problem, theta, batch), len(batch)
-        return Look(float(found.loss.mean()), found.grad, tasks * found.grad_evals, tasks * found.hvps, state)
+        return Look(real(found.loss.mean()), found.grad, tasks * found.grad_evals, tasks * found.hvps, state)
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
         step, state = self._rule.update(look.grad, look.state, self.meta_lr)

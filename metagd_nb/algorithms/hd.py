@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arrays import real
 from ..hyper import hyper
 from ..outer import OUTER, Outer
 from ..problem import Problem
@@ -43,12 +43,13 @@ class HD(Algorithm):
         lr, before, kept = state
         point = problem.linearize(theta, batch)
         grad = point.grad[0]
-        slope = float(grad @ before)
+        slope = real(grad @ before)
         if self.form == "additive":
-            lr += self.hyper_lr * slope
-        elif slope:
-            lr *= 1 + self.hyper_lr * slope / math.sqrt(float(grad @ grad) * float(before @ before))
-        return Look(float(point.loss[0]), grad, 1, 0, (lr, before, kept))
+            lr = lr + self.hyper_lr * slope
+        else:
+            size = (real(grad @ grad) * real(before @ before)) ** 0.5
+            lr = lr * (1 + self.hyper_lr * slope / (size + (size == 0)))
+        return Look(real(point.loss[0]), grad, 1, 0, (lr, before, kept))
 
     def move(self, theta: np.ndarray, look: Look) -> tuple[np.ndarray, State]:
         lr, _, kept = look.state

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arrays import known, namespace, real, repeat
 from ..errors import MetagdError
 from ..hyper import hyper
 from ..problem import Point, Problem
@@ -33,22 +34,26 @@ class IMAML(Meta):
     cg_tol: float = hyper(1e-10, "they end when the residual's share is smaller", low=0, high=1, scale="log")
 
     def path(self, problem: Problem, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Any]:
-        rate = self.rate(problem)
-        phi = np.repeat(theta[None], len(support), axis=0)
+        phi = namespace(theta).repeat(theta[None], len(support), axis=0)
         yield phi
         for _ in range(steps):
-            pulled = problem.linearize(phi, support).grad + self.lam * (phi - theta)
-            if np.sqrt((pulled * pulled).sum(axis=1)).max() > self.inner_tol:
-                phi = phi - rate * pulled
+            phi, _ = self._nearer(problem, theta, support, phi)
             yield phi
 
+    def _nearer(self, problem: Problem, theta: np.ndarray, support: Batch, phi: np.ndarray) -> tuple[np.ndarray, Any]:
+        """φ after one more adaptation step, and whether it was still needed; where it was not, φ stays."""
+        pulled = problem.linearize(phi, support).grad + self.lam * (phi - theta)
+        far = (pulled * pulled).sum(axis=1).max() > self.inner_tol**2
+        return phi - real(far) * self.rate(problem) * pulled, far
+
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
-        phi, looked = None, -1  # the start itself takes no evaluation
-        for further in self.path(problem, theta, batch.support, self.inner_steps):
-            looked += 1
-            if further is phi:
-                break
-            phi = further
+        def nearer(state: Any) -> Any:
+            phi, looked, _ = state
+            phi, far = self._nearer(problem, theta, batch.support, phi)
+            return phi, looked + 1, far
+
+        start = next(self.path(problem, theta, batch.support, 0))
+        phi, looked, _ = repeat(lambda s: s[2] & (s[1] < self.inner_steps), nearer, (start, 0, True))
         query = problem.linearize(phi, batch.query)
         u, hvps = self._solve(problem.linearize(phi, batch.support), query.grad)
         return MetaGradient(query.loss, u.mean(axis=0), looked + 2, hvps)
@@ -56,27 +61,35 @@ class IMAML(Meta):
     def _solve(self, point: Point, v: np.ndarray) -> tuple[np.ndarray, int]:
         """u (T, P) with (I + H/λ) u = v, and the number of Hessian·vectors it took."""
         point.grad  # noqa: B018 — the pass that hvp shares
-        u = np.zeros_like(v)
-        residual = direction = v
-        size = start = (v * v).sum(axis=1)  # (T,)
-        for i in range(self.cg_steps):
-            if np.all(size <= self.cg_tol**2 * start):
-                return u, i
+        xp = namespace(v)
+        start = (v * v).sum(axis=1)  # (T,)
+
+        def closer(state: Any) -> Any:
+            u, residual, direction, before, made = state
             bent = direction + point.hvp(direction) / self.lam
-            curvature = (direction * bent).sum(axis=1)
-            self._refuse_concave(direction, curvature, size)
+            curvature = self._positive(direction, (direction * bent).sum(axis=1), before)
             with np.errstate(invalid="ignore", divide="ignore"):
-                length = np.where(size > 0, size / curvature, 0)[:, None]
+                length = xp.where(before > 0, before / curvature, 0)[:, None]
                 u = u + length * direction
                 residual = residual - length * bent
-                before, size = size, (residual * residual).sum(axis=1)
-                direction = residual + np.where(before > 0, size / before, 0)[:, None] * direction
-        return u, self.cg_steps
+                size = (residual * residual).sum(axis=1)
+                direction = residual + xp.where(before > 0, size / before, 0)[:, None] * direction
+            return u, residual, direction, size, made + 1
 
-    def _refuse_concave(self, direction: np.ndarray, curvature: np.ndarray, size: np.ndarray) -> None:
-        """Conjugate gradients need I + H/λ to be positive along every direction they take."""
+        def going(state: Any) -> Any:
+            *_, size, made = state
+            return (made < self.cg_steps) & (size > self.cg_tol**2 * start).any()
+
+        u, *_, made = repeat(going, closer, (xp.zeros_like(v), v, v, start, 0))
+        return u, made
+
+    def _positive(self, direction: np.ndarray, curvature: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """The curvature (T,): conjugate gradients need I + H/λ to be positive along every direction they take."""
         length = (direction * direction).sum(axis=1)
         concave = (curvature <= 0) & (size > 0)
+        if not known(concave):
+            nothing: np.ndarray = namespace(concave).where(concave, np.nan, curvature)
+            return nothing
         if concave.any():
             lowest = float((self.lam * (curvature[concave] / length[concave] - 1)).min())
             raise MetagdError(
@@ -84,3 +97,4 @@ class IMAML(Meta):
                 f" needs more than {-lowest:.3g}",
                 "lam",
             )
+        return curvature

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arrays import namespace, real
 from ..hyper import hyper
 from ..problem import Point, Problem
 from ..tasks import TaskBatch
@@ -92,7 +93,7 @@ class MAML(Meta):
         grad = v.mean(axis=0)
         if learns:
             learned = gather(problem.layout, self.learn_rates, self.inner_steps, rate_grads)
-            grad = np.concatenate([grad, learned])
+            grad = namespace(grad).concatenate([grad, learned])
         judged = max(self.inner_steps, 1) if weighs_all else 1
         return MetaGradient(query.loss, grad, self.inner_steps + judged, self.inner_steps)
 
@@ -102,7 +103,7 @@ class MAML(Meta):
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
         if self.learn_rates == "no":
             return self._set_rates
-        return float(theta[problem.layout.size :].mean()), self.meta_lr
+        return real(theta[problem.layout.size :].mean()), self.meta_lr
 
     def retuned(
         self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..arrays import namespace, summed
 from ..layout import Layout
 
 SHARING = ("no", "run", "layer", "parameter", "step", "step-layer")
@@ -43,7 +44,10 @@ def spread(layout: Layout, sharing: str, made: int, learned: np.ndarray, steps: 
 def gather(layout: Layout, sharing: str, steps: int, per_step: list[np.ndarray]) -> np.ndarray:
     """Gradient (R,) in the shared rates from that in each step's rates (P,): those who share a rate add up."""
     index = groups(layout, sharing, steps)
-    full = np.array(per_step) if per_step else np.zeros(index.shape)  # (k, P); no step, no gradient
+    if not per_step:
+        return np.zeros(int(index.max()) + 1)  # no step, no gradient
+    full = namespace(per_step[0]).stack(per_step)  # (k, P)
     if len(index) == 1:
         full = full.sum(axis=0, keepdims=True)
-    return np.bincount(index.ravel(), weights=full.ravel(), minlength=int(index.max()) + 1).astype(full.dtype)
+    shared: np.ndarray = summed(index.ravel(), full.ravel(), int(index.max()) + 1)
+    return shared

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arrays import namespace, real
 from ..hyper import hyper
 from ..outer import OUTER, Outer
 from ..problem import Problem
@@ -57,8 +58,9 @@ class Unroll(Algorithm):
         end = problem.linearize(phi, batch)
         _, in_rates = pull_back(passed, each, end.grad, learns=True)
         learned = gather(problem.layout, self.sharing, self.horizon, in_rates)
-        grad = np.concatenate([np.zeros(size, theta.dtype), learned])  # every descent begins at the same start
-        return Look(float(end.loss[0]), grad, self.horizon + 1, self.horizon, (state[0], problem.flat(phi, 1)[0]))
+        still = np.zeros(size, theta.dtype)  # every descent begins at the same start
+        grad = namespace(learned).concatenate([still, learned])
+        return Look(real(end.loss[0]), grad, self.horizon + 1, self.horizon, (state[0], problem.flat(phi, 1)[0]))
 
     def move(self, theta: np.ndarray, look: Look) -> tuple[np.ndarray, State]:
         step, kept = self._rule.update(look.grad, look.state[0], self.hyper_lr)
@@ -71,7 +73,7 @@ class Unroll(Algorithm):
         return {"lr": theta[problem.layout.size :].copy()}
 
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
-        return float(theta[problem.layout.size :].mean()), self.hyper_lr
+        return real(theta[problem.layout.size :].mean()), self.hyper_lr
 
     def retuned(
         self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
