@@ -11,25 +11,31 @@ from .algorithms import Meta
 from .builtin import NetProblem, match
 from .errors import MetagdError
 from .hyper import whole
+from .losses import one_hot
 from .tasks import Batch, Tasks
-from .tasks.groups import numbers_2d
+from .tasks.columns import labels, numbers_2d, numbers_of, targets
 
 Array = np.ndarray
 
 
-def predictor(problem: Any, algorithm: Meta, theta: Array, x: Any, y: Any, steps: int | None) -> Callable[[Any], Array]:
-    """``f(x_new)`` adapted from ``theta`` (P,) to the points ``x`` (K,) or (K, D), ``y`` (K,) or (K, C)."""
+def predictor(
+    problem: Any, algorithm: Meta, theta: Array, x: Any, y: Any, steps: int | None, tasks: Tasks | None = None
+) -> Callable[[Any], Array]:
+    """``f(x_new)`` adapted from ``theta`` (P,) to the points ``x`` (K,) or (K, D), ``y`` (K,) or (K, C).
+
+    Where ``tasks`` are about classes, ``y`` (K,) are class labels, and so is what the predictor gives.
+    """
     if not hasattr(problem, "predict"):
         raise MetagdError("quadratics have no inputs to predict from", "adapt")
-    inputs, targets = numbers_2d(x, "x"), numbers_2d(y, "y")
-    if len(inputs) != len(targets):
-        raise MetagdError(f"have {len(inputs)} and {len(targets)} points; need the same number", "x, y")
+    inputs, (wanted, classes) = numbers_2d(x, "x"), _wanted(y, tasks)
+    if len(inputs) != len(wanted):
+        raise MetagdError(f"have {len(inputs)} and {len(wanted)} points; need the same number", "x, y")
     if isinstance(problem, NetProblem):
-        match(problem.net, inputs.shape[1], targets.shape[1], "the data")
+        match(problem.net, inputs.shape[1], wanted.shape[1], "the data")
     if steps is not None:
         steps = whole(steps, "steps", 0)
     flat_y = np.ndim(y) == 1
-    support = Batch(inputs[None], targets[None]).cast(problem.dtype)
+    support = Batch(inputs[None], wanted[None]).cast(problem.dtype)
     phi = algorithm.adapt(problem, theta, support, steps)
 
     def predict(x_new: Any) -> Array:
@@ -37,9 +43,26 @@ def predictor(problem: Any, algorithm: Meta, theta: Array, x: Any, y: Any, steps
         if new.shape[1] != inputs.shape[1]:
             raise MetagdError(f"has {new.shape[1]} columns; was adapted on {inputs.shape[1]}", "x_new")
         out = problem.predict(phi, new[None])[0]
+        if classes is not None:
+            return np.asarray(classes[out[:, : len(classes)].argmax(axis=1)])
         return np.asarray(out[:, 0] if flat_y else out)
 
     return predict
+
+
+def _wanted(y: Any, tasks: Tasks | None) -> tuple[Array, Array | None]:
+    """Targets (K, C), and the labels of the outputs where class labels were given.
+
+    Where each task has classes of its own, the labels that occur are the first of the C.
+    """
+    if tasks is None or tasks.loss != "cross-entropy" or np.ndim(y) != 1:
+        return numbers_2d(y, "y"), None
+    if tasks.classes is not None:
+        found = targets(y, "y", tasks.loss, tasks.classes)
+        return found.values, found.classes
+    given = labels(y, "y")
+    classes = np.unique(given)
+    return one_hot(numbers_of(given, classes, "y"), max(len(classes), tasks.outputs)), classes
 
 
 class Panel(NamedTuple):

@@ -177,17 +177,18 @@ class Run(Stepper):
         ----------
         x : array (K,) or (K, D)
         y : array (K,) or (K, C)
+            Where the tasks are about classes: their labels (K,).
         steps : int, optional
             Adaptation steps; by default those of training.
 
         Returns
         -------
         function
-            ``f(x_new)`` → array (N,) or (N, C), as ``y`` was given.
+            ``f(x_new)`` → array (N,) or (N, C), as ``y`` was given; labels (N,) for labels.
         """
         algorithm = self._meta("adapt")
         self._settle("parameters")
-        return predictor(self.problem, algorithm, self._shown.theta, x, y, steps)
+        return predictor(self.problem, algorithm, self._shown.theta, x, y, steps, self.plan.tasks)
 
     def evaluate(
         self,

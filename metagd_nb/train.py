@@ -12,18 +12,18 @@ from .builtin import LeastSquares, NetProblem, QuadraticProblem, match
 from .drive import Frame, background, foreground
 from .errors import MetagdError, unknown
 from .hyper import hypers
-from .losses import mse
+from .losses import LOSSES, checked
 from .models import Net
 from .run import Plan, Run
 from .stops import Settings
 from .tasks import Batch, Quadratics, Reference, Sampler, Tasks
-from .tasks.groups import numbers_2d
+from .tasks.columns import numbers_2d, targets
 
 
 class Given(NamedTuple):
     """What the person handed over; what is not needed stays None."""
 
-    loss: Callable[..., Any] | None = None
+    loss: Callable[..., Any] | str | None = None
     params: Mapping[str, Any] | None = None
     gradient: Callable[..., Any] | None = None
     model: Any = None
@@ -37,7 +37,7 @@ class Given(NamedTuple):
 def prepare(
     method: str,
     *,
-    loss: Callable[..., Any] | None = None,
+    loss: Callable[..., Any] | str | None = None,
     params: Mapping[str, Any] | None = None,
     gradient: Callable[..., Any] | None = None,
     model: Any = None,
@@ -56,7 +56,8 @@ def prepare(
         A name from ``ALGORITHMS``.
     loss : function
         Single task: the loss of the parameters, a number. With a ``model``: ``loss(prediction, target)`` of one
-        task, (K, C) both; ``mse`` when left out.
+        task, (K, C) both, or the name of a built-in one, ``mse`` or ``cross-entropy``. Left out, it is what the tasks
+        say, or what fits ``y``: ``cross-entropy`` for text (class labels), ``mse`` for numbers.
     params : dict name → array
         Starting values of the parameters of ``loss``, or of a ``model`` that is a function.
     gradient : function, optional
@@ -66,7 +67,7 @@ def prepare(
     tasks : Tasks
         Meta-learning methods: the family.
     x, y : arrays (n, D) or (n,), (n, C) or (n,)
-        Single-task methods with a ``model``: the data, all of it in every step.
+        Single-task methods with a ``model``: the data, all of it in every step; ``y`` may be class labels (n,).
     namespace : mapping, optional
         Where arguments of ``loss`` and ``gradient`` that are not parameters are looked up.
     **options
@@ -114,7 +115,7 @@ def start(method: str, *, frame: Frame | None = None, **given: Any) -> Run:
 def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
     if given.model is not None:
         return _fit_plan(method, algorithm, settings, given)
-    if given.loss is None:
+    if not callable(given.loss):
         raise MetagdError(f"{method} needs a loss of the parameters, or a model with x and y", "loss")
     if not given.params:
         raise MetagdError("needs a dict of starting values, one for each parameter of the loss", "params")
@@ -152,22 +153,24 @@ def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Give
         raise MetagdError(f"{given.model!r} is not a built-in model; {method} takes linear(…) or mlp(…)", "model")
     if given.x is None or given.y is None:
         raise MetagdError(f"{method} with a model needs both x and y", "x, y")
-    x, y = numbers_2d(given.x, "x"), numbers_2d(given.y, "y")
+    loss = given.loss if given.loss is None or isinstance(given.loss, str) else None
+    x = numbers_2d(given.x, "x")
+    y, loss, _ = targets(given.y, "y", loss)
     if len(x) != len(y):
         raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
     match(given.model, x.shape[1], y.shape[1], "the data")
     batch = Batch(x[None], y[None])
-    if len(given.model.sizes) == 2 and given.loss is None:
+    if len(given.model.sizes) == 2 and loss == "mse" and not callable(given.loss):
         squares = LeastSquares(given.model, batch, settings.dtype)
         known = (Reference(squares.best_loss, "least squares (optimum)"),)
         return Plan(method, algorithm, squares, _nothing, settings, references=known)
-    problem = NetProblem(given.model, _output_loss(given.loss), settings.dtype)
+    problem = NetProblem(given.model, _output_loss(given.loss or loss), settings.dtype)
     return Plan(method, algorithm, problem, _Always(batch.cast(settings.dtype)), settings)
 
 
-def _output_loss(loss: Callable[..., Any] | None) -> Any:
-    if loss is None:
-        return mse
+def _output_loss(loss: Callable[..., Any] | str) -> Any:
+    if isinstance(loss, str):
+        return LOSSES[loss]
     from .usermodel import OutputLoss
 
     return OutputLoss(loss)
@@ -178,17 +181,20 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
     tasks, model = given.tasks, given.model
     if not isinstance(tasks, Tasks):
         raise MetagdError(f"{_told(tasks)}; {method} needs a family such as sinusoid() or groups(x, y, group)", "tasks")
+    loss = tasks.loss if given.loss is None else given.loss
+    if isinstance(loss, str):
+        checked(loss, tasks.outputs)
     if isinstance(tasks, Quadratics):
         problem: Any = QuadraticProblem(tasks, settings.dtype)
     elif isinstance(model, Net):
         match(model, tasks.inputs, tasks.outputs, "the tasks")
-        problem = NetProblem(model, _output_loss(given.loss), settings.dtype)
+        problem = NetProblem(model, _output_loss(loss), settings.dtype)
     elif callable(model):
         from .usermodel import ModelProblem
 
         if not given.params:
             raise MetagdError("needs a dict of starting arrays for a model that is a function", "params")
-        problem = ModelProblem(model, given.loss, given.params, dtype=settings.dtype)
+        problem = ModelProblem(model, loss, given.params, dtype=settings.dtype)
     else:
         raise MetagdError(f"{_told(model)}; {method} needs mlp(…), linear(…) or function(params, x)", "model")
     batches = Sampler(
@@ -198,7 +204,7 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
         theta = algorithm.lift(problem, problem.start(np.random.default_rng(settings.seed)))
         algorithm.meta_gradient(problem, theta, batches(0))
     known: tuple[Reference, ...] = ()
-    if given.loss is None:
+    if loss == tasks.loss:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))
     return Plan(method, algorithm, problem, batches, settings, tasks, known)
 

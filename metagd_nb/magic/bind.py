@@ -82,7 +82,7 @@ def _meta(line: Line, names: Names) -> dict[str, Any]:
         raise MetagdError(_where(names, f"{line.word} needs a model, such as model = mlp(1, 40, 40, 1){near}"))
     found = {"tasks": tasks, "model": model}
     if "loss" in names.defined:
-        found["loss"] = names.function("loss")
+        found["loss"] = _loss(names)
     if callable(model):
         found["params"] = names.get("params")
         if found["params"] is None:
@@ -114,6 +114,8 @@ def _fits_a_model(names: Names) -> bool:
     """
     if not isinstance(names.get("model"), Net):
         return False
+    if _named(names):
+        return True
     if "loss" in names.defined:
         return "model" in names.defined and _of_prediction_and_target(names)
     return "model" in names.defined or names.get("loss") is None
@@ -133,9 +135,18 @@ def _fit(line: Line, names: Names) -> dict[str, Any]:
                 f"{line.word} with a model needs x and y; {name} does not exist{names.near(name, _is_data)}"
             )
     found = {name: names.get(name) for name in ("model", "x", "y")}
-    if "loss" in names.defined:
-        found["loss"] = names.function("loss")
+    if "loss" in names.defined or (_named(names) and "model" not in names.defined):
+        found["loss"] = _loss(names)
     return found
+
+
+def _named(names: Names) -> bool:
+    """Whether the loss is a built-in one, by name."""
+    return isinstance(names.get("loss"), str)
+
+
+def _loss(names: Names) -> Callable[..., Any] | str:
+    return str(names.get("loss")) if _named(names) else names.function("loss")
 
 
 # ---- the parameters of a loss ------------------------------------------------------------------------------------

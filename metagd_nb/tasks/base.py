@@ -83,6 +83,10 @@ class Tasks:
         Whether every batch holds all tasks with all their data, so that losses carry no sampling noise.
     test_queries : int
         Query points a task when a learner is evaluated.
+    loss : "mse" | "cross-entropy"
+        What these tasks are learned with where a person names no other.
+    classes : array (C,), optional
+        Labels of the outputs, where every task has the same classes.
     """
 
     name: str = "tasks"
@@ -90,6 +94,8 @@ class Tasks:
     outputs: int
     full: bool = False
     test_queries: int = 100
+    loss: str = "mse"
+    classes: np.ndarray | None = None
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """``batches`` batches of ``n`` tasks each, laid one after the other on the task axis.
@@ -99,7 +105,7 @@ class Tasks:
         raise TypeError(f"{type(self).__name__} deals no tasks: it needs a method sample")
 
     def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
-        """Known values of the mean query loss (``mse``), for a learner with these settings."""
+        """Known values of the mean query loss (that of ``loss``), for a learner with these settings."""
         return []
 
     def example(self, rng: np.random.Generator, shots: int) -> Example | None:

@@ -7,60 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import MetagdError
-from .base import Batch, Example, TaskBatch, Tasks
-
-
-def numbers_2d(values: Any, name: str) -> np.ndarray:
-    """``values`` as finite floats (n, D); a vector (n,) becomes one column.
-
-    Raises
-    ------
-    MetagdError
-        Naming the array and what was wrong with it.
-    """
-    try:
-        if np.iscomplexobj(values):
-            raise TypeError("complex")
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise MetagdError("holds values that are not numbers", name) from None
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or array.size == 0:
-        raise MetagdError(f"has shape {np.shape(values)}; needs (n,) or (n, D) with n ≥ 1", name)
-    bad = ~np.isfinite(array)
-    if bad.any():
-        row = int(np.argmax(bad.any(axis=1)))
-        raise MetagdError(
-            f"holds {int(bad.sum())} values that are not finite (first in row {row}); drop or fill them", name
-        )
-    return array
-
-
-def _labels(group: Any) -> np.ndarray:
-    """``group`` as an array (n,) of labels that can be told apart and sorted.
-
-    Raises
-    ------
-    MetagdError
-        Naming what was wrong with it.
-    """
-    try:
-        labels = np.asarray(group)
-    except ValueError:
-        raise MetagdError("holds lists of unlike length; needs (n,), one label a row", "group") from None
-    if labels.ndim != 1:
-        raise MetagdError(f"has shape {labels.shape}; needs (n,), one label a row", "group")
-    missing = labels != labels  # nan alone differs from itself
-    if np.any(missing):
-        raise MetagdError(
-            f"has {np.sum(missing)} missing labels (first in row {np.argmax(missing)}); drop those rows", "group"
-        )
-    try:
-        np.sort(labels)
-    except TypeError:
-        raise MetagdError("holds labels that cannot be sorted; needs all of one kind, none missing", "group") from None
-    return labels
+from .base import Batch, Example, Reference, TaskBatch, Tasks
+from .columns import labels, numbers_2d, targets
 
 
 class Groups(Tasks):
@@ -68,9 +16,10 @@ class Groups(Tasks):
 
     name = "groups"
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, group: np.ndarray) -> None:
-        self.x, self.y = numbers_2d(x, "x"), numbers_2d(y, "y")
-        self.group = _labels(group)
+    def __init__(self, x: Any, y: Any, group: Any, loss: str | None = None, classes: np.ndarray | None = None) -> None:
+        self.x = numbers_2d(x, "x")
+        self.y, self.loss, self.classes = targets(y, "y", loss, classes)
+        self.group = labels(group, "group")
         if not len(self.x) == len(self.y) == len(self.group):
             lengths = f"{len(self.x)}, {len(self.y)} and {len(self.group)}"
             raise MetagdError(f"have {lengths} rows; need the same number", "x, y, group")
@@ -89,7 +38,8 @@ class Groups(Tasks):
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"groups({len(self)} groups of {self.sizes.min()}–{self.sizes.max()} rows, D={self.inputs})"
+        told = "" if self.classes is None else f", {self.outputs} classes"
+        return f"groups({len(self)} groups of {self.sizes.min()}–{self.sizes.max()} rows, D={self.inputs}{told})"
 
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Groups, Groups]:
         """Two families with no group in common: one to learn from, one held out.
@@ -104,11 +54,20 @@ class Groups(Tasks):
             raise MetagdError(f"{fraction!r} of {len(self)} groups leaves one side empty", "fraction")
         chosen = np.random.default_rng(seed).permutation(len(self))
         sides = [np.isin(self.group, self.labels[part]) for part in (chosen[:first], chosen[first:])]
-        return Groups(*(a[sides[0]] for a in self._table)), Groups(*(a[sides[1]] for a in self._table))
+        return self._part(sides[0]), self._part(sides[1])
 
-    @property
-    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.x, self.y, self.group
+    def _part(self, rows: np.ndarray) -> Groups:
+        part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss)
+        part.classes = self.classes  # also those that no row of this part has
+        return part
+
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
+        if self.classes is None:
+            return []
+        share = np.array([self.y[rows[:size]].mean(axis=0) for rows, size in zip(self._rows, self.sizes, strict=True)])
+        share = share.mean(axis=0)  # (C,) of a row that is dealt: each group as often as any other
+        entropy = -float(np.sum(share * np.log(np.where(share > 0, share, 1))))
+        return [Reference(entropy, "best that ignores x")]
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """Support and query share no row. A group short of query rows repeats those it has."""
@@ -139,7 +98,7 @@ class Groups(Tasks):
         return Example(Batch(self.x[None, chosen], self.y[None, chosen]), grid, None, f"group {self.labels[g]}")
 
 
-def groups(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> Groups:
+def groups(x: Any, y: Any, group: Any, loss: str | None = None) -> Groups:
     """Your own data as a family of tasks: the rows of one group are one task.
 
     Parameters
@@ -147,13 +106,16 @@ def groups(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> Groups:
     x : array (n,) or (n, D)
         Inputs, finite numbers.
     y : array (n,) or (n, C)
-        Targets, finite numbers.
+        Targets, finite numbers; or class labels (n,), and then one output a class, in the order of the sorted labels.
     group : array (n,)
         The label of the group each row belongs to.
+    loss : "mse" | "cross-entropy", optional
+        What is learned with. By default ``y`` of text are class labels and numbers are quantities;
+        ``cross-entropy`` makes whole numbers class labels too.
 
     Raises
     ------
     MetagdError
         For lengths that differ, values that are not numbers or not finite.
     """
-    return Groups(x, y, group)
+    return Groups(x, y, group, loss)

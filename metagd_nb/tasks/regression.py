@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import MetagdError
 from ..hyper import number, whole
 from .base import Batch, Example, Reference, TaskBatch, Tasks
-from .groups import numbers_2d
+from .columns import numbers_2d
 
 
 class Regression(Tasks):
