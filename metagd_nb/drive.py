@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from .errors import MetagdError
 from .run import Run
 
 SHARE = 0.045  # of the time, for drawing
@@ -93,7 +94,19 @@ def _loop(run: Run, frame: Frame | None) -> Iterator[bool]:
             run.obey()
         except Exception as error:
             run.fail(error)
+        _remember(run)
     pacer.draw(final=True)
+
+
+def _remember(run: Run) -> None:
+    """Tell the memory of past runs, where one is on."""
+    from .memory import keep
+
+    try:
+        keep(run)
+    except Exception as error:  # what cannot be remembered is still a result
+        told = str(error) if isinstance(error, MetagdError) else f"{type(error).__name__}: {error}"
+        run.note = "\n".join(filter(None, [run.note, f"not remembered: {told}"]))
 
 
 def drive(run: Run, frame: Frame | None = None) -> Run:

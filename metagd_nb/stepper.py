@@ -58,6 +58,7 @@ class Plan(NamedTuple):
     tasks: Tasks | None = None
     references: tuple[Reference, ...] = ()
     note: str | None = None
+    warm_start: Array | None = None  # (P,) where learning begins, in place of the problem's own start
 
 
 class Stepper:
@@ -82,8 +83,7 @@ class Stepper:
         self.keep: Any = None  # an asyncio task, which its loop only references weakly
         self.error: BaseException | None = None  # what a user's function raised under way
         self.record = Record((*COUNTED, *self.algorithm.live()))
-        start = self.problem.start(np.random.default_rng(self.settings.seed))
-        self.theta: Array = self.algorithm.lift(self.problem, start)  # (M,): the parameters (P,), then learned rates
+        self.theta: Array = self.algorithm.lift(self.problem, self.beginning())  # (M,): parameters, then learned rates
         self._state = self.algorithm.init(self.theta)
         self._look: Look | None = None
         self._shown = self._best = Shown(-1, self.theta, math.nan, self._state)
@@ -96,6 +96,12 @@ class Stepper:
         self._asked = self._obeyed = 0
         self.wake = threading.Event()  # for a driver that rests
         self._changed = threading.Condition()  # for readers that wait
+
+    def beginning(self) -> Array:
+        """The parameters (P,) at which this run began; a copy."""
+        if self.plan.warm_start is not None:
+            return self.plan.warm_start.copy()
+        return np.asarray(self.problem.start(np.random.default_rng(self.settings.seed)))
 
     @property
     def iteration(self) -> int:

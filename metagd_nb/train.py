@@ -46,6 +46,7 @@ def prepare(
     y: Any = None,
     namespace: Mapping[str, Any] | None = None,
     check: bool = True,
+    warm_start: Any = None,
     **options: Any,
 ) -> Run:
     """A run that has not started yet.
@@ -70,6 +71,8 @@ def prepare(
         Single-task methods with a ``model``: the data, all of it in every step; ``y`` may be class labels (n,).
     namespace : mapping, optional
         Where arguments of ``loss`` and ``gradient`` that are not parameters are looked up.
+    warm_start : array (P,) or dict name → array, optional
+        Where learning begins, in place of the model's or the loss's own start.
     **options
         Fields of the method and of `Settings`.
 
@@ -82,8 +85,31 @@ def prepare(
         raise unknown("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
     given = Given(loss, params, gradient, model, tasks, x, y, namespace, check)
-    plan = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
-    return Run(plan(method, algorithm, settings, given))
+    make = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
+    plan = make(method, algorithm, settings, given)
+    if warm_start is not None:
+        plan = plan._replace(warm_start=_flat(warm_start, plan.problem))
+    return Run(plan)
+
+
+def _flat(given: Any, problem: Any) -> np.ndarray:
+    """Parameters as handed over, as (P,) in the problem's precision."""
+    layout = problem.layout
+    try:
+        if isinstance(given, Mapping):
+            if set(given) != set(layout.shapes):
+                raise MetagdError(f"has {', '.join(given)}; needs {', '.join(layout.shapes)}", "warm_start")
+            given = np.concatenate([np.reshape(given[n], np.prod(s, dtype=int)) for n, s in layout.shapes.items()])
+        flat = np.array(given, problem.dtype)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, MetagdError):
+            raise
+        raise MetagdError(f"does not hold the parameters of this problem ({error})", "warm_start") from None
+    if flat.shape != (layout.size,):
+        raise MetagdError(f"has shape {flat.shape}; needs ({layout.size},)", "warm_start")
+    if not np.isfinite(flat).all():
+        raise MetagdError("holds values that are not finite", "warm_start")
+    return flat
 
 
 def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Settings]:

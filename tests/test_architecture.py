@@ -23,8 +23,8 @@ ORDER = [
     *("errors", "hyper", "layout", "buffers", "losses", "outer", "tasks", "models"),
     *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
-    *("algorithms", "record", "stops", "adapt", "evaluate", "stepper", "run", "drive", "train", "beginner", "table"),
-    "exercises",
+    *("algorithms", "record", "stops", "adapt", "evaluate", "stepper", "run"),
+    *("features", "memory", "drive", "train", "advise", "beginner", "table", "exercises"),
     *("decimate", "axes", "panels", "plot", "live", "book", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
