@@ -17,7 +17,9 @@ from .tasks import Tasks, groups, quadratics, regression, sinusoid
 from .train import prepare, start, train
 
 if TYPE_CHECKING:
+    from .advice import advise
     from .book import linked, predicted, sketch, source
+    from .memory import remember
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,7 @@ __all__ = [
     "MetagdError",
     "Run",
     "Tasks",
+    "advise",
     "exercise",
     "gradient",
     "groups",
@@ -39,6 +42,7 @@ __all__ = [
     "prepare",
     "quadratics",
     "regression",
+    "remember",
     "sinusoid",
     "sketch",
     "source",
@@ -46,22 +50,24 @@ __all__ = [
     "train",
 ]
 
-
-DRAWING = (
-    "linked",
-    "predicted",
-    "sketch",
-    "source",
-)  # what chapters show with: matplotlib comes with the first of them
+# Name → module, imported when first used: they bring matplotlib, or a database.
+LATER = {
+    "advise": "advice",
+    "linked": "book",
+    "predicted": "book",
+    "remember": "memory",
+    "sketch": "book",
+    "source": "book",
+}
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name in DRAWING:
-            from . import book
+        if name not in LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
 
-            return getattr(book, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f".{LATER[name]}", __name__), name)
 
 
 def load_ipython_extension(ip: Any) -> None:

@@ -6,6 +6,7 @@ The loop draws between steps, and sees to it that drawing takes no more than its
 from __future__ import annotations
 
 import contextvars
+import os
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from .errors import MetagdError
-from .run import Run
+from .run import MEMORY, Run
 
 SHARE = 0.045  # of the time, for drawing
 ALLOWANCE = 0.3  # seconds of drawing that are free, so that a run moves at once
@@ -100,9 +101,11 @@ def _loop(run: Run, frame: Frame | None) -> Iterator[bool]:
 
 def _remember(run: Run) -> None:
     """Tell the memory of past runs, where one is on."""
-    from .memory import keep
-
+    if MEMORY not in os.environ and f"{__package__}.memory" not in sys.modules:
+        return  # nobody has asked for one, and some Pythons come without sqlite3
     try:
+        from .memory import keep
+
         keep(run)
     except Exception as error:  # what cannot be remembered is still a result
         told = str(error) if isinstance(error, MetagdError) else f"{type(error).__name__}: {error}"

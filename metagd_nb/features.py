@@ -70,7 +70,7 @@ class Features(NamedTuple):
             np.clip(self.one, -6, 2),
             np.clip(self.two, -6, 2) / 2,
         ]
-        return np.nan_to_num(np.array(place, float), nan=0.0, posinf=6.0, neginf=-6.0)
+        return np.asarray(np.nan_to_num(np.array(place, float), nan=0.0, posinf=6.0, neginf=-6.0))
 
 
 def spectrum(hvp: Callable[[Array], Array], start: Array, steps: int) -> tuple[Array, Array, Array]:
@@ -134,7 +134,8 @@ def describe(algorithm: Algorithm, problem: Any, batch: Any, theta: Array) -> Fe
         point = problem.linearize(phi, support)
         grad = np.asarray(point.grad, float)
         loss, norm = np.asarray(point.loss, float), np.linalg.norm(grad, axis=-1)
-        top, bottom, along = spectrum(lambda v: point.hvp(v.astype(theta.dtype)), grad, LANCZOS)
+        seed = np.where(norm[:, None] > 0, grad, 1.0)  # at a stationary point any direction will do
+        top, bottom, along = spectrum(lambda v: point.hvp(v.astype(theta.dtype)), seed, LANCZOS)
         first, ones = problem.linearize(phi, query).loss if tasks else loss, []
         rate = np.where(top > 0, 1 / np.maximum(top, TINY), 1.0)[:, None]
         for _ in range(2):

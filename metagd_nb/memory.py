@@ -22,10 +22,9 @@ import numpy as np
 from .errors import MetagdError
 from .features import Features, describe
 from .hyper import hypers
-from .run import Run
+from .run import MEMORY, Run
 
 Array = np.ndarray
-VARIABLE = "METAGD_MEMORY"
 BUSY = 30.0  # seconds that a writer waits for another
 OURS = 0x6D676E62  # SQLite's application_id: whose file it is
 THETA_BYTES = 4_000_000  # parameters larger than this are not kept
@@ -156,7 +155,9 @@ class Memory:
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN")  # what is read belongs together, whatever another writer does meanwhile
         version = self._version(db)
+        db.execute("COMMIT")
         if version < len(MIGRATIONS):
             db.execute("BEGIN IMMEDIATE")
             for step in MIGRATIONS[self._version(db) :]:  # asked again: another writer may have been first
@@ -202,6 +203,7 @@ class Memory:
             for name, declared in hypers(run.algorithm).items()
             if declared.kind in (int, float) and getattr(run.plan.algorithm, name) is not None
         }
+        flat = run.algorithm.result(run.problem, run.shown.theta, run.shown.state)
         row = (
             time.time(),
             run.method,
@@ -212,7 +214,7 @@ class Memory:
             json.dumps(_curve(run).tolist()),
             run.stopped or "",
             layout_of(run.problem),
-            _packed(run.algorithm.result(run.problem, run.shown.theta, run.shown.state)) if run.stopped not in ("diverged", "failed") else None,
+            None if run.stopped == "diverged" else _packed(flat),
         )
         with self._open() as db:
             db.execute("BEGIN IMMEDIATE")
@@ -293,7 +295,7 @@ def remembered() -> Memory | None:
     """The memory that is on, or None."""
     if _chosen:
         return _chosen[0]
-    told = os.environ.get(VARIABLE, "")
+    told = os.environ.get(MEMORY, "")
     if told in ("", "0"):
         return None
     return Memory(default_path() if told == "1" else told)

@@ -28,6 +28,7 @@ from .tasks import Reference, Tasks
 __all__ = ["Event", "Plan", "Run", "Shown"]
 
 Array = np.ndarray
+MEMORY = "METAGD_MEMORY"  # the environment's word for where past runs are remembered; see `memory`
 
 
 class Run(Stepper):

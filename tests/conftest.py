@@ -19,17 +19,19 @@ settings.load_profile("metagd")
 ROOT = Path(__file__).resolve().parent.parent
 
 JUPYTER_DIRS = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+OURS = ("METAGD_WAIT", "METAGD_MEMORY")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the person's own Jupyter settings, history and runtime files out of every test."""
     home = tmp_path_factory.mktemp("jupyter")
-    before = {name: os.environ.get(name) for name in (*JUPYTER_DIRS, "METAGD_WAIT")}
+    before = {name: os.environ.get(name) for name in (*JUPYTER_DIRS, *OURS)}
     for name in JUPYTER_DIRS:
         (home / name.lower()).mkdir()
         os.environ[name] = str(home / name.lower())
-    os.environ.pop("METAGD_WAIT", None)  # a cell waits only where a test says so
+    for name in OURS:  # a cell waits, and a run is remembered, only where a test says so
+        os.environ.pop(name, None)
     yield home
     for name, value in before.items():
         if value is None:

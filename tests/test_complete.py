@@ -11,7 +11,7 @@ from IPython.core.completer import provisionalcompleter
 
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.magic.complete import candidates
-from metagd_nb.magic.line import allowed
+from metagd_nb.magic.line import COMMANDS, allowed
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def complete(ip: Any) -> Any:
 
 @pytest.mark.parametrize("magic", ["%metagd", "%%metagd"])
 def test_algorithms_and_commands(complete: Any, magic: str) -> None:
-    assert complete(f"{magic} |") == [f"{magic} {name}" for name in sorted([*ALGORITHMS, "check", "compare"])]
+    assert complete(f"{magic} |") == [f"{magic} {name}" for name in sorted([*ALGORITHMS, *COMMANDS])]
     assert complete(f"{magic} fo|") == [f"{magic} fomaml"]
     assert complete(f"{magic} mo|\nw = 1.0") == [f"{magic} momentum\nw = 1.0"]
 

@@ -65,6 +65,8 @@ class Cell:
             self._check(line, names)
         elif line.word == "compare":
             self._compare(line)
+        elif line.word == "remember":
+            _remember(line)
         else:
             return self._train(line, names, hash((text, cell)))
         return None
@@ -92,6 +94,11 @@ class Cell:
             if line.name in (found.get("params") or {}):
                 raise MetagdError(f"{line.name!r} is a parameter's starting value; choose another name", "-o")
             run = prepare(line.word, **found, **line.options)
+            if line.advise or line.only:
+                advice = _advised(run, line)
+                if line.only:
+                    return None
+                run = prepare(line.word, **found, **(advice.options | line.options))
         except MetagdError as error:
             raise _as_typed(error, line) from None
         self._replace_former(run, text)
@@ -158,6 +165,32 @@ class Cell:
             if name not in runs:
                 raise MetagdError(f"{name} is not a run{nearest(name, runs) or f'; there {_are(list(runs))}'}")
         display(overlay({name: runs[name] for name in line.words}))  # type: ignore[no-untyped-call]
+
+
+def _advised(run: Run, line: Line) -> Any:
+    """Advice for what a line leaves open, told."""
+    from ..advice import advice_for
+    from ..memory import remembered
+
+    advice = advice_for(run, remembered(), set(line.options))
+    print(advice)
+    return advice
+
+
+def _remember(line: Line) -> None:
+    """Turn the memory of runs on, in the usual place or in a file, or off."""
+    from ..memory import remember
+
+    if len(line.words) > 1:
+        raise MetagdError("remember takes one file, or off")
+    told = line.words[0] if line.words else True
+    memory = remember(False if told == "off" else told)
+    if memory is None:
+        print("metagd: runs are not remembered any more")
+        return
+    print(f"metagd: {memory} in {memory.path}")
+    if memory.note:
+        print(f"metagd: {memory.note}")
 
 
 def _are(names: list[str]) -> str:

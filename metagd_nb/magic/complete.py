@@ -47,6 +47,10 @@ def candidates(rest: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str
     before = [word for word in before if word]
     if not before:
         return part, "function", [*ALGORITHMS, *COMMANDS]
+    if before[0] == "advise":
+        if len(before) == 1:
+            return part, "function", [*ALGORITHMS]
+        before = before[1:]
     word, last = before[0], before[-1]
     if word == "compare":
         runs = [name for name, value in space.items() if isinstance(value, Run) and not name.startswith("_")]

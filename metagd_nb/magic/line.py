@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..algorithms import ALGORITHMS
@@ -16,6 +16,8 @@ from ..stops import Settings
 COMMANDS = {
     "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",
     "compare": "RUN RUN …  lay the losses of runs over each other",
+    "advise": "METHOD [OPTIONS]  how to set a method for what stands below, and on what grounds",
+    "remember": "[FILE | off]  keep what each run teaches, for advice",
 }
 READ = ("loss", "gradient", "model", "tasks", "params", "x", "y")  # names in which a cell looks for its parts
 
@@ -34,6 +36,7 @@ EXTRAS = (
     Extra("--no-check", "", "use your own gradient without comparing it first", "descent"),
     Extra("-o", "NAME", "the name of the result (default run)"),
     Extra("--wait", "", "block until the run is done"),
+    Extra("--advise", "", "let past runs and closed forms choose what you leave open"),
     Extra("--no-plot", "", "draw nothing"),
     Extra("--help", "", "what the options are"),
 )
@@ -62,6 +65,8 @@ class Line:
     plot: bool = True
     check: bool = True
     help: bool = False
+    advise: bool = False
+    only: bool = False  # the advice, without a run
 
 
 def allowed(word: str) -> dict[str, Hyper | Extra]:
@@ -84,11 +89,19 @@ def parse(text: str) -> Line:
     words = split(text)
     if not words or words == ["--help"]:
         return Line()
+    if words[0].startswith("-"):
+        raise MetagdError(f"the algorithm comes first, then its options: %%metagd gd {words[0]} …")
+    if words[0] == "advise" and words[1:] != ["--help"]:
+        if len(words) == 1:
+            raise MetagdError("advise takes a method: %%metagd advise gd")
+        return replace(_read(words[1:], ALGORITHMS), only=True)
+    return _read(words, (*ALGORITHMS, *COMMANDS))
+
+
+def _read(words: Sequence[str], names: Iterable[str]) -> Line:
+    """A line that begins with one of ``names``."""
     word, *rest = words
-    if word.startswith("-"):
-        raise MetagdError(f"the algorithm comes first, then its options: %%metagd gd {word} …")
-    if word not in ALGORITHMS and word not in COMMANDS:
-        names = (*ALGORITHMS, *COMMANDS)
+    if word not in names:
         hint = nearest(word.lower(), names) or f"; allowed: {', '.join(names)}"
         raise MetagdError(f"unknown algorithm {word!r}{hint}")
     given, free = _collected(word, rest)
@@ -108,6 +121,7 @@ def parse(text: str) -> Line:
         wait="--wait" in given,
         plot="--no-plot" not in given,
         check="--no-check" not in given,
+        advise="--advise" in given,
     )
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .algorithms import Meta
-from .errors import MetagdError
 from .features import Features, describe
 from .memory import Memory, Past, choices_of, layout_of, remembered
 from .run import Run
@@ -146,7 +145,8 @@ def _told(votes: list[Vote], factor: dict[str, float], closed: dict[str, float],
     runs = ", ".join(f"#{vote.best.id}" for vote in votes[:5]) + (" …" if len(votes) > 5 else "")
     sure = max(factor.values(), default=1.0)
     word = "sure" if sure < 1.5 and len(votes) > 2 else "fairly sure" if sure < 3 else "unsure"
-    return (f"rests on {len(votes)} past problem{'s' * (len(votes) != 1)} ({runs}) and {formula}; {word}: within ×{sure:.2g}",)
+    count = f"{len(votes)} past problem{'s' * (len(votes) != 1)}"
+    return (f"rests on {count} ({runs}) and {formula}; {word}: within ×{sure:.2g}",)
 
 
 # ---- what the memory says -------------------------------------------------------------------------------------------
@@ -301,5 +301,3 @@ def _closed_form(run: Run, found: Features) -> dict[str, float]:
     if _by_curvature(run, "lr"):
         return {"lr": 2 / (top + bottom) if run.method == "gd" else 1 / top}
     return {}
-
-
