@@ -19,6 +19,7 @@ import ipywidgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from .errors import told
 from .hyper import Hyper, hypers
 from .plot import WIDTH, words
 from .run import Run
@@ -165,7 +166,7 @@ class Controls:
             act()
             self._trouble = ""
         except Exception as error:
-            self._trouble = f"{type(error).__name__}: {error}"
+            self._trouble = told(error)
             self._say(self._trouble)
 
     def _pause_or_resume(self) -> None:

@@ -5,17 +5,18 @@ The loop draws between steps, and sees to it that drawing takes no more than its
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol
 
 import numpy as np
 
-from .errors import MetagdError
+from .errors import MetagdError, told
 from .run import MEMORY, Run
 
 SHARE = 0.045  # of the time, for drawing
@@ -50,7 +51,7 @@ class Pacer:
         try:
             self._frame.frame(final)
         except Exception as error:  # a broken plot must not cost the training
-            self.run.note = f"the plot stopped ({type(error).__name__}: {error}); training went on"
+            self.run.note = f"the plot stopped ({told(error)}); training went on"
             self._frame = None
         now = time.perf_counter()
         self.run.rested(now - start)
@@ -61,7 +62,7 @@ class Pacer:
         self.due = max(now + FASTEST, earned)
 
 
-def _loop(run: Run, frame: Frame | None) -> Iterator[bool]:
+def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
     """Train to the end; yields True when there is nothing to do until ``run.wake``, else now and then False."""
     pacer = Pacer(run, frame)
     clock = time.perf_counter
@@ -90,10 +91,9 @@ def _loop(run: Run, frame: Frame | None) -> Iterator[bool]:
                 if now >= breath:
                     yield False
                     breath = clock() + SLICE
-        except KeyboardInterrupt:
-            run.request("stop", "interrupted")
-            run.obey()
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
+            run.interrupted()
+        except BaseException as error:  # a SystemExit in the loss ends the run, not the thread
             run.fail(error)
         _remember(run)
     pacer.draw(final=True)
@@ -116,11 +116,12 @@ def drive(run: Run, frame: Frame | None = None) -> Run:
     """Train in the calling thread until the run ends."""
     run.driver = threading.current_thread()
     try:
-        for resting in _loop(run, frame):
-            if resting:
-                run.wake.clear()
-                if not run.pending:
-                    run.wake.wait()
+        with contextlib.closing(_loop(run, frame)) as loop:
+            for resting in loop:
+                if resting:
+                    run.wake.clear()
+                    if not run.pending:
+                        run.wake.wait()
     finally:
         run.driver = None
         run.tell()
@@ -133,8 +134,9 @@ async def drive_async(run: Run, frame: Frame | None = None) -> Run:
 
     run.driver = threading.current_thread()
     try:
-        for resting in _loop(run, frame):
-            await asyncio.sleep(0.02 if resting else 0)
+        with contextlib.closing(_loop(run, frame)) as loop:
+            for resting in loop:
+                await asyncio.sleep(0.02 if resting else 0)
     finally:
         run.driver = None
         run.tell()

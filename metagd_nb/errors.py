@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,6 +37,16 @@ def short(value: Any) -> str:
     except ValueError:  # a whole number of thousands of digits
         return f"this {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def told(error: BaseException) -> str:
+    """``ValueError: what it says``, on one line and not without end, whatever it is."""
+    try:
+        said = " ".join(str(error).split())
+    except Exception:  # its own __str__ is broken
+        said = ""
+    said = textwrap.shorten(said, 240, placeholder=" …") if len(said) > 240 else said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

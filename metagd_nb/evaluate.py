@@ -27,6 +27,7 @@ class Evaluation:
         Half-width of the 95 % interval of the mean: 1.96·s/√n_tasks.
     metric : str
     n_tasks : int
+        How many were judged: a family of so many groups has no more than these.
     """
 
     mean: np.ndarray
@@ -53,6 +54,9 @@ def evaluate(
 ) -> Evaluation:
     """Adapt ``theta`` (P,) to ``n_tasks`` tasks and score their query sets after each of 0…``steps`` steps.
 
+    No task is judged twice, or the interval would be narrower than what is known: of a family that has fewer tasks
+    (the groups of a table) all are judged, and ``Evaluation.n_tasks`` says how many.
+
     Parameters
     ----------
     metric : "loss" | "accuracy"
@@ -70,6 +74,7 @@ def evaluate(
     n_tasks, queries = whole(n_tasks, "n_tasks", 1), None if queries is None else whole(queries, "queries", 1)
     if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
         raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
+    n_tasks = min(n_tasks, tasks.there_are or n_tasks)
     rng = np.random.default_rng([seed, n_tasks, 0xE])  # no stream that training draws from
     drawn = tasks.sample(rng, 1, n_tasks, shots, queries or tasks.test_queries).cast(problem.dtype)
     count = len(drawn)

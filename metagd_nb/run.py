@@ -144,21 +144,29 @@ class Run(Stepper):
 
     @property
     def learned(self) -> dict[str, Array]:
-        """What was learned beside ``params``, by name: ``inner_lr`` (R,) where inner rates are learned."""
+        """What is learned beside ``params``, by name: ``inner_lr`` (R,) where inner rates are learned.
+
+        As `rates`: what a person has set is in it at once.
+        """
         self._settle("what was learned")
         return self.algorithm.learned(self.problem, self._shown.theta)
 
     @property
     def loss(self) -> float:
-        """The loss at ``params``."""
+        """The loss at ``params``, adapted with the rates of that row where one adapts."""
         self._settle("loss")
         return self._shown.loss
 
     @property
     def rates(self) -> dict[str, float]:
-        """Present value of every live rate; never waits."""
+        """Every live rate as the next step will use it (of one that has several, the mean); never waits.
+
+        ``learned`` has the same rates one by one, and ``adapt`` and ``evaluate`` use them: all show a rate as soon as
+        it is set. The row before keeps the rate with which it was reached, and ``loss`` is that row's.
+        """
+        shown = self._shown
         return dict(
-            zip(self.algorithm.live(), self.algorithm.rates(self.problem, self.theta, self._state), strict=True)
+            zip(self.algorithm.live(), self.algorithm.rates(self.problem, shown.theta, shown.state), strict=True)
         )
 
     @property
@@ -203,7 +211,8 @@ class Run(Stepper):
     ) -> Evaluation:
         """Adapt to new tasks and score after each of 0…``steps`` steps; see `evaluate.evaluate`.
 
-        By default the tasks, the shots and the steps are those of training; the seed is not.
+        By default the tasks, the shots and the steps are those of training; the seed is not. Each group of a table is
+        judged at most once.
         """
         algorithm = self._meta("evaluate")
         self._settle("scores")
@@ -230,10 +239,12 @@ class Run(Stepper):
         changes = deque(e for e in self.events if e.kind == "set")
         last = int(self.record.last("step")) if len(self.record) else -1
         with np.errstate(all="ignore"):
-            while again._shown.step < last and again.stopped is None:
+            while again.stopped is None:
                 while changes and changes[0].step <= again._shown.step:
                     again.request("set", changes.popleft().value)
                     again.obey()
+                if again._shown.step >= last:
+                    break
                 again.advance()
         if again.stopped is None and self.stopped is not None:
             again._end(self.stopped)
@@ -257,7 +268,8 @@ class Run(Stepper):
     def __repr__(self) -> str:
         rows = len(self.record)
         if not rows:
-            return f"metagd {self.method}: not started"
+            state = f"{REASONS[self.stopped]}, without a step" if self.stopped else "not started"
+            return f"metagd {self.method}: {state}" + (f"\n{self.note}" if self.note else "")
         told = ", ".join(f"{name}={_told(getattr(self.plan.algorithm, name))}" for name in hypers(self.plan.algorithm))
         state = REASONS[self.stopped] if self.stopped else "paused" if self.paused else "running"
         first, last = float(self.record.since("loss", 0)[0]), int(self.record.last("step"))

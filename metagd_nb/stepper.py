@@ -20,7 +20,7 @@ import numpy as np
 
 from .algorithms import Algorithm, Look
 from .buffers import keep_freed_memory
-from .errors import unknown
+from .errors import told, unknown
 from .hyper import hypers
 from .record import Record
 from .stops import Settings, Verdict
@@ -39,7 +39,10 @@ class Event(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A consistent snapshot: the parameters and the loss of one row."""
+    """A consistent snapshot: the parameters and the loss of one row, and the rates that go on from there.
+
+    A rate that a person sets is in it at once; the row before keeps the one with which it was reached.
+    """
 
     step: int
     theta: Array  # (M,)
@@ -163,8 +166,13 @@ class Stepper:
     def fail(self, error: BaseException) -> None:
         """End because a user's function raised: the state is kept, the reason told in one line."""
         self.error = error
-        self.note = f"failed at step {self._shown.step + 1}: {type(error).__name__}: {error}"
+        self.note = f"failed at step {self._shown.step + 1}: {told(error)}"
         self._end("failed")
+
+    def interrupted(self) -> None:
+        """End because whoever drives was told to: as a stop between two steps."""
+        if self.stopped is None:
+            self._obey_one("stop", "interrupted")
 
     def request(self, kind: str, value: Any = None) -> None:
         """Queue ``pause``, ``resume``, ``step`` (n), ``stop`` or ``set`` ({name: value}); returns at once."""
@@ -213,6 +221,7 @@ class Stepper:
         elif kind == "set":
             self.algorithm = replace(self.algorithm, **value)
             self.theta, self._state = self.algorithm.retuned(self.problem, self.theta, self._state, value)
+            self._shown = self._shown._replace(theta=self.theta, state=self._state)  # same parameters, new rates
             if self._look is not None:
                 self._look = self._look._replace(state=self._state)
             self._write(kind, value)

@@ -202,6 +202,37 @@ def test_learned_rates_go_on_from_where_they_were_set(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_is_learned_shows_a_rate_as_soon_as_it_is_set(method: str) -> None:
+    """A pause, a new rate, and a look: `rates`, `learned`, what adapts and what is saved speak of the same."""
+    run = prepared(method, steps=20)
+    run.step(3)
+    before, loss = run.params, run.loss
+    run.set(**halved(run))
+    learned = run.learned
+    for name, several in learned.items():
+        assert several.mean() == pytest.approx(run.rates[name], rel=1e-12)
+    assert set(learned) <= set(run.rates)
+    assert (run.loss, len(run.record)) == (loss, 4)  # neither moves before the next step
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, run.params[name])
+    again = run.replay()
+    for name, several in learned.items():
+        np.testing.assert_array_equal(several, again.learned[name])
+    assert again.rates == run.rates
+    assert again.step(2) is run.step(2) is None
+    assert_same(again, run)
+
+
+def test_a_learned_rate_that_was_set_is_what_adapts() -> None:
+    run = prepared("meta-sgd", steps=20)
+    run.step(3)
+    run.set(inner_lr=0.0)
+    assert not run.learned["inner_lr"].any()
+    found = run.evaluate(steps=1, n_tasks=7)
+    np.testing.assert_array_equal(found.mean[0], found.mean[1])  # a rate of zero does not adapt
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_replay_of_a_background_run_with_hands_on_it(method: str) -> None:
     run = background(prepared(method, steps=1_000_000))
     for _ in range(3):

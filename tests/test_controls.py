@@ -278,7 +278,7 @@ def test_a_refused_value_is_told_and_the_slider_goes_back(made: Callable[..., Co
     slider.max = 9
     drag(slider, 1e8)  # beyond what lr allows
     assert "lr" in controls.status.value
-    assert "1e+06" in controls.status.value
+    assert "1,000,000" in controls.status.value
     controls.frame()
     assert slider.value == pytest.approx(0.1)
     assert run.events == []

@@ -197,6 +197,22 @@ def test_a_predictor_keeps_its_own_adaptation() -> None:
     np.testing.assert_array_equal(predict(np.arange(3.0)), before)
 
 
+def test_each_group_is_judged_once() -> None:
+    """Six hundred scores of five patients are five patients: the interval must say so."""
+    tasks = mg.groups(*table_of_groups())
+    run = mg.train("maml", model=mg.linear(2, outputs=2), tasks=tasks, shots=4, queries=4, steps=3)
+    every, more = run.evaluate(), run.evaluate(n_tasks=5)
+    assert (every.n_tasks, more.n_tasks, run.evaluate(n_tasks=3).n_tasks) == (5, 5, 3)
+    assert "on 5 tasks" in repr(every)
+    np.testing.assert_array_equal(every.mean, more.mean)
+    np.testing.assert_array_equal(every.interval, more.interval)
+    seen: list[Any] = []
+    tasks.sample = lambda *given: seen.append(type(tasks).sample(tasks, *given)) or seen[-1]  # type: ignore[method-assign]
+    run.evaluate()
+    firsts = {tuple(map(float, row)) for task in seen[0].support.x for row in task}
+    assert len(firsts) == 5 * 4  # four rows of each group, no group twice
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_predictions_are_in_the_runs_precision(dtype: str) -> None:
     assert trained("maml", dtype=dtype).adapt([0.0], [1.0])([2.0]).dtype == dtype

@@ -511,6 +511,26 @@ def test_a_loss_that_fails_under_way_shows_the_persons_own_lines(ip: Any) -> Non
     assert ip.user_ns["run"].stopped == "failed"
 
 
+@pytest.mark.parametrize("at", [0, 20])
+@pytest.mark.parametrize("wait", ["--wait", ""])
+def test_an_error_that_no_except_exception_sees(ip: Any, at: int, wait: str) -> None:
+    body = LATE.replace("RuntimeError(", "Odd(").replace("20", str(at)) + "class Odd(BaseException): pass\n"
+    done = cell(ip, f"%%metagd gd --lr 0.01 {wait}" + body)
+    if wait or at == 0:
+        assert '----> 6     raise Odd("the data is gone")' in done.text
+        assert "metagd_nb" not in done.text
+    assert ("run" in ip.user_ns) == (at > 0)
+    if at:
+        assert ip.user_ns["run"].wait().stopped == "failed"
+
+
+def test_an_exit_in_a_loss_ends_the_run_and_not_the_shell(ip: Any) -> None:
+    assert cell(ip, "%%metagd gd --lr 0.01" + LATE.replace("RuntimeError(", "SystemExit(")).error is None
+    assert "SystemExit: the data is gone" in ip.user_ns["run"].wait().note
+    assert ip.user_ns["run"].stopped == "failed"
+    assert cell(ip, "1 + 1").value == 2
+
+
 def test_a_loss_that_fails_in_the_background_is_told_in_the_note(ip: Any) -> None:
     assert cell(ip, "%%metagd gd --lr 0.01" + LATE).error is None
     assert "RuntimeError: the data is gone" in ip.user_ns["run"].wait().note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import asyncio
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 from cases import META, prepared, table, trained
 
 import metagd_nb as mg
-from metagd_nb.drive import drive
+from metagd_nb.drive import drive, drive_async, foreground
 from metagd_nb.run import Run
 from metagd_nb.stops import EXPLODED, WINDOW, Settings, Verdict
 
@@ -308,6 +309,73 @@ def test_diverging_by_hand_warns_of_nothing() -> None:
     run.step(3)
     assert run.stopped == "diverged"
     assert run.replay().stopped == "diverged"
+
+
+class Mute(Exception):
+    """An error that cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Unheard(BaseException):
+    """What no ``except Exception`` sees."""
+
+
+@pytest.mark.parametrize("driver", [drive, foreground])
+@pytest.mark.parametrize("late", [0, 5])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (Unheard("gone"), "Unheard: gone"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (Mute(), "Mute"),
+        (ValueError("two\n  lines"), "ValueError: two lines"),
+        (ValueError(f"{'x' * 80} {'y' * 900}"), f"ValueError: {'x' * 80} …"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_whatever_a_loss_raises_ends_the_run(driver: Any, late: int, error: BaseException, told: str) -> None:
+    def gradient(w):  # type: ignore[no-untyped-def]
+        calls.append(w)
+        if len(calls) > late:
+            raise error
+        return 2 * w
+
+    calls: list[float] = []
+    run = mg.prepare("gd", loss=lambda w: w**2, gradient=gradient, params={"w": 1.0}, check=False)
+    driver(run)
+    assert (run.stopped, run.running, run.error) == ("failed", False, error)
+    assert run.note == f"failed at step {late}: {told}"
+    assert len(run.record) == late
+
+
+@pytest.mark.parametrize("late", [0, 5])
+def test_an_interrupt_that_the_loss_raises_stops_the_run(late: int) -> None:
+    def gradient(w):  # type: ignore[no-untyped-def]
+        calls.append(w)
+        if len(calls) > late:
+            raise KeyboardInterrupt
+        return 2 * w
+
+    calls: list[float] = []
+    run = foreground(mg.prepare("gd", loss=lambda w: w**2, gradient=gradient, params={"w": 1.0}, check=False))
+    assert (run.stopped, run.running, len(run.record)) == ("interrupted", False, late)
+
+
+def test_a_driver_that_is_closed_interrupts_its_run() -> None:
+    """A browser kernel's event loop may cancel the task that trains."""
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(drive_async(run))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run = mg.prepare("gd", loss=lambda w: w**2, params={"w": 1.0}, steps=10**9)
+    asyncio.run(cancelled())
+    assert (run.stopped, run.running) == ("interrupted", False)
 
 
 def test_a_loss_that_raises_under_way() -> None:

@@ -12,6 +12,7 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
 
 from ..diagnose import is_users, trimmed
+from ..errors import told
 
 
 class Body:
@@ -44,7 +45,7 @@ class Body:
             self._compile(line, cell or "")
         except (ValueError, OverflowError, TypeError, MemoryError, RecursionError) as error:
             # what Python says of a null byte, or of a thousand brackets: no line of the person's to point at
-            raise _stand_in(error, [f"{type(error).__name__}: {error}"]) from None
+            raise _stand_in(error, [told(error)]) from None
 
     def _compile(self, line: str, cell: str) -> None:
         ip, source = self.ip, self._source(line, cell)

@@ -12,7 +12,7 @@ from IPython.display import display
 
 from ..check import check_functions
 from ..drive import Frame, background, foreground
-from ..errors import MetagdError, nearest
+from ..errors import MetagdError, nearest, told
 from ..live import Live, shows_pictures
 from ..run import Run
 from ..train import prepare
@@ -37,7 +37,7 @@ class Frames:
             except Exception as error:  # a broken display must not cost the training
                 self.parts.remove(part)
                 name = type(part).__name__.lower()
-                self.run.note = f"the {name} display stopped ({type(error).__name__}: {error}); training went on"
+                self.run.note = f"the {name} display stopped ({told(error)}); training went on"
 
 
 class Cell:
@@ -52,7 +52,7 @@ class Cell:
         """Learn, live: %%metagd ALGORITHM [OPTIONS], and below it what is to be learned."""
         try:
             return self._metagd(line, cell)
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:  # an interrupt, an exit: whatever the body raises is the person's
             raise shown(self.ip, error) from None
 
     def _metagd(self, text: str, cell: str | None) -> Run | None:
@@ -224,4 +224,4 @@ def _missing(error: Exception) -> str:
     """Why there is no display, in one line."""
     if isinstance(error, ModuleNotFoundError) and error.name == "ipywidgets":
         return "no controls: ipywidgets is not installed (pip install ipywidgets)"
-    return f"a display cannot be made ({type(error).__name__}: {error})"
+    return f"a display cannot be made ({told(error)})"

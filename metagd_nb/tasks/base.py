@@ -81,6 +81,8 @@ class Tasks:
         D and C.
     full : bool
         Whether every batch holds all tasks with all their data, so that losses carry no sampling noise.
+    there_are : int or None
+        How many different tasks there are; None where there is no end of them.
     test_queries : int
         Query points a task when a learner is evaluated.
     loss : "mse" | "cross-entropy"
@@ -93,6 +95,7 @@ class Tasks:
     inputs: int
     outputs: int
     full: bool = False
+    there_are: int | None = None
     test_queries: int = 100
     loss: str = "mse"
     classes: np.ndarray | None = None

@@ -38,6 +38,7 @@ class Quadratics(Tasks):
             raise MetagdError("is not symmetric; only (A + Aᵀ)/2 matters to the loss: pass that", "a")
         self.a, self.c = a, c
         self.inputs = self.outputs = d
+        self.there_are = tasks
 
     def __repr__(self) -> str:
         return f"quadratics({len(self.c)} tasks, d={self.inputs})"
