@@ -9,6 +9,7 @@ import numpy as np
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
+from metagd_nb.hyper import hypers
 from metagd_nb.run import Run
 
 METHODS = list(ALGORITHMS)
@@ -38,7 +39,14 @@ def options(method: str) -> dict[str, Any]:
     """Settings under which the small run is short and moves."""
     if method not in META:
         return {}
-    return {"inner_lr": 0.02, "inner_steps": 2, "meta_batch_size": 4, "meta_lr": 0.01} | EXTRA.get(method, {})
+    small = {"inner_lr": 0.02, "inner_steps": 2, "meta_batch_size": 4, "meta_lr": 0.01} | EXTRA.get(method, {})
+    return fitting(method, small)
+
+
+def fitting(method: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Of some settings, those that this method has; what is no method's setting stays."""
+    foreign = {name for kind in ALGORITHMS.values() for name in hypers(kind)} - set(hypers(ALGORITHMS[method]))
+    return {name: value for name, value in given.items() if name not in foreign}
 
 
 def prepared(method: str, **given: Any) -> Run:

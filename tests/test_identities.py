@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import EXTRA, META, assert_same, deterministic, table
+from cases import EXTRA, META, assert_same, deterministic, fitting, table
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, GD, MAML
@@ -378,7 +378,7 @@ def test_least_squares_in_float32() -> None:
 
 @pytest.mark.parametrize("method", META)
 def test_float32_follows_float64(method: str) -> None:
-    given = META_RUN | EXTRA.get(method, {}) | {"steps": 20, "outer": "sgd"}
+    given = fitting(method, META_RUN | EXTRA.get(method, {}) | {"steps": 20, "outer": "sgd"})
     net = mg.mlp(1, 6, 4, 1, activation="tanh")
     exact = mg.train(method, model=net, **given)
     short = mg.train(method, model=net, dtype="float32", **given)

@@ -9,10 +9,13 @@ from .fomaml import FOMAML
 from .gd import GD
 from .hd import HD
 from .imaml import IMAML
+from .l2l import L2L
 from .maml import MAML
 from .meta_sgd import MetaSGD
 from .momentum import Momentum
+from .pretrain import Pretrain
 from .reptile import Reptile
+from .scratch import Scratch
 from .unroll import Unroll
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
@@ -27,6 +30,9 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "anil": ANIL,
     "meta-sgd": MetaSGD,
     "imaml": IMAML,
+    "l2l": L2L,
+    "pretrain": Pretrain,
+    "scratch": Scratch,
 }
 
 __all__ = ["ALGORITHMS", "Algorithm", "Descent", "Look", "Meta"]

@@ -1,0 +1,94 @@
+"""A learned optimizer: gradient descent whose step is itself learned by gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..hyper import hyper
+from ..problem import Problem
+from ..tasks import Batch, TaskBatch
+from .base import Meta, MetaGradient
+from .cells import Cell, LinearCell, LSTMCell
+
+
+@dataclass(frozen=True)
+class L2L(Meta):
+    """Learned optimizer: a small network, the same for every coordinate, turns gradients into steps.
+
+    φ ← φ − α·m(g, s), each coordinate with a state s of its own. The network's weights descend the query loss after ``inner_steps`` of its steps. The adjoint v of φ and z of the state are
+    pulled back through each step, last first: v ← v − H·(Jᵀ(α v) − Kᵀz), J and K being the derivatives of m and of
+    the next state in the gradient. The paper leaves this Hessian term out (§2); here it is exact. Where the paper sums
+    the losses of all steps, this takes their mean; ``learn_start`` learns θ along (as in Ravi & Larochelle 2017).
+    """
+
+    source: ClassVar[str] = "Andrychowicz et al. 2016, §2 and appendix A"
+
+    inner_lr: float | tuple[float, ...] = hyper(
+        0.1,
+        "rate of the adaptation steps; several: one a parameter, 0 leaves it unadapted",
+        low=0,
+        high=1e6,
+        scale="log",
+        live=True,
+        vector=True,
+    )
+    inner_steps: int = hyper(10, "adaptation steps on the support set", low=0, high=1000)
+    cell: str = hyper("lstm", "the network; linear: momentum with learned rate and mass", choices=("lstm", "linear"))
+    hidden: int = hyper(8, "width of the lstm", low=1, high=256)
+    query_loss: str = hyper(
+        "all", "query loss after the last inner step, or the mean over all", choices=("last", "all")
+    )
+    learn_start: str = hyper("no", "whether the starting parameters are learned too", choices=("no", "yes"))
+
+    @cached_property
+    def _cell(self) -> Cell:
+        return LSTMCell(self.hidden) if self.cell == "lstm" else LinearCell()
+
+    def lift(self, problem: Problem, theta: np.ndarray) -> np.ndarray:
+        return np.concatenate([theta, self._cell.start().astype(theta.dtype)])
+
+    def _begin(self, problem: Problem, theta: np.ndarray, tasks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """φ (T, P), the cell's state (S, T, P), and its weights (W,)."""
+        size = problem.layout.size
+        state = np.zeros((self._cell.width, tasks, size), theta.dtype)
+        return problem.flat(theta[:size], tasks), state, theta[size:]
+
+    def path(self, problem: Problem, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Any]:
+        phi, state, w = self._begin(problem, theta, len(support))
+        rate = self.rate(problem)
+        yield phi
+        for _ in range(steps):
+            out, state, _ = self._cell.step(w, problem.linearize(phi, support).grad, state)
+            phi = phi - rate * out
+            yield phi
+
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
+        phi, state, w = self._begin(problem, theta, len(batch))
+        rate, steps, weighs_all = self.rate(problem), self.inner_steps, self.query_loss == "all"
+        share = 1 / max(steps, 1) if weighs_all else 1
+        passed = []
+        for j in range(steps):
+            early = share * problem.linearize(phi, batch.query).grad if weighs_all and j else 0
+            point = problem.linearize(phi, batch.support)
+            tape = self._cell.step(w, point.grad, state)
+            passed.append((point, tape, early))
+            phi, state = phi - rate * tape.out, tape.state
+        query = problem.linearize(phi, batch.query)
+        v, z, d_w = share * query.grad, np.zeros_like(state), np.zeros_like(w)
+        for point, tape, early in reversed(passed):
+            pulled = self._cell.back(w, tape, -rate * v, z)
+            v = v + point.hvp(pulled.grad) + early
+            z = pulled.state
+            d_w += pulled.w
+        in_start = v.mean(axis=0) if self.learn_start == "yes" else np.zeros_like(theta[: problem.layout.size])
+        judged = max(steps, 1) if weighs_all else 1
+        return MetaGradient(query.loss, np.concatenate([in_start, d_w / len(batch)]), steps + judged, steps)
+
+    def learned(self, problem: Problem, theta: np.ndarray) -> dict[str, np.ndarray]:
+        views = self._cell.layout.views(theta[problem.layout.size :])
+        return {f"optimizer.{name}": view.copy() for name, view in views.items()}

@@ -1,0 +1,30 @@
+"""Training from scratch: the baseline that learns nothing from other tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..problem import Problem
+from ..tasks import TaskBatch
+from .base import Meta, MetaGradient
+
+
+@dataclass(frozen=True)
+class Scratch(Meta):
+    """From scratch: every task is trained from the model's random start, alone.
+
+    What a learned start has to beat. ``evaluate(steps=…)`` shows how far training on the support set alone gets.
+    """
+
+    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5 (baseline)"
+
+    meta_lr: float = dataclasses.field(default=0.0, init=False)  # no options: there is no meta-update
+    outer: str = dataclasses.field(default="sgd", init=False)
+
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
+        query = problem.linearize(self.adapt(problem, theta, batch.support), batch.query)
+        return MetaGradient(query.loss, np.zeros_like(theta), self.inner_steps + 1)
