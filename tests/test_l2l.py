@@ -201,17 +201,17 @@ def test_untrained_it_is_gradient_descent(cell: str) -> None:
     np.testing.assert_allclose(fresh.evaluate(n_tasks=20).mean, plain.evaluate(n_tasks=20).mean, rtol=1e-12)
 
 
-@pytest.mark.parametrize("cell", ["linear", "lstm"])
-def test_it_learns_to_minimise_quadratics(cell: str) -> None:
+@pytest.mark.parametrize(("cell", "share"), [("linear", 0.6), ("lstm", 0.3)])
+def test_it_learns_to_minimise_quadratics(cell: str, share: float) -> None:
     """On 20 random quadratics of condition 100, 15 learned steps end far below 15 of plain descent."""
     rng = np.random.default_rng(0)
     turn = np.linalg.qr(rng.standard_normal((20, 4, 4)))[0]
     a = turn @ (np.array([0.05, 0.3, 1.0, 5.0])[:, None] * turn.transpose(0, 2, 1))
     given: dict[str, Any] = {"tasks": mg.quadratics(a, rng.standard_normal((20, 4))), "inner_lr": 0.1}
-    learned = mg.train("l2l", cell=cell, steps=150, inner_steps=15, meta_lr=0.02, **given).evaluate(steps=15)
+    learned = mg.train("l2l", cell=cell, steps=150, inner_steps=15, meta_lr=0.003, **given).evaluate(steps=15)
     plain = mg.train("scratch", steps=0, **given).evaluate(steps=15)
     assert learned.mean[0] == plain.mean[0]
-    assert learned.mean[15] < 0.6 * plain.mean[15]
+    assert learned.mean[15] < share * plain.mean[15]
 
 
 def test_a_learned_optimizer_adapts_to_a_new_task() -> None:

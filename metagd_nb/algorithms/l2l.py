@@ -20,10 +20,11 @@ from .cells import Cell, LinearCell, LSTMCell
 class L2L(Meta):
     """Learned optimizer: a small network, the same for every coordinate, turns gradients into steps.
 
-    φ ← φ − α·m(g, s), each coordinate with a state s of its own. The network's weights descend the query loss after ``inner_steps`` of its steps. The adjoint v of φ and z of the state are
-    pulled back through each step, last first: v ← v − H·(Jᵀ(α v) − Kᵀz), J and K being the derivatives of m and of
-    the next state in the gradient. The paper leaves this Hessian term out (§2); here it is exact. Where the paper sums
-    the losses of all steps, this takes their mean; ``learn_start`` learns θ along (as in Ravi & Larochelle 2017).
+    φ ← φ − α·m(g, s), each coordinate with a state s of its own. The network's weights descend the query loss after
+    ``inner_steps`` of its steps. The adjoints v of φ and z of the state are pulled back through each step, last first:
+    v ← v − H·(Jᵀ(α v) − Kᵀz), J and K being the derivatives of m and of the next state in the gradient. The paper
+    leaves this Hessian term out (§2); here it is exact. Where the paper sums the losses of all steps, this takes their
+    mean; ``learn_start`` learns θ along (as in Ravi & Larochelle 2017).
     """
 
     source: ClassVar[str] = "Andrychowicz et al. 2016, §2 and appendix A"
