@@ -86,7 +86,7 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
                     continue
                 run.advance()
                 now = clock()
-                if now >= pacer.due:
+                if now >= pacer.due and run.at_hand:
                     pacer.draw()
                 if now >= breath:
                     yield False

@@ -18,10 +18,11 @@ import numpy as np
 
 from .adapt import Panel, panel, predictor
 from .algorithms import Meta
+from .engine import Plan, Shown
 from .errors import MetagdError
 from .evaluate import Evaluation, evaluate
 from .hyper import hypers
-from .stepper import Event, Plan, Shown, Stepper
+from .stepper import Event, Stepper
 from .stops import REASONS
 from .tasks import Reference, Tasks
 

@@ -12,19 +12,18 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .algorithms import Algorithm, Look
+from .algorithms import Look
 from .buffers import keep_freed_memory
+from .engine import Engine, Plan, Shown, Steps
 from .errors import told, unknown
 from .hyper import hypers
 from .record import Record
-from .stops import Settings, Verdict
-from .tasks import Reference, Tasks
+from .stops import Verdict
 
 Array = np.ndarray
 COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")
@@ -36,32 +35,6 @@ class Event(NamedTuple):
     step: int
     kind: str
     value: Any = None
-
-
-class Shown(NamedTuple):
-    """A consistent snapshot: the parameters and the loss of one row, and the rates that go on from there.
-
-    A rate that a person sets is in it at once; the row before keeps the one with which it was reached.
-    """
-
-    step: int
-    theta: Array  # (M,)
-    loss: float
-    state: Any = None
-
-
-class Plan(NamedTuple):
-    """All that a run is made from: the same plan makes the same run."""
-
-    method: str
-    algorithm: Algorithm
-    problem: Any
-    batches: Callable[[int], Any]
-    settings: Settings
-    tasks: Tasks | None = None
-    references: tuple[Reference, ...] = ()
-    note: str | None = None
-    warm_start: Array | None = None  # (P,) where learning begins, in place of the problem's own start
 
 
 class Stepper:
@@ -86,10 +59,9 @@ class Stepper:
         self.keep: Any = None  # an asyncio task, which its loop only references weakly
         self.error: BaseException | None = None  # what a user's function raised under way
         self.record = Record((*COUNTED, *self.algorithm.live()))
-        self.theta: Array = self.algorithm.lift(self.problem, self.beginning())  # (M,): parameters, then learned rates
-        self._state = self.algorithm.init(self.theta)
-        self._look: Look | None = None
-        self._shown = self._best = Shown(-1, self.theta, math.nan, self._state)
+        theta = self.algorithm.lift(self.problem, self.beginning())  # (M,): the parameters (P,), then learned rates
+        self._engine = self._make_engine(theta, self.algorithm.init(theta))
+        self._shown = self._best = Shown(-1, theta, math.nan, self._engine.state)
         self._verdict = Verdict(self.settings, self.sampled)
         self._grad_evals = self._hvps = 0
         self._steps_owed = 0
@@ -111,27 +83,47 @@ class Stepper:
         """Updates done."""
         return max(self._shown.step, 0)
 
+    def _make_engine(self, theta: Array, state: Any) -> Engine:
+        if self.settings.backend != "jax":
+            return Steps(self.plan, theta, state)
+        from .onjax import engine
+
+        return engine(self.plan, theta, state)
+
+    @property
+    def theta(self) -> Array:
+        """All that is learned (M,), now: the parameters (P,) first; a rate that was set is in it at once."""
+        return self._engine.theta
+
+    @property
+    def _state(self) -> Any:
+        return self._engine.state
+
+    @property
+    def _look(self) -> Look | None:
+        return self._engine.look
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the present parameters can be read without computing anything."""
+        return self._engine.at_hand
+
     def advance(self) -> None:
         """One step: an update (except at the first call), then the row of where it led."""
         step = self._shown.step + 1
         if self._left is not None:
             self._clock += time.perf_counter() - self._left
             self._left = None
-        if self._look is None:
+        if step == 0:
             self._clock = time.perf_counter()
-            theta, state = self.theta, self._state
-        else:
-            theta, state = self.algorithm.move(self.theta, self._look)
-        look = self.algorithm.look(self.problem, theta, state, self._batches(step))
-        self.theta, self._state, self._look = theta, look.state, look
-        norm = math.sqrt(look.grad @ look.grad)
-        self._grad_evals += look.grad_evals
-        self._hvps += look.hvps
-        seconds = time.perf_counter() - self._clock
-        rates = self.algorithm.rates(self.problem, theta, look.state)
-        self.record.append((step, look.loss, norm, self._grad_evals, self._hvps, seconds, *rates))
-        self._shown = Shown(step, theta, look.loss, look.state)
-        reason = self._verdict.judge(step, look.loss, norm, seconds)
+        owed = self._steps_owed if self.paused else self.settings.steps - step + 1
+        row = self._engine.advance(self.algorithm, step, self._clock, max(owed, 1))
+        self._shown, norm, grad_evals, hvps, seconds, rates = row
+        loss = self._shown.loss
+        self._grad_evals += grad_evals
+        self._hvps += hvps
+        self.record.append((step, loss, norm, self._grad_evals, self._hvps, seconds, *rates))
+        reason = self._verdict.judge(step, loss, norm, seconds)
         if self._verdict.best_step == step and reason != "diverged":
             self._best = self._shown
         if self._steps_owed:
@@ -220,10 +212,8 @@ class Stepper:
             self._end(value or "user")
         elif kind == "set":
             self.algorithm = replace(self.algorithm, **value)
-            self.theta, self._state = self.algorithm.retuned(self.problem, self.theta, self._state, value)
+            self._engine.retune(self.algorithm, value)
             self._shown = self._shown._replace(theta=self.theta, state=self._state)  # same parameters, new rates
-            if self._look is not None:
-                self._look = self._look._replace(state=self._state)
             self._write(kind, value)
         elif kind == "pause":
             if not self.paused:

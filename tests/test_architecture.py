@@ -23,7 +23,9 @@ ORDER = [
     *("errors", "hyper", "layout", "buffers", "losses", "outer", "tasks", "models"),
     *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
-    *("algorithms", "record", "stops", "adapt", "evaluate", "stepper", "run"),
+    *("algorithms", "record", "stops", "adapt", "evaluate"),
+    *("engine", "onjax"),
+    *("stepper", "run"),
     *("features", "memory", "drive", "train", "advice", "beginner", "table", "exercises"),
     *("decimate", "axes", "panels", "plot", "live", "book", "controls", "magic", "cli"),
 ]

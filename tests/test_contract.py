@@ -320,8 +320,7 @@ def test_costs_are_counted(method: str) -> None:
     """One a task and evaluation, cumulative; what the record says is what the problem was asked."""
     run = prepared(method, steps=5)
     counting = Counting(run.problem)
-    run.problem = counting
-    drive(run)
+    run = drive(Run(run.plan._replace(problem=counting)))
     assert run.record["hvps"][-1] == counting.hvps
     assert run.record["grad_evals"][-1] == counting.evaluations
     assert (np.diff(run.record["grad_evals"]) > 0).all()

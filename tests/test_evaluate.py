@@ -193,7 +193,7 @@ def test_a_predictor_keeps_its_own_adaptation() -> None:
     run = trained("maml", steps=3)
     predict = run.adapt([0.0, 1.0], [0.0, 1.0])
     before = predict(np.arange(3.0))
-    run.theta += 1.0
+    run.theta[...] += 1.0
     np.testing.assert_array_equal(predict(np.arange(3.0)), before)
 
 
