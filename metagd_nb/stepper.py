@@ -60,7 +60,7 @@ class Stepper:
         self.error: BaseException | None = None  # what a user's function raised under way
         self.record = Record((*COUNTED, *self.algorithm.live()))
         theta = self.algorithm.lift(self.problem, self.beginning())  # (M,): the parameters (P,), then learned rates
-        self._engine = self._make_engine(theta, self.algorithm.init(theta))
+        self._engine: Engine = Steps(plan, theta, self.algorithm.init(theta))
         self._shown = self._best = Shown(-1, theta, math.nan, self._engine.state)
         self._verdict = Verdict(self.settings, self.sampled)
         self._grad_evals = self._hvps = 0
@@ -82,13 +82,6 @@ class Stepper:
     def iteration(self) -> int:
         """Updates done."""
         return max(self._shown.step, 0)
-
-    def _make_engine(self, theta: Array, state: Any) -> Engine:
-        if self.settings.backend != "jax":
-            return Steps(self.plan, theta, state)
-        from .onjax import engine
-
-        return engine(self.plan, theta, state)
 
     @property
     def theta(self) -> Array:

@@ -24,7 +24,7 @@ ORDER = [
     *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
     *("algorithms", "record", "stops", "adapt", "evaluate"),
-    *("engine", "onjax"),
+    "engine",
     *("stepper", "run"),
     *("features", "memory", "drive", "train", "advice", "beginner", "table", "exercises"),
     *("decimate", "axes", "panels", "plot", "live", "book", "controls", "magic", "cli"),
