@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .chain import ChainPoint
 from .errors import MetagdError
 from .layout import Layout
 from .losses import OutputLoss, mse
@@ -130,9 +131,9 @@ class NetProblem:
         """Starting parameters (P,)."""
         return self.net.start(rng).astype(self.dtype)
 
-    def linearize(self, phi: Array, batch: Batch) -> NetPoint:
+    def linearize(self, phi: Array, batch: Batch) -> NetPoint | ChainPoint:
         """Evaluate at ``phi`` (P,) or (T, P)."""
-        return NetPoint(self, phi, batch)
+        return NetPoint(self, phi, batch) if self.net.plain else ChainPoint(self.net, self.loss, phi, batch)
 
     def flat(self, phi: Array, tasks: int) -> Array:
         """(T, P)"""

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from .errors import MetagdError, unknown
+from .hyper import whole
+from .layers import Activation, BatchNorm, Context, Dense, Layer, Pass
 from .layout import Layout
 
 ACTIVATIONS = ("relu", "tanh")
+NORMS = ("batch",)
 
 
 class Net:
@@ -26,10 +29,23 @@ class Net:
     sizes : tuple of int
         Width of the input, of every hidden layer and of the output.
     layout : Layout
-        ``W0`` (i, o), ``b0`` (o,), ``W1`` … in the order of the flat vector.
+        ``W0`` (i, o), ``b0`` (o,), ``W1`` … in the order of the flat vector. With a norm, hidden layers have
+        ``gain0`` (o,) and ``shift0`` (o,) in place of the bias; with a context, ``context`` comes first.
+    layers : list of Layer
+        The same net as a chain.
+    plain : bool
+        Whether it is weights, biases and activations and nothing else.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str, bias: bool, init_scale: float | None) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str,
+        bias: bool,
+        init_scale: float | None,
+        norm: str | None = None,
+        context: int = 0,
+    ) -> None:
         if len(sizes) < 2 or any(
             isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1 for size in sizes
         ):
@@ -42,12 +58,23 @@ class Net:
             raise MetagdError(f"{init_scale!r} is not allowed; needs a number ≥ 0", "init_scale")
         self.sizes = tuple(int(size) for size in sizes)
         self.activation, self.bias, self.init_scale = activation, bias, init_scale
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer, (i, o) in enumerate(pairwise(self.sizes)):
-            shapes[f"W{layer}"] = (i, o)
-            if bias:
-                shapes[f"b{layer}"] = (o,)
-        self.layout = Layout(shapes)
+        if norm is not None and norm not in NORMS:
+            raise unknown("norm", norm, NORMS)
+        self.norm, self.context = norm, whole(context, "context", 0)
+        self.plain = norm is None and not self.context
+        self.layers = self._chain()
+        self.layout = Layout({name: shape for layer in self.layers for name, shape in layer.shapes.items()})
+
+    def _chain(self) -> list[Layer]:
+        layers: list[Layer] = [Context(self.context)] if self.context else []
+        for number, (i, o) in enumerate(pairwise((self.sizes[0] + self.context, *self.sizes[1:]))):
+            hidden = number < len(self.sizes) - 2
+            layers.append(Dense(number, i, o, self.bias and not (hidden and self.norm)))
+            if hidden and self.norm:
+                layers.append(BatchNorm(number, o))
+            if hidden:
+                layers.append(Activation(self.activation))
+        return layers
 
     @property
     def inputs(self) -> int:
@@ -62,17 +89,22 @@ class Net:
     def __repr__(self) -> str:
         if len(self.sizes) == 2:
             return f"linear({self.inputs}, outputs={self.outputs}, bias={self.bias})"
-        return f"mlp({', '.join(map(str, self.sizes))}, activation={self.activation!r})"
+        told = f", norm={self.norm!r}" if self.norm else ""
+        told += f", context={self.context}" if self.context else ""
+        return f"mlp({', '.join(map(str, self.sizes))}, activation={self.activation!r}{told})"
 
     def start(self, rng: np.random.Generator) -> np.ndarray:
         """Starting parameters (P,): zero biases; weights as `mlp` says; a linear model starts at zero."""
         theta = np.zeros(self.layout.size)
         if len(self.sizes) == 2 and self.init_scale is None:
             return theta
-        for name, view in self.layout.views(theta).items():
+        views = self.layout.views(theta)
+        for layer in self.layers:
+            layer.start(views)
+        for name, view in views.items():
             if name.startswith("W"):
                 gain = 2.0 if self.activation == "relu" else 1.0
-                scale = np.sqrt(gain / view.shape[0]) if self.init_scale is None else self.init_scale
+                scale = np.sqrt(gain / np.prod(view.shape[:-1])) if self.init_scale is None else self.init_scale
                 view[...] = scale * _truncated_normal(rng, view.shape)
         return theta
 
@@ -91,6 +123,8 @@ class Net:
 
     def features(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """What the last layer sees: (..., K, H) for inputs ``x`` (..., K, D)."""
+        if not self.plain:
+            return self._through(self.layers[:-1], theta, x)
         h = x
         for w in self.matrices(theta)[:-1]:
             h = self.activate(self._layer(h, w))
@@ -98,6 +132,8 @@ class Net:
 
     def predict(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Outputs (..., K, C) for inputs ``x`` (..., K, D); ``theta`` (P,), or (T, P) with ``x`` (T, K, D)."""
+        if not self.plain:
+            return self._through(self.layers, theta, x)
         return self._layer(self.features(theta, x), self.matrices(theta)[-1])
 
     def forward(self, xp: Any, params: Mapping[str, Any], x: Any) -> Any:
@@ -111,15 +147,22 @@ class Net:
             As `layout` names them.
         """
         h = x
-        for layer in range(len(self.sizes) - 1):
-            if layer and self.activation == "relu":
-                h = xp.where(h <= 0, 0, h)  # not maximum, whose derivative at 0 is ½ where it is traced
-            elif layer:
-                h = xp.tanh(h)
-            h = h @ params[f"W{layer}"]
-            if self.bias:
-                h = h + params[f"b{layer}"]
+        for layer in self.layers:
+            h = layer.apply(xp, params, h)
         return h
+
+    def embed(self, theta: np.ndarray, x: np.ndarray) -> Pass:
+        """The features of x (T, K, D) at θ (P,) or (T, P), as ``out`` (T, K, H) of a pass that can be pulled back."""
+        return Pass(self.layers[:-1], self.layout, theta, x)
+
+    def vjp(self, theta: np.ndarray, x: np.ndarray, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A gradient in the predictions (T, K, C), pulled back to θ (T, P), one a task, and to x (T, K, D)."""
+        in_theta, in_x, _ = Pass(self.layers, self.layout, theta, x).pull(cotangent, to_x=True)
+        assert in_x is not None
+        return in_theta, in_x
+
+    def _through(self, layers: Sequence[Layer], theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return Pass(layers, self.layout, theta, x).out if x.ndim == 3 else self._through(layers, theta, x[None])[0]
 
     def _layer(self, h: np.ndarray, w: np.ndarray) -> np.ndarray:
         return np.asarray(h @ w[..., :-1, :] + w[..., -1:, :] if self.bias else h @ w)
@@ -146,7 +189,13 @@ def linear(d: int, outputs: int = 1, bias: bool = True) -> Net:
     return Net((d, outputs), "relu", bias, None)
 
 
-def mlp(*sizes: int, activation: str = "relu", init_scale: float | None = None) -> Net:
+def mlp(
+    *sizes: int,
+    activation: str = "relu",
+    init_scale: float | None = None,
+    norm: str | None = None,
+    context: int = 0,
+) -> Net:
     """Multilayer perceptron: ``mlp(1, 40, 40, 1)`` has two hidden layers of 40.
 
     Parameters
@@ -159,8 +208,14 @@ def mlp(*sizes: int, activation: str = "relu", init_scale: float | None = None) 
         Standard deviation of the starting weights, before truncation at two of them. By default
         √(2/i) for ReLU (He et al. 2015, eq. 10) and √(1/i) for tanh, i being a layer's inputs.
         Finn et al. (2017) used 0.01 for their sinusoids.
+    norm : "batch", optional
+        Normalise every hidden layer before its activation over the points of the batch, as Finn et al. (2017, §5.2)
+        did for Omniglot. A prediction then depends on the points that are predicted with it.
+    context : int
+        Number of context parameters appended to the inputs, which `cavia` adapts (Zintgraf et al. 2019). They
+        start at zero.
     """
-    return Net(sizes, activation, True, init_scale)
+    return Net(sizes, activation, True, init_scale, norm, context)
 
 
 MODELS: dict[str, Callable[..., Net]] = {"linear": linear, "mlp": mlp}

@@ -183,6 +183,8 @@ class Run(Stepper):
     def adapt(self, x: Any, y: Any, steps: int | None = None) -> Callable[[Any], Array]:
         """A predictor adapted to one new task.
 
+        With batch norm a point's prediction depends on the points that are predicted with it: predict all at once.
+
         Parameters
         ----------
         x : array (K,) or (K, D)

@@ -186,7 +186,7 @@ def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Give
         raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
     match(given.model, x.shape[1], y.shape[1], "the data")
     batch = Batch(x[None], y[None])
-    if len(given.model.sizes) == 2 and loss == "mse" and not callable(given.loss):
+    if given.model.plain and len(given.model.sizes) == 2 and loss == "mse" and not callable(given.loss):
         squares = LeastSquares(given.model, batch, settings.dtype)
         known = (Reference(squares.best_loss, "least squares (optimum)"),)
         return Plan(method, algorithm, squares, _nothing, settings, references=known)

@@ -20,8 +20,8 @@ PACKAGE = ROOT / "metagd_nb"
 # A module may import what stands left of it. A folder is one place in the row: its files may import each other.
 ORDER = [
     "arrays",
-    *("errors", "hyper", "layout", "buffers", "losses", "outer", "tasks", "models"),
-    *("problem", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
+    *("errors", "hyper", "layout", "buffers", "losses", "outer", "tasks", "layers", "models"),
+    *("problem", "chain", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
     *("algorithms", "record", "stops", "adapt", "evaluate"),
     "engine",
