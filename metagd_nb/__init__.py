@@ -13,7 +13,7 @@ from .errors import MetagdError
 from .exercises import exercise
 from .models import linear, mlp
 from .run import Run
-from .tasks import Tasks, groups, quadratics, regression, sinusoid
+from .tasks import Tasks, curves, groups, mixed, quadratics, regression, sinusoid
 from .train import prepare, start, train
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "Tasks",
     "advise",
+    "curves",
     "exercise",
     "gradient",
     "groups",
@@ -36,6 +37,7 @@ __all__ = [
     "linear_regression_model",
     "linked",
     "meta_gradient_descent",
+    "mixed",
     "mlp",
     "mse_loss",
     "predicted",

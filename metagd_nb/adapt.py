@@ -86,7 +86,7 @@ def panel(problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) 
         return None
     grid = example.x[None, :, None].astype(problem.dtype)
     with np.errstate(all="ignore"):
-        phi = algorithm.adapt(problem, theta, example.support.cast(problem.dtype))
-        before, after = (problem.predict(p, grid).reshape(-1) for p in (theta, phi))
+        path = list(algorithm.path(problem, theta, example.support.cast(problem.dtype), algorithm.inner_steps))
+        before, after = (problem.predict(phi, grid).reshape(-1) for phi in (path[0], path[-1]))
     support = example.support
     return Panel(support.x.ravel(), support.y.ravel(), example.x, example.truth, before, after, example.label)

@@ -275,7 +275,7 @@ def _start_loss(run: Run, theta: Array) -> tuple[float, int]:
     algorithm, batch = run.algorithm, run.plan.batches(0)
     with np.errstate(all="ignore"):
         if isinstance(algorithm, Meta):
-            lifted = algorithm.lift(run.problem, theta)
+            lifted = algorithm.lift(run.problem, theta, run.plan.tasks)
             phi = algorithm.adapt(run.problem, lifted, batch.support)
             loss = float(np.mean(run.problem.linearize(phi, batch.query).loss))
             return (loss if math.isfinite(loss) else math.inf), len(batch) * (algorithm.inner_steps + 1)

@@ -59,7 +59,8 @@ class Stepper:
         self.keep: Any = None  # an asyncio task, which its loop only references weakly
         self.error: BaseException | None = None  # what a user's function raised under way
         self.record = Record((*COUNTED, *self.algorithm.live()))
-        theta = self.algorithm.lift(self.problem, self.beginning())  # (M,): the parameters (P,), then learned rates
+        # (M,): the parameters (P,), then what else is learned
+        theta = self.algorithm.lift(self.problem, self.beginning(), plan.tasks)
         self._engine: Engine = Steps(plan, theta, self.algorithm.init(theta))
         self._shown = self._best = Shown(-1, theta, math.nan, self._engine.state)
         self._verdict = Verdict(self.settings, self.sampled)

@@ -227,7 +227,7 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
         tasks, algorithm.meta_batch_size, algorithm.shots, algorithm.queries, settings.seed, settings.dtype
     )
     with np.errstate(all="ignore"):  # what does not fit is refused here, not under way
-        theta = algorithm.lift(problem, problem.start(np.random.default_rng(settings.seed)))
+        theta = algorithm.lift(problem, problem.start(np.random.default_rng(settings.seed)), tasks)
         algorithm.meta_gradient(problem, theta, batches(0))
     known: tuple[Reference, ...] = ()
     if loss == tasks.loss:

@@ -13,6 +13,7 @@ from .l2l import L2L
 from .maml import MAML
 from .meta_sgd import MetaSGD
 from .momentum import Momentum
+from .multimodal import Multimodal
 from .pretrain import Pretrain
 from .reptile import Reptile
 from .scratch import Scratch
@@ -31,6 +32,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "meta-sgd": MetaSGD,
     "imaml": IMAML,
     "l2l": L2L,
+    "multimodal": Multimodal,
     "pretrain": Pretrain,
     "scratch": Scratch,
 }

@@ -18,7 +18,7 @@ from ..errors import MetagdError
 from ..hyper import Checked, hyper, hypers
 from ..outer import OUTER, Outer
 from ..problem import Problem
-from ..tasks import Batch, TaskBatch
+from ..tasks import Batch, TaskBatch, Tasks
 
 Array = np.ndarray
 State = Any
@@ -50,8 +50,11 @@ class Algorithm(Checked):
     kind: ClassVar[str] = "descent"
     source: ClassVar[str] = ""
 
-    def lift(self, problem: Problem, theta: Array) -> Array:
-        """All that is learned (M,), from the starting parameters (P,): these first, then what else there is."""
+    def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
+        """All that is learned (M,), from the starting parameters (P,): these first, then what else there is.
+
+        ``tasks`` is the family that will be learned from, where there is one.
+        """
         return theta
 
     def init(self, theta: Array) -> State:

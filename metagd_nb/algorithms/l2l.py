@@ -11,7 +11,7 @@ import numpy as np
 
 from ..hyper import hyper
 from ..problem import Problem
-from ..tasks import Batch, TaskBatch
+from ..tasks import Batch, TaskBatch, Tasks
 from .base import Meta, MetaGradient
 from .cells import Cell, LinearCell, LSTMCell
 
@@ -50,7 +50,7 @@ class L2L(Meta):
     def _cell(self) -> Cell:
         return LSTMCell(self.hidden) if self.cell == "lstm" else LinearCell()
 
-    def lift(self, problem: Problem, theta: np.ndarray) -> np.ndarray:
+    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         return np.concatenate([theta, self._cell.start().astype(theta.dtype)])
 
     def _begin(self, problem: Problem, theta: np.ndarray, tasks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays import namespace, real
 from ..hyper import hyper
 from ..problem import Point, Problem
-from ..tasks import TaskBatch
+from ..tasks import TaskBatch, Tasks
 from .base import Meta, MetaGradient, State
 from .rates import SHARING, gather, shared_start, spread
 
@@ -63,7 +63,7 @@ class MAML(Meta):
         "last", "query loss after the last inner step, or the mean over all", choices=("last", "all")
     )
 
-    def lift(self, problem: Problem, theta: np.ndarray) -> np.ndarray:
+    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         if self.learn_rates == "no":
             return theta
         rate = np.broadcast_to(self.rate(problem), theta.shape)

@@ -12,6 +12,7 @@ from ..arrays import namespace, real
 from ..hyper import hyper
 from ..outer import OUTER, Outer
 from ..problem import Problem
+from ..tasks import Tasks
 from .base import Algorithm, Look, State, learning_rate
 from .maml import pull_back
 from .rates import SHARING, gather, shared_start, spread
@@ -40,7 +41,7 @@ class Unroll(Algorithm):
     def _rule(self) -> Outer:
         return OUTER[self.outer]()
 
-    def lift(self, problem: Problem, theta: np.ndarray) -> np.ndarray:
+    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         rates = shared_start(problem.layout, self.sharing, self.horizon, np.full(theta.shape, self.lr))
         return np.concatenate([theta, rates.astype(theta.dtype)])
 

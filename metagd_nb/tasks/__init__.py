@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .base import Batch, Example, Reference, TaskBatch, Tasks
+from .curves import curves
 from .groups import groups
+from .mixed import mixed
 from .quadratic import Quadratics, quadratics
 from .regression import regression
 from .sampler import Sampler
@@ -15,6 +17,8 @@ FAMILIES: dict[str, Callable[..., Tasks]] = {
     "sinusoid": sinusoid,
     "quadratics": quadratics,
     "regression": regression,
+    "curves": curves,
+    "mixed": mixed,
     "groups": groups,
 }
 
@@ -27,7 +31,9 @@ __all__ = [
     "Sampler",
     "TaskBatch",
     "Tasks",
+    "curves",
     "groups",
+    "mixed",
     "quadratics",
     "regression",
     "sinusoid",

@@ -8,25 +8,28 @@ import numpy as np
 
 
 class Batch:
-    """The data of T tasks: inputs ``x`` (T, K, D) and targets ``y`` (T, K, C)."""
+    """The data of T tasks: inputs ``x`` (T, K, D) and targets ``y`` (T, K, C).
 
-    __slots__ = ("_with_ones", "x", "y")
+    ``kind`` (T,) is the number of each task's kind, where tasks are of several kinds and it is known.
+    """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.x, self.y = x, y
+    __slots__ = ("_with_ones", "kind", "x", "y")
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, kind: np.ndarray | None = None) -> None:
+        self.x, self.y, self.kind = x, y, kind
         self._with_ones: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, tasks: slice) -> Batch:
-        return Batch(self.x[tasks], self.y[tasks])
+        return Batch(self.x[tasks], self.y[tasks], None if self.kind is None else self.kind[tasks])
 
     def cast(self, dtype: np.typing.DTypeLike) -> Batch:
         """The same data in another precision; itself when it has it already."""
         if self.x.dtype == dtype and self.y.dtype == dtype:
             return self
-        return Batch(self.x.astype(dtype), self.y.astype(dtype))
+        return Batch(self.x.astype(dtype), self.y.astype(dtype), self.kind)
 
     @property
     def with_ones(self) -> np.ndarray:
@@ -89,6 +92,8 @@ class Tasks:
         What these tasks are learned with where a person names no other.
     classes : array (C,), optional
         Labels of the outputs, where every task has the same classes.
+    kinds : tuple of str
+        The names of the kinds of task, where there are several.
     """
 
     name: str = "tasks"
@@ -99,6 +104,7 @@ class Tasks:
     test_queries: int = 100
     loss: str = "mse"
     classes: np.ndarray | None = None
+    kinds: tuple[str, ...] = ()
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """``batches`` batches of ``n`` tasks each, laid one after the other on the task axis.

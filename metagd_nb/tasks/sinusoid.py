@@ -12,7 +12,7 @@ from ..hyper import number
 from .base import Batch, Example, Reference, TaskBatch, Tasks
 
 
-def _range(bounds: Any, name: str) -> tuple[float, float]:
+def interval(bounds: Any, name: str) -> tuple[float, float]:
     """``bounds`` as two finite numbers, the second above the first."""
     try:
         low, high = (number(bound, name) for bound in bounds)
@@ -32,7 +32,11 @@ class Sinusoid(Tasks):
     def __init__(
         self, amplitude: tuple[float, float], phase: tuple[float, float], x: tuple[float, float], noise: float
     ) -> None:
-        self.amplitude, self.phase, self.x = _range(amplitude, "amplitude"), _range(phase, "phase"), _range(x, "x")
+        self.amplitude, self.phase, self.x = (
+            interval(amplitude, "amplitude"),
+            interval(phase, "phase"),
+            interval(x, "x"),
+        )
         self.noise = number(noise, "noise", low=0)
 
     def __repr__(self) -> str:

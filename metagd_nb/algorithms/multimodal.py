@@ -1,0 +1,144 @@
+"""Multimodal MAML: a start for every kind of task, mixed by what the support set looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import softmax, supports
+from ..arrays import namespace
+from ..errors import MetagdError
+from ..hyper import hyper
+from ..layout import Layout
+from ..problem import Problem
+from ..tasks import Batch, TaskBatch, Tasks
+from .base import Meta, MetaGradient
+from .maml import pull_back
+
+Array = np.ndarray
+SEEN, HELD_OUT = 2000, 1000  # tasks from which the recogniser learns kinds, and its temperature
+
+
+def recogniser_layout(inputs: int, outputs: int, kinds: int) -> Layout:
+    """What a recogniser of support sets is made of, as slices of a flat vector; the last holds how many kinds."""
+    own = len(supports.NAMES)
+    ends = {"x_mean": (inputs,), "x_scale": (inputs,), "y_mean": (outputs,), "y_scale": (outputs,)}
+    return Layout({**ends, "mean": (own,), "scale": (own,), "weights": (supports.expansion(own), kinds), "kinds": ()})
+
+
+def learn_to_recognise(tasks: Tasks, shots: int) -> Array:
+    """A recogniser (R,) of the kinds of a family: logistic regression on meta-features, with its temperature."""
+    rng = np.random.default_rng([0x4D, shots])  # no stream that training draws from
+    seen, held_out = (tasks.sample(rng, 1, n, shots, 1).support for n in (SEEN, HELD_OUT))
+    assert seen.kind is not None
+    assert held_out.kind is not None
+    scale = supports.Scale.of(seen)
+    told = supports.describe(seen, scale)
+    mean, spread = told.mean(0), told.std(0) + 1e-9
+    kinds = len(tasks.kinds)
+    weights = softmax.fit(supports.expanded(told, mean, spread), seen.kind, kinds)
+    logits = supports.expanded(supports.describe(held_out, scale), mean, spread) @ weights
+    weights = weights / softmax.temperature(logits, held_out.kind)
+    parts = {**scale._asdict(), "mean": mean, "scale": spread, "weights": weights, "kinds": np.array(kinds)}
+    return recogniser_layout(tasks.inputs, tasks.outputs, kinds).flatten(parts)
+
+
+@dataclass(frozen=True)
+class Multimodal(Meta):
+    """Multimodal MAML: a start for each kind of task, mixed by how likely the kind is.
+
+    Adaptation begins at θ + Σ_g p_g δ_g, where p are the probabilities of the kinds given the support set. The
+    meta-gradient in θ is MAML's, the mean over tasks of v; that in δ_g is the mean of p_g v; that in the log-odds
+    of g is p_g (δ_g − Σ p δ)·v, used with ``kinds="learned"``. Every δ begins at zero. Where the paper modulates one
+    start by a network that reads the support set, the recogniser here is a logistic regression on meta-features,
+    fitted before the first step. Tasks of one kind, or of none that is known, make this MAML.
+    """
+
+    source: ClassVar[str] = "Vuorio et al. 2019, §4 (a mixture of starts in place of their modulation network)"
+
+    kinds: str = hyper(
+        "recognised",
+        "a task's kind: recognised in its support set; the same, and learned on; or told",
+        choices=("recognised", "learned", "told"),
+    )
+
+    def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
+        if tasks is None or len(tasks.kinds) < 2:
+            return theta
+        known = learn_to_recognise(tasks, self.shots).astype(theta.dtype)
+        return np.concatenate([theta, np.zeros(len(tasks.kinds) * len(theta), theta.dtype), known])
+
+    def _offsets(self, problem: Problem, theta: Array) -> Array:
+        """What each kind adds to the shared start: (G, P), a view of ``theta`` (M,); (0, P) where kinds are none."""
+        size = problem.layout.size
+        kinds = int(theta[-1]) if len(theta) > size else 0
+        return theta[size : size + kinds * size].reshape(kinds, size)
+
+    def _known(self, problem: Problem, theta: Array, support: Batch) -> dict[str, Array]:
+        """The recogniser: views of ``theta`` (M,)."""
+        offsets = self._offsets(problem, theta)
+        layout = recogniser_layout(support.x.shape[-1], support.y.shape[-1], len(offsets))
+        return layout.views(theta[problem.layout.size + offsets.size :])
+
+    def _weigh(self, problem: Problem, theta: Array, support: Batch) -> tuple[Array, Array]:
+        """Probabilities of the kinds (T, G), and what the recogniser read of the support sets (T, E)."""
+        kinds = len(self._offsets(problem, theta))
+        if not kinds:
+            return np.zeros((len(support), 0), theta.dtype), np.zeros((len(support), 0))
+        if self.kinds == "told":
+            if support.kind is None:
+                raise MetagdError("'told' needs tasks that know their kind, such as mixed()", "kinds")
+            return np.eye(kinds, dtype=theta.dtype)[support.kind], np.zeros((len(support), 0))
+        known = self._known(problem, theta, support)
+        scale = supports.Scale(*(known[name] for name in supports.Scale._fields))
+        read = supports.expanded(supports.describe(support, scale), known["mean"], known["scale"])
+        return softmax.softmax(read @ known["weights"]).astype(theta.dtype), read
+
+    def recognise(self, problem: Problem, theta: Array, support: Batch) -> Array:
+        """Probabilities of the kinds (T, G), from support sets alone; (T, 0) where there are no kinds."""
+        return self._weigh(problem, theta, support)[0]
+
+    def _begin(self, problem: Problem, theta: Array, weight: Array) -> Array:
+        """Where each task starts: (T, P), or (P,) where there are no kinds."""
+        shared = theta[: problem.layout.size]
+        return shared + weight @ self._offsets(problem, theta) if weight.size else shared
+
+    def path(self, problem: Problem, theta: Array, support: Batch, steps: int) -> Iterator[Any]:
+        begin = self._begin(problem, theta, self.recognise(problem, theta, support))
+        return super().path(problem, begin, support, steps)
+
+    def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> MetaGradient:
+        weight, read = self._weigh(problem, theta, batch.support)
+        phi: Any = self._begin(problem, theta, weight)
+        rates = [self.rate(problem)] * self.inner_steps
+        passed = []
+        for rate in rates:
+            passed.append(problem.linearize(phi, batch.support))
+            phi = passed[-1].step(rate)
+        query = problem.linearize(phi, batch.query)
+        v, _ = pull_back(passed, rates, query.grad, learns=False)
+        grad = v.mean(axis=0)
+        if weight.size:
+            offsets = (weight.T @ v / len(v)).reshape(-1)
+            rest = self._recogniser_gradient(problem, theta, weight, read, v)
+            grad = namespace(grad).concatenate([grad, offsets, rest])
+        return MetaGradient(query.loss, grad, self.inner_steps + 1, self.inner_steps)
+
+    def _recogniser_gradient(self, problem: Problem, theta: Array, weight: Array, read: Array, v: Array) -> Array:
+        """(R,): zero but in the weights, and there too unless they are learned on."""
+        offsets = self._offsets(problem, theta)
+        grad = np.zeros(len(theta) - problem.layout.size - offsets.size, theta.dtype)
+        if self.kinds == "learned":
+            along = v @ offsets.T  # (T, G): how the loss changes towards each kind's start
+            odds = weight * (along - (weight * along).sum(axis=1, keepdims=True))
+            learned = read.T @ odds / len(v)
+            grad[-learned.size - 1 : -1] = learned.reshape(-1)  # before the number of kinds, which stands last
+        return grad
+
+    def learned(self, problem: Problem, theta: Array) -> dict[str, Array]:
+        """``starts`` (G, P), one a kind; `Run.params` are what they share."""
+        offsets = self._offsets(problem, theta)
+        return {"starts": theta[: problem.layout.size] + offsets} if len(offsets) else {}
