@@ -23,6 +23,7 @@ ORDER = [
     *("errors", "hyper", "layout", "buffers", "losses", "outer", "tasks", "layers", "models"),
     *("problem", "chain", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
+    *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "evaluate"),
     "engine",
     *("stepper", "run"),
