@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from . import axes as look
 from .live import shows_pictures
-from .plot import DPI, HEIGHT, WIDTH, RunFigure, crisp, png
+from .plot import DPI, HEIGHT, WIDTH, RunFigure, bundle, crisp, png
 
 # Told apart by colour, by line and in grey: no reader depends on one of them.
 CYCLE = cycler(color=[look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK]) + cycler(
@@ -27,17 +27,14 @@ RIGHT = 0.1  # a guessed number this near counts as right
 
 
 class Sketch(RunFigure):
-    """A figure that says in words what it shows, to whoever cannot see it."""
-
-    alt = ""
+    """A figure whose words are also its text, where no picture can be shown."""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.bundle(crisp(self))
 
     def bundle(self, image: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Data and metadata of a display; the words are the text of the picture, and never change."""
-        size = {"width": WIDTH, "height": round(self.get_figheight() * DPI), "alt": self.alt}
-        return {"image/png": image, "text/plain": self.alt}, {"image/png": size}
+        """Data and metadata of a display."""
+        return bundle(image, round(self.get_figheight() * DPI), self.alt, self.alt)
 
 
 def sketch(

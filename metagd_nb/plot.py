@@ -63,16 +63,21 @@ def crisp(figure: Figure) -> bytes:
     return image
 
 
-def bundle(image: bytes, height: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Data and metadata of a display: the picture, as wide as it should be shown, and a constant text."""
-    return {"image/png": image, "text/plain": TEXT}, {"image/png": {"width": WIDTH, "height": height}}
+def bundle(image: bytes, height: int, alt: str, text: str = TEXT) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data and metadata of a display: the picture, as wide as it should be shown, in words too; and a constant text."""
+    return {"image/png": image, "text/plain": text}, {"image/png": {"width": WIDTH, "height": height, "alt": alt}}
 
 
 class RunFigure(Figure):
-    """A matplotlib figure that shows itself crisply in a notebook, whatever backend is set there."""
+    """A matplotlib figure that shows itself crisply in a notebook, whatever backend is set there.
+
+    ``alt`` says what it shows, to whoever cannot see it.
+    """
+
+    alt = TEXT
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        return bundle(crisp(self), round(self.get_figheight() * DPI))
+        return bundle(crisp(self), round(self.get_figheight() * DPI), self.alt)
 
 
 def words(rate: str) -> str:
@@ -196,6 +201,7 @@ class Plot:
         if self.held_out is not None and (task := self.run.panel()) is not None:
             changed.append(self.held_out.update(task, final))
         self.status.set_text(status(self.run))
+        self.figure.alt = f"{self.run.method}: {', '.join(panel.title for panel in self.panels)}; {status(self.run)}"
         return any(changed)
 
     def artists(self) -> list[Artist]:
@@ -229,7 +235,8 @@ class Plot:
     def show(self, final: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
         """A display's data and metadata; the final one is crisp, and the last that this plot draws."""
         with _drawing:
-            return bundle(crisp(self.still()) if final else png(self.pixels()), self.height)
+            image = crisp(self.still()) if final else png(self.pixels())
+            return bundle(image, self.height, self.figure.alt)
 
 
 def figure(run: Any) -> RunFigure:

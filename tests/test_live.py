@@ -62,7 +62,9 @@ def test_one_display_is_shown_once_and_then_updated(notebook: Any) -> None:
     assert [output.get("update", False) for output in outputs] == [False, True, True, True, True]
     assert len({output["transient"]["display_id"] for output in outputs}) == 1
     assert {output["data"]["text/plain"] for output in outputs} == {"metagd plot"}
-    assert {str(output["metadata"]) for output in outputs} == {str({"image/png": {"width": 720, "height": 320}})}
+    shapes = [output["metadata"]["image/png"] for output in outputs]
+    assert {(shape["width"], shape["height"]) for shape in shapes} == {(720, 320)}
+    assert shapes[0]["alt"] != shapes[-1]["alt"], "the words of the picture follow the run"
     assert [size(output)[0] for output in outputs] == [720] * 4 + [1440]
     assert len({output["data"]["image/png"] for output in outputs}) == 5
 

@@ -616,7 +616,9 @@ def test_compare_lays_losses_over_each_other(ip: Any) -> None:
     for name, run in runs.items():
         np.testing.assert_allclose(drawn[name].get_xydata()[:, 1], run.record["loss"])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["slow", "fast"]
-    assert figure._repr_mimebundle_()[0]["image/png"].startswith(b"\x89PNG")
+    data, metadata = figure._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert "slow, fast" in metadata["image/png"]["alt"]
     assert cell(ip, "%metagd compare slow fast").error is None
 
 

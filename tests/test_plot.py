@@ -240,7 +240,10 @@ def test_png_is_read_back_as_it_was() -> None:
 def test_the_final_frame_is_crisp_at_the_same_width() -> None:
     shown = Plot(StandInRun().fill(decay(50)))
     (live, how), (final, finally_) = shown.show(), shown.show(final=True)
-    assert how == finally_ == {"image/png": {"width": 720, "height": 320}}
+    assert how == finally_
+    words = "gd: loss, gradient norm (log scale); step 49 of 500  ·  loss "
+    assert how["image/png"].pop("alt").startswith(words)
+    assert how == {"image/png": {"width": 720, "height": 320}}
     assert live["text/plain"] == final["text/plain"] == "metagd plot"
     assert Image.open(io.BytesIO(live["image/png"])).size == (720, 320)
     assert Image.open(io.BytesIO(final["image/png"])).size == (1440, 640)

@@ -20,6 +20,7 @@ COLORS = (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK, look.RE
 def overlay(runs: Mapping[str, Run]) -> RunFigure:
     """One figure with the loss of each run over its steps, named as the runs are; of noisy losses their means."""
     figure = RunFigure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
+    figure.alt = f"The losses of {', '.join(runs)} over their steps, laid over each other"
     FigureCanvasAgg(figure)
     figure.patch.set_facecolor(look.SURFACE)
     ax = figure.add_axes((62 / WIDTH, 50 / HEIGHT, (WIDTH - 90) / WIDTH, (HEIGHT - 100) / HEIGHT))
