@@ -27,13 +27,23 @@ RIGHT = 0.1  # a guessed number this near counts as right
 
 
 class Sketch(RunFigure):
-    """A figure whose words are also its text, where no picture can be shown."""
+    """A figure whose words are also its text, where no picture can be shown, and whose legends are quiet."""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self.bundle(crisp(self))
+        return self.displayed(final=True)
 
-    def bundle(self, image: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Data and metadata of a display."""
+    def displayed(self, final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Data and metadata of a display; crisp where it is the final one, and otherwise fast."""
+        for ax in self.axes:
+            if (legend := ax.get_legend()) is not None:
+                legend.get_frame().set(facecolor=look.SURFACE, edgecolor="none", alpha=0.8)
+                for text in [*legend.get_texts(), legend.get_title()]:
+                    text.set(color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
+        if final:
+            image = crisp(self)
+        else:
+            self.canvas.draw()
+            image = png(np.asarray(self.canvas.buffer_rgba()))  # type: ignore[attr-defined]
         return bundle(image, round(self.get_figheight() * DPI), self.alt, self.alt)
 
 
@@ -115,10 +125,7 @@ def linked(
             draw(axes, **values)
         except Exception as error:  # in a slider's callback it would be shown nowhere
             np.ravel(axes)[0].set_title(f"{type(error).__name__}: {error}", color=look.WARN, fontsize=look.MEDIUM)
-        if final:
-            return figure.bundle(crisp(figure))
-        figure.canvas.draw()
-        return figure.bundle(png(np.asarray(figure.canvas.buffer_rgba())))  # type: ignore[attr-defined]
+        return figure.displayed(final)
 
     data, metadata = picture(final=True)
     handle: Any = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]

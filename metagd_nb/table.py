@@ -118,7 +118,7 @@ def badge(urls: Mapping[str, str], chapter: str) -> str:
     where = {"github.com": f"gh/{path}", "gitlab.com": f"gl/{quote(path, safe='')}"}.get(host)
     where = where or f"git/{quote(address, safe='')}"
     target = f"https://mybinder.org/v2/{where}/HEAD?labpath={quote(chapter)}"
-    return f"[![Open chapter 1 in Binder](https://mybinder.org/badge_logo.svg)]({target})"
+    return f"[![Open the book in Binder](https://mybinder.org/badge_logo.svg)]({target})"
 
 
 def generated(text: str, parts: Mapping[str, str]) -> str:

@@ -151,7 +151,7 @@ def test_defaults_are_where_jupyterlab_reads_them(built: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.kernel
-def test_chapter_1_runs_in_binders_memory(built: Path, checkout: Path, jupyter_dirs: dict[str, str]) -> None:
+def test_the_first_chapter_runs_in_binders_memory(built: Path, checkout: Path, jupyter_dirs: dict[str, str]) -> None:
     chapters = sorted((checkout / "notebooks").glob("*.ipynb"))
     if not chapters:
         pytest.skip("no chapter is written yet")
