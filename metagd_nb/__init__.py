@@ -18,6 +18,7 @@ from .train import prepare, start, train
 
 if TYPE_CHECKING:
     from .advice import advise
+    from .bayes import bayesian_last_layer
     from .book import linked, predicted, sketch, source
     from .memory import remember
 
@@ -29,6 +30,7 @@ __all__ = [
     "Run",
     "Tasks",
     "advise",
+    "bayesian_last_layer",
     "curves",
     "exercise",
     "gradient",
@@ -55,6 +57,7 @@ __all__ = [
 # Name → module, imported when first used: they bring matplotlib, or a database.
 LATER = {
     "advise": "advice",
+    "bayesian_last_layer": "bayes",
     "linked": "book",
     "predicted": "book",
     "remember": "memory",

@@ -24,7 +24,7 @@ ORDER = [
     *("problem", "chain", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
     *("supports", "softmax"),
-    *("algorithms", "record", "stops", "adapt", "evaluate"),
+    *("algorithms", "record", "stops", "adapt", "evaluate", "bayes"),
     "engine",
     *("stepper", "run"),
     *("features", "memory", "drive", "train", "advice", "beginner", "table", "exercises"),
