@@ -87,7 +87,7 @@ class Net:
         return self.sizes[-1]
 
     def __repr__(self) -> str:
-        if len(self.sizes) == 2:
+        if len(self.sizes) == 2 and self.plain:
             return f"linear({self.inputs}, outputs={self.outputs}, bias={self.bias})"
         told = f", norm={self.norm!r}" if self.norm else ""
         told += f", context={self.context}" if self.context else ""

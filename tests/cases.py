@@ -32,7 +32,10 @@ def arguments(method: str) -> dict[str, Any]:
     return {"model": mg.linear(3), "x": x, "y": y}
 
 
-EXTRA: dict[str, dict[str, Any]] = {"imaml": {"lam": 40.0, "cg_tol": 0.0}}  # more than a small net's loss curves down
+EXTRA: dict[str, dict[str, Any]] = {
+    "imaml": {"lam": 40.0, "cg_tol": 0.0},  # more than a small net's loss curves down
+    "cavia": {"adapted": "b0"},  # any parameters may be the context
+}
 
 
 def options(method: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 import pytest
+from cases import EXTRA, arguments
 from ipywidgets.widgets.widget import _instances
 
 import metagd_nb as mg
@@ -170,7 +171,7 @@ def test_tiny_rates_are_written_short(made: Callable[..., Controls]) -> None:
 @pytest.mark.parametrize("method", mg.ALGORITHMS)
 def test_sliders_come_from_the_declarations(method: str, made: Callable[..., Controls]) -> None:
     if mg.ALGORITHMS[method].kind == "meta":
-        run = mg.prepare(method, tasks=mg.quadratics([1.0, 3.0], [[0.0], [1.0]]))
+        run = mg.prepare(method, **arguments(method), **EXTRA.get(method, {}))
     else:
         run = descent(method)
     controls = made(run)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import EXTRA, arguments, fitting
 
 import metagd_nb as mg
 from metagd_nb import drive as driving
@@ -35,10 +36,8 @@ def descent(method: str = "gd", **options: Any) -> Run:
 
 def meta(method: str = "maml", **options: Any) -> Run:
     """A small run over sampled tasks, not started."""
-    options = {"inner_lr": 0.01, "meta_lr": 0.01, "meta_batch_size": 4, "steps": STEPS, **options}
-    if method == "imaml":
-        options = {"lam": 40.0, **options}  # more than a small net's loss curves down
-    return mg.prepare(method, model=mg.mlp(1, 8, 1), tasks=mg.sinusoid(), **options)
+    small = {"inner_lr": 0.01, "meta_lr": 0.01, "meta_batch_size": 4} | EXTRA.get(method, {})
+    return mg.prepare(method, **(arguments(method) | fitting(method, small) | {"steps": STEPS} | options))
 
 
 def any_run(method: str, **options: Any) -> Run:

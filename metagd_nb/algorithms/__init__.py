@@ -5,6 +5,7 @@ from __future__ import annotations
 from .adam import Adam
 from .anil import ANIL
 from .base import Algorithm, Descent, Look, Meta
+from .cavia import CAVIA
 from .fomaml import FOMAML
 from .gd import GD
 from .hd import HD
@@ -31,6 +32,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "anil": ANIL,
     "meta-sgd": MetaSGD,
     "imaml": IMAML,
+    "cavia": CAVIA,
     "l2l": L2L,
     "multimodal": Multimodal,
     "pretrain": Pretrain,

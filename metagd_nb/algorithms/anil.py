@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from ..arrays import namespace
 from ..hyper import hyper
 from ..problem import Problem
 from .maml import MAML
@@ -24,11 +23,6 @@ class ANIL(MAML):
 
     adapted: str = hyper("last", "parameters to adapt, comma-separated: W2,b2; last: those of the last layer")
 
-    def rate(self, problem: Problem) -> Any:
-        rate = super().rate(problem)
-        return namespace(rate).where(self.mask(problem), rate, 0).astype(problem.dtype)
-
     def mask(self, problem: Problem) -> np.ndarray:
-        """(P,) of bool, True where a parameter adapts."""
         names = problem.layout.last if self.adapted == "last" else [n.strip() for n in self.adapted.split(",")]
         return problem.layout.mask(names)

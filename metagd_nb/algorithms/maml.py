@@ -70,11 +70,20 @@ class MAML(Meta):
         learned = shared_start(problem.layout, self.learn_rates, self.inner_steps, rate)
         return np.concatenate([theta, learned.astype(theta.dtype)])
 
+    def mask(self, problem: Problem) -> np.ndarray | None:
+        """(P,) of bool, True where a parameter adapts; None where all do."""
+        return None
+
     def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Any, Sequence[Any]]:
+        mask = self.mask(problem)
         if self.learn_rates == "no":
-            return super().start(problem, theta, steps)
+            rate = self.rate(problem)
+            if mask is not None:
+                rate = namespace(rate).where(mask, rate, 0).astype(problem.dtype)
+            return theta, [rate] * steps
         size = problem.layout.size
-        return theta[:size], spread(problem.layout, self.learn_rates, self.inner_steps, theta[size:], steps)
+        rates = spread(problem.layout, self.learn_rates, self.inner_steps, theta[size:], steps)
+        return theta[:size], rates if mask is None else [rate * mask for rate in rates]
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         phi, rates = self.start(problem, theta, self.inner_steps)
@@ -92,6 +101,8 @@ class MAML(Meta):
         v, rate_grads = pull_back(passed, rates, v, learns, early)
         grad = v.mean(axis=0)
         if learns:
+            if (mask := self.mask(problem)) is not None:  # a rate that is masked moves nothing
+                rate_grads = [one * mask for one in rate_grads]
             learned = gather(problem.layout, self.learn_rates, self.inner_steps, rate_grads)
             grad = namespace(grad).concatenate([grad, learned])
         judged = max(self.inner_steps, 1) if weighs_all else 1

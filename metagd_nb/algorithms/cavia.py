@@ -1,0 +1,52 @@
+"""CAVIA: adapt a few context parameters, share everything else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..arrays import namespace
+from ..errors import MetagdError
+from ..hyper import hyper
+from ..problem import Problem
+from ..tasks import TaskBatch
+from .anil import ANIL
+from .base import MetaGradient
+
+
+@dataclass(frozen=True)
+class CAVIA(ANIL):
+    """CAVIA: adapt context parameters, which start at 0 for each task, and learn all the others.
+
+    MAML with two masks: the inner rate is 0 outside the context, the meta-gradient is 0 within. A net gets its
+    context from ``mlp(…, context=k)``, which appends it to the inputs.
+    """
+
+    source: ClassVar[str] = "Zintgraf et al. 2019, §3.1 and algorithm 1"
+
+    inner_lr: float | tuple[float, ...] = dataclasses.field(
+        default=1.0, metadata=ANIL.__dataclass_fields__["inner_lr"].metadata
+    )
+    adapted: str = hyper("context", "the parameters to adapt, comma-separated; each task starts with them at 0")
+
+    def mask(self, problem: Problem) -> np.ndarray:
+        if self.adapted == "context" and "context" not in problem.layout.slices:
+            raise MetagdError("has no context to adapt; mlp(…, context=2) has two numbers of it", "model")
+        return super().mask(problem)
+
+    def lift(self, problem: Problem, theta: np.ndarray) -> np.ndarray:
+        return super().lift(problem, np.where(self.mask(problem), 0, theta).astype(theta.dtype))
+
+    def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Any, Sequence[Any]]:
+        phi, rates = super().start(problem, theta, steps)
+        return namespace(phi).where(self.mask(problem), 0, phi).astype(problem.dtype), rates
+
+    def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
+        found = super().meta_gradient(problem, theta, batch)
+        learned = np.ones(len(found.grad), bool)
+        learned[: problem.layout.size] = ~self.mask(problem)
+        return found._replace(grad=found.grad * learned)
