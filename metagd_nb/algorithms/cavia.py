@@ -13,7 +13,7 @@ from ..arrays import namespace
 from ..errors import MetagdError
 from ..hyper import hyper
 from ..problem import Problem
-from ..tasks import TaskBatch
+from ..tasks import TaskBatch, Tasks
 from .anil import ANIL
 from .base import MetaGradient
 
@@ -38,8 +38,8 @@ class CAVIA(ANIL):
             raise MetagdError("has no context to adapt; mlp(…, context=2) has two numbers of it", "model")
         return super().mask(problem)
 
-    def lift(self, problem: Problem, theta: np.ndarray) -> np.ndarray:
-        return super().lift(problem, np.where(self.mask(problem), 0, theta).astype(theta.dtype))
+    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
+        return super().lift(problem, np.where(self.mask(problem), 0, theta).astype(theta.dtype), tasks)
 
     def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Any, Sequence[Any]]:
         phi, rates = super().start(problem, theta, steps)
