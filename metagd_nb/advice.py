@@ -25,7 +25,7 @@ TUNED = ("lr", "momentum", "inner_lr", "meta_lr")
 WITHIN = 1.0  # of `Features.place`: how far away a problem still tells something
 PRIOR = 0.5  # weight of the closed form, or of the default where there is none
 LEAST = 0.05  # weight below which a problem is not counted as like this one
-WARM = 8  # remembered parameters that are tried
+WARM = 3  # remembered parameters that are tried, those of the likeliest problems
 BETTER = 0.95  # of the loss at the own start: above it a warm start is not worth its oddness
 SOLVED = 1e-6  # of the loss at the start: what the closed form's number of steps is meant for
 

@@ -413,3 +413,23 @@ def test_the_package_brings_no_database(tmp_path: Path) -> None:
     )
     clean = {k: v for k, v in os.environ.items() if k != "METAGD_MEMORY"}
     subprocess.run([sys.executable, "-c", code], check=True, env=clean)
+
+
+# ---- what it is worth -----------------------------------------------------------------------------------------------
+
+
+def test_on_problems_not_seen_it_beats_the_default_and_a_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick version of tests/bench/external.py, whose table is EXTERNAL.md."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent))
+    from tests.bench import external
+
+    monkeypatch.setattr(external, "TAUGHT", range(6))
+    monkeypatch.setattr(external, "HELD_OUT", range(1000, 1008))
+    rows = external.one_task("gd", "quadratics", tmp_path)
+    for way in ("memory", "memory, warm start too"):
+        for other in ("default rate", "random search"):
+            saved = rows[other] - rows[way]
+            assert saved.mean() > 1.96 * saved.std(ddof=1) / np.sqrt(len(saved)), (way, other, rows)
+    assert rows["memory"].mean() < rows["the known best rate"].mean() + 25  # 19 of them are the look itself
