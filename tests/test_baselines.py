@@ -58,3 +58,128 @@ def test_from_scratch_learns_nothing_and_adapts_as_plain_descent() -> None:
     np.testing.assert_array_equal(run.theta, run.problem.start(np.random.default_rng(0)))
     with pytest.raises(MetagdError, match=r"^unknown option of scratch 'meta_lr'"):
         mg.train("scratch", model=mg.mlp(1, 5, 1), tasks=mg.sinusoid(), meta_lr=0.1)
+
+
+# ---- L-BFGS -------------------------------------------------------------------------------------------------------
+
+LBFGS: Any = ALGORITHMS["lbfgs"]
+
+
+def valley(w):  # type: ignore[no-untyped-def]
+    """Rosenbrock's, in ten dimensions."""
+    return np.sum(100 * (w[1:] - w[:-1] ** 2) ** 2 + (1 - w[:-1]) ** 2)
+
+
+def logistic() -> tuple[Any, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x, sign = rng.standard_normal((60, 8)), np.sign(rng.standard_normal(60))
+
+    def loss(w):  # type: ignore[no-untyped-def]
+        return np.mean(np.log(1 + np.exp(-sign * np.dot(x, w)))) + 0.01 * np.dot(w, w)
+
+    return loss, np.zeros(8)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 3, 6])
+def test_lbfgs_direction_is_that_of_dense_bfgs(pairs: int) -> None:
+    """H ← (I − ρsyᵀ)H(I − ρysᵀ) + ρssᵀ, from γI (Nocedal & Wright 2006, eq. 6.17 and 7.20)."""
+    from metagd_nb.algorithms.lbfgs import direction
+
+    rng = np.random.default_rng(pairs)
+    root = rng.standard_normal((6, 6))
+    hessian, grad = root @ root.T + np.eye(6), rng.standard_normal(6)
+    s = rng.standard_normal((pairs, 6))
+    y = s @ hessian
+    if not pairs:
+        np.testing.assert_allclose(direction(s, y, grad), -grad / np.linalg.norm(grad), **EXACT)
+        np.testing.assert_allclose(direction(s, y, 0.1 * grad), -0.1 * grad, **EXACT)
+        return
+    h = np.eye(6) * (s[-1] @ y[-1]) / (y[-1] @ y[-1])
+    for one, turned in zip(s, y, strict=True):
+        rho = 1 / (one @ turned)
+        left = np.eye(6) - rho * np.outer(one, turned)
+        h = left @ h @ left.T + rho * np.outer(one, one)
+    np.testing.assert_allclose(direction(s, y, grad), -h @ grad, rtol=1e-9)
+
+
+@pytest.mark.parametrize("problem", ["valley", "logistic"])
+def test_lbfgs_is_as_good_as_scipys_own(problem: str) -> None:
+    """To the same minimum as ``minimize(method="L-BFGS-B")``, with at most half as many evaluations again."""
+    from autograd import value_and_grad
+    from scipy.optimize import minimize
+
+    loss, start = (valley, np.linspace(-1, 1, 10)) if problem == "valley" else logistic()
+    run = mg.train("lbfgs", loss=loss, params={"w": start}, steps=400, grad_below=1e-6)
+    assert run.stopped == "grad-below"
+    theirs = minimize(
+        value_and_grad(_traced(loss)), start, jac=True, method="L-BFGS-B", tol=1e-12, options={"gtol": 1e-6}
+    )
+    np.testing.assert_allclose(run.params["w"], theirs.x, atol=2e-5)
+    assert run.record["grad_evals"][-1] <= 1.5 * theirs.nfev
+    assert run.iteration < run.record["grad_evals"][-1]
+
+
+def _traced(loss: Any) -> Any:
+    """The same function in the namespace that autograd traces."""
+    import types
+
+    import autograd.numpy as anp
+
+    return types.FunctionType(loss.__code__, loss.__globals__ | {"np": anp}, closure=loss.__closure__)
+
+
+def test_lbfgs_counts_every_evaluation() -> None:
+    """Between two rows lie as many evaluations as its line search made, however often SciPy asks."""
+    calls = []
+
+    def loss(w):  # type: ignore[no-untyped-def]
+        return np.sum(100 * (w[1:] - w[:-1] ** 2) ** 2 + (1 - w[:-1]) ** 2)
+
+    def gradient(w):  # type: ignore[no-untyped-def]
+        calls.append(w.copy())
+        g = np.zeros_like(w)
+        g[:-1] = -400 * w[:-1] * (w[1:] - w[:-1] ** 2) - 2 * (1 - w[:-1])
+        g[1:] += 200 * (w[1:] - w[:-1] ** 2)
+        return g
+
+    run = mg.prepare("lbfgs", loss=loss, gradient=gradient, params={"w": np.linspace(-1, 1, 5)}, check=False, steps=30)
+    run.step(1)
+    counted, made = run.record["grad_evals"][-1], len(calls)
+    run.step(20)
+    assert run.record["grad_evals"][-1] - counted == len(calls) - made > 20
+    assert len({w.tobytes() for w in calls[made:]}) == len(calls) - made  # no point twice
+
+
+def test_lbfgs_goes_down_at_every_step_and_remembers_ten() -> None:
+    run = mg.prepare("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, steps=40, history=4)
+    for _ in range(15):
+        run.step(1)
+    assert (np.diff(run.record["loss"]) < 0).all()
+    assert run._state.s.shape == run._state.y.shape == (4, 10)
+    moved = run.shown.theta
+    run.step(1)
+    np.testing.assert_array_equal(run._state.s[-1], run.shown.theta - moved)
+
+
+def test_lbfgs_rests_where_nothing_is_lower() -> None:
+    """At the minimum its searches end; later steps cost nothing and stay."""
+    run = mg.train("lbfgs", loss=lambda w: np.sum((w - 3) ** 2), params={"w": np.zeros(2)}, steps=60)
+    np.testing.assert_allclose(run.params["w"], 3, atol=1e-7)
+    spent = run.record["grad_evals"]
+    assert spent[-1] == spent[30] < 100
+    assert run.stopped == "steps"
+
+
+def test_lbfgs_steps_over_places_where_the_loss_is_no_number() -> None:
+    run = mg.train("lbfgs", loss=lambda w: np.sum(w - np.log(w)), params={"w": np.array([5.0, 0.01])}, steps=60)
+    np.testing.assert_allclose(run.params["w"], 1, atol=1e-6)
+
+
+def test_lbfgs_without_scipy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(
+        MetagdError, match=r'^lbfgs needs SciPy, which is not installed; pip install "metagd-nb\[scipy\]"$'
+    ):
+        mg.prepare("lbfgs", loss=lambda w: w**2, params={"w": 1.0})

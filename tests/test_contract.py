@@ -336,7 +336,7 @@ def test_costs_of_maml(method: str, inner_steps: int, evaluations: int, products
     np.testing.assert_array_equal(run.record["hvps"], 4 * products * np.arange(1, 7))
 
 
-@pytest.mark.parametrize("method", DESCENT)
+@pytest.mark.parametrize("method", [method for method in DESCENT if method != "lbfgs"])  # it searches along lines
 def test_costs_of_descent(method: str) -> None:
     run = trained(method, steps=5)
     horizon = getattr(run.algorithm, "horizon", 0)

@@ -11,6 +11,7 @@ from .gd import GD
 from .hd import HD
 from .imaml import IMAML
 from .l2l import L2L
+from .lbfgs import LBFGS
 from .maml import MAML
 from .meta_sgd import MetaSGD
 from .momentum import Momentum
@@ -24,6 +25,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "gd": GD,
     "momentum": Momentum,
     "adam": Adam,
+    "lbfgs": LBFGS,
     "hd": HD,
     "unroll": Unroll,
     "maml": MAML,
