@@ -12,6 +12,7 @@ from .beginner import gradient, linear_regression_model, meta_gradient_descent, 
 from .errors import MetagdError
 from .exercises import exercise
 from .models import linear, mlp
+from .recognise import recognise
 from .run import Run
 from .tasks import Tasks, curves, groups, mixed, quadratics, regression, sinusoid
 from .train import prepare, start, train
@@ -45,6 +46,7 @@ __all__ = [
     "predicted",
     "prepare",
     "quadratics",
+    "recognise",
     "regression",
     "remember",
     "sinusoid",

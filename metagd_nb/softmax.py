@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 Array = np.ndarray
+CLIP = 4.0  # standard deviations: a task unlike all others must not shout the rest down
 
 
 def softmax(logits: Array) -> Array:
@@ -73,3 +76,41 @@ def temperature(logits: Array, kind: Array) -> float:
         else:
             low = one
     return float(np.exp((low + high) / 2))
+
+
+def expansion(features: int) -> int:
+    """E for F features."""
+    return 1 + features + features * (features + 1) // 2
+
+
+class Classifier(NamedTuple):
+    """Logistic regression on a one, the features in standard deviations (none beyond ``CLIP``), and their products.
+
+    Attributes
+    ----------
+    mean, scale : array (F,)
+        Of the features.
+    weights : array (E, G)
+        Divided by the temperature already.
+    """
+
+    mean: Array
+    scale: Array
+    weights: Array
+
+    @classmethod
+    def learned(cls, seen: Array, seen_kind: Array, held: Array, held_kind: Array, kinds: int) -> Classifier:
+        """From features (n, F) and kinds (n,) of tasks seen; the temperature from tasks held out."""
+        unfit = cls(seen.mean(0), seen.std(0) + 1e-9, np.zeros((expansion(seen.shape[1]), kinds)))
+        weights = fit(unfit.read(seen), seen_kind, kinds)
+        return unfit._replace(weights=weights / temperature(unfit.read(held) @ weights, held_kind))
+
+    def read(self, features: Array) -> Array:
+        """(T, F) → (T, E)"""
+        own = np.clip((features - self.mean) / self.scale, -CLIP, CLIP)
+        i, j = np.triu_indices(own.shape[1])
+        return np.concatenate([np.ones((len(own), 1)), own, own[:, i] * own[:, j]], axis=1)
+
+    def probabilities(self, features: Array) -> Array:
+        """(T, F) → (T, G)"""
+        return softmax(self.read(features) @ self.weights)

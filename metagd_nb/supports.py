@@ -16,7 +16,6 @@ Array = np.ndarray
 DEGREES = 4  # polynomials of degree 0…3, without products of different inputs
 WIDTHS = (0.35, 1.0)  # of the kernel, in standard deviations of an input
 RIDGE, FLOOR = 0.02, 0.003  # of the fits; and the share of a typical variance below which a residual says no more
-CLIP = 4.0  # standard deviations: a task unlike all others must not shout the rest down
 NAMES = (
     *("spread", "skewness", "kurtosis", "mean", "size of the mean"),
     *(f"{what} of degree {d}" for d in range(DEGREES) for what in ("left-out error", "error")),
@@ -92,15 +91,3 @@ def _kernel(kernel: Array, y: Array) -> Array:
     inverse = np.linalg.inv(kernel + 2.5 * RIDGE * np.eye(kernel.shape[-1]))
     left_out = (inverse @ y) / np.einsum("tkk->tk", inverse)[..., None]
     return np.asarray((left_out**2).mean((1, 2)))
-
-
-def expanded(features: Array, mean: Array, scale: Array) -> Array:
-    """(T, F) → (T, E): a one, the features in standard deviations (none beyond ``CLIP``), and their products."""
-    own = np.clip((features - mean) / scale, -CLIP, CLIP)
-    i, j = np.triu_indices(own.shape[1])
-    return np.concatenate([np.ones((len(own), 1)), own, own[:, i] * own[:, j]], axis=1)
-
-
-def expansion(features: int) -> int:
-    """E for F features."""
-    return 1 + features + features * (features + 1) // 2

@@ -25,10 +25,11 @@ ORDER = [
     *("autodiff", "usermodel", "check"),
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "evaluate", "bayes"),
+    "recognise",
     "engine",
     *("stepper", "run"),
     *("features", "memory", "drive", "train", "advice", "beginner", "table", "exercises"),
-    *("decimate", "axes", "panels", "plot", "live", "book", "controls", "magic", "cli"),
+    *("decimate", "axes", "panels", "plot", "charts", "live", "book", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
 FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts

@@ -224,11 +224,11 @@ def test_meta_features_of_hardly_any_points_are_finite(shots: int) -> None:
     assert np.isfinite(supports.describe(flat, supports.Scale.of(flat))).all()
 
 
-def test_expansion() -> None:
+def test_products_are_read_too() -> None:
     told = np.array([[1.0, 5.0], [-100.0, 0.0]])
-    made = supports.expanded(told, np.array([1.0, 1.0]), np.array([1.0, 2.0]))
+    made = softmax.Classifier(np.array([1.0, 1.0]), np.array([1.0, 2.0]), np.zeros((6, 2))).read(told)
     np.testing.assert_array_equal(made, [[1, 0, 2, 0, 0, 4], [1, -4, -0.5, 16, 2, 0.25]])
-    assert made.shape[1] == supports.expansion(2)
+    assert made.shape[1] == softmax.expansion(2)
 
 
 # ---- the classifier -------------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import softmax, supports
+from .. import supports
 from ..arrays import namespace
 from ..errors import MetagdError
 from ..hyper import hyper
 from ..layout import Layout
 from ..problem import Problem
+from ..softmax import Classifier, expansion, softmax
 from ..tasks import Batch, TaskBatch, Tasks
 from .base import Meta, MetaGradient
 from .maml import pull_back
@@ -26,7 +27,7 @@ def recogniser_layout(inputs: int, outputs: int, kinds: int) -> Layout:
     """What a recogniser of support sets is made of, as slices of a flat vector; the last holds how many kinds."""
     own = len(supports.NAMES)
     ends = {"x_mean": (inputs,), "x_scale": (inputs,), "y_mean": (outputs,), "y_scale": (outputs,)}
-    return Layout({**ends, "mean": (own,), "scale": (own,), "weights": (supports.expansion(own), kinds), "kinds": ()})
+    return Layout({**ends, "mean": (own,), "scale": (own,), "weights": (expansion(own), kinds), "kinds": ()})
 
 
 def learn_to_recognise(tasks: Tasks, shots: int) -> Array:
@@ -35,14 +36,10 @@ def learn_to_recognise(tasks: Tasks, shots: int) -> Array:
     seen, held_out = (tasks.sample(rng, 1, n, shots, 1).support for n in (SEEN, HELD_OUT))
     assert seen.kind is not None
     assert held_out.kind is not None
-    scale = supports.Scale.of(seen)
-    told = supports.describe(seen, scale)
-    mean, spread = told.mean(0), told.std(0) + 1e-9
-    kinds = len(tasks.kinds)
-    weights = softmax.fit(supports.expanded(told, mean, spread), seen.kind, kinds)
-    logits = supports.expanded(supports.describe(held_out, scale), mean, spread) @ weights
-    weights = weights / softmax.temperature(logits, held_out.kind)
-    parts = {**scale._asdict(), "mean": mean, "scale": spread, "weights": weights, "kinds": np.array(kinds)}
+    scale, kinds = supports.Scale.of(seen), len(tasks.kinds)
+    told = (supports.describe(batch, scale) for batch in (seen, held_out))
+    classifier = Classifier.learned(next(told), seen.kind, next(told), held_out.kind, kinds)
+    parts = {**scale._asdict(), **classifier._asdict(), "kinds": np.array(kinds)}
     return recogniser_layout(tasks.inputs, tasks.outputs, kinds).flatten(parts)
 
 
@@ -94,8 +91,9 @@ class Multimodal(Meta):
             return np.eye(kinds, dtype=theta.dtype)[support.kind], np.zeros((len(support), 0))
         known = self._known(problem, theta, support)
         scale = supports.Scale(*(known[name] for name in supports.Scale._fields))
-        read = supports.expanded(supports.describe(support, scale), known["mean"], known["scale"])
-        return softmax.softmax(read @ known["weights"]).astype(theta.dtype), read
+        classifier = Classifier(*(known[name] for name in Classifier._fields))
+        read = classifier.read(supports.describe(support, scale))
+        return softmax(read @ classifier.weights).astype(theta.dtype), read
 
     def recognise(self, problem: Problem, theta: Array, support: Batch) -> Array:
         """Probabilities of the kinds (T, G), from support sets alone; (T, 0) where there are no kinds."""

@@ -1,0 +1,78 @@
+"""Figures for chapters: a table of mistakes, honesty of probabilities, forecasts with their intervals.
+
+Each function returns a figure that belongs to nobody: no pyplot, nothing to close.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from . import axes as look
+from .plot import DPI, RunFigure
+
+
+def _figure(width: int, height: int) -> tuple[RunFigure, Axes]:
+    figure = RunFigure((width / DPI, height / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _words(ax: Axes, title: str, x: str, y: str) -> None:
+    ax.set_facecolor(look.SURFACE)
+    ax.set_title(title, loc="left", color=look.INK, fontsize=look.MEDIUM, fontfamily=look.FONT)
+    for put, text in ((ax.set_xlabel, x), (ax.set_ylabel, y)):
+        put(text, color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT)
+    ax.tick_params(colors=look.SOFT, labelsize=look.SMALL, length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def confusion(found: Any) -> RunFigure:
+    """Share of the tasks of each kind (row) that were taken for each kind (column).
+
+    Parameters
+    ----------
+    found : Recognised
+        What `Recogniser.evaluate` gives.
+    """
+    size = 92 + 62 * len(found.kinds)
+    figure, ax = _figure(size + 60, size)
+    rows = found.confusion.sum(axis=1, keepdims=True)
+    share = found.confusion / np.maximum(rows, 1)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1.7)  # the darkest blue would leave no room for dark ink
+    for (i, j), value in np.ndenumerate(share):
+        if found.confusion[i, j]:
+            ax.text(
+                j, i, f"{value:.0%}", ha="center", va="center", fontsize=look.SMALL, color=look.INK, family=look.FONT
+            )
+    every = range(len(found.kinds))
+    ax.set_xticks(every, found.kinds, rotation=30, ha="right", fontfamily=look.FONT)
+    ax.set_yticks(every, found.kinds, fontfamily=look.FONT)
+    _words(ax, f"{found.accuracy:.0%} of {int(rows.sum()):,} tasks recognised", "taken for", "is")
+    return figure
+
+
+def reliability(found: Any) -> RunFigure:
+    """How often it was right, against how sure it was; the area of a point is its number of tasks.
+
+    Parameters
+    ----------
+    found : Recognised
+        What `Recogniser.evaluate` gives.
+    """
+    figure, ax = _figure(360, 320)
+    ax.plot([0, 1], [0, 1], color=look.REFERENCE, linewidth=0.8, linestyle="--", label="honest")
+    full = found.count > 0
+    sure, right, count = found.confidence[full], found.right[full], found.count[full]
+    half = 1.96 * np.sqrt(right * (1 - right) / count)
+    ax.errorbar(sure, right, half, fmt="none", ecolor=look.BLUE, elinewidth=1.0)
+    ax.scatter(sure, right, 8 + 160 * count / count.sum(), color=look.BLUE, zorder=3)
+    low = max(0.0, min(sure.min(), float((right - half).min())) - 0.05)
+    ax.set_xlim(low, 1.02)
+    ax.set_ylim(low, 1.02)
+    ax.grid(True, color=look.GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    _words(ax, f"calibration error {found.ece:.3f}", "probability of the likeliest kind", "share that was right")
+    return figure
