@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 
 from .algorithms import Meta
 from .builtin import NetProblem, QuadraticProblem, match
+from .costs import Costs, Counted, Peak
 from .errors import MetagdError, short, unknown
 from .hyper import whole
 from .tasks import Batch, Quadratics, Tasks
@@ -28,16 +33,51 @@ class Evaluation:
     metric : str
     n_tasks : int
         How many were judged: a family of so many groups has no more than these.
+    adaptation : tuple of Costs (steps+1,)
+        What it costs to adapt to one task that far: counted, and memory measured, on the first; seconds are the mean.
+    training : Costs or None
+        What it cost to learn the start.
     """
 
     mean: np.ndarray
     interval: np.ndarray
     metric: str
     n_tasks: int
+    adaptation: tuple[Costs, ...] = ()
+    training: Costs | None = None
 
     def __repr__(self) -> str:
         steps = ", ".join(f"{m:.4g} ± {h:.2g}" for m, h in zip(self.mean, self.interval, strict=True))
         return f"{self.metric} after 0…{len(self.mean) - 1} steps on {self.n_tasks} tasks: {steps}"
+
+    def rows(self, measured: bool = True) -> list[tuple[str, ...]]:
+        """The table in words, its head first; ``measured`` adds what differs from run to run: seconds and memory."""
+        head = ("steps", self.metric, "gradient evaluations", "Hessian·vectors", "seconds", "peak MB")
+        lines: list[tuple[str, ...]] = [head]
+        for step, (m, h, cost) in enumerate(zip(self.mean, self.interval, self.adaptation, strict=True)):
+            memory = "–" if math.isnan(cost.peak_bytes) else f"{cost.peak_bytes / 2**20:.2f}"
+            score = f"{m:.4g} ± {h:.2g}"
+            lines.append((str(step), score, str(cost.grad_evals), str(cost.hvps), f"{cost.seconds:.2g}", memory))
+        return lines if measured else [line[:4] for line in lines]
+
+    def table(self) -> str:
+        """Scores and costs step by step, for printing: adaptation of one task, then the training."""
+        lines = self.rows()
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        text.append(f"on {self.n_tasks} tasks; costs of adapting to one")
+        if self.training is not None:
+            text.append(f"training: {self.training.words()}")
+        return "\n".join(text)
+
+    def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
+        """A table for the notebook, of what is the same at each run: a check of the notebook can compare it."""
+        head, *lines = (tuple(map(escape, line)) for line in self.rows(measured=False))
+        cells = ["".join(f"<td>{cell}</td>" for cell in line) for line in lines]
+        body = "".join(f"<tr>{line}</tr>" for line in ("".join(f"<th>{cell}</th>" for cell in head), *cells))
+        note = f"{self.n_tasks} tasks, mean ± half-width of the 95 % interval; costs of adapting to one"
+        html = f"<table><caption>{note}</caption>{body}</table>"
+        return {"text/plain": repr(self), "text/html": html}
 
 
 def evaluate(
@@ -51,6 +91,7 @@ def evaluate(
     seed: int,
     queries: int | None = None,
     metric: str = "loss",
+    training: Costs | None = None,
 ) -> Evaluation:
     """Adapt ``theta`` (P,) to ``n_tasks`` tasks and score their query sets after each of 0…``steps`` steps.
 
@@ -61,6 +102,8 @@ def evaluate(
     ----------
     metric : "loss" | "accuracy"
         ``accuracy`` compares the largest output with the largest target.
+    training : Costs, optional
+        What it cost to learn ``theta``, to stand beside the costs of adapting.
 
     Raises
     ------
@@ -79,14 +122,29 @@ def evaluate(
     drawn = tasks.sample(rng, 1, n_tasks, shots, queries or tasks.test_queries).cast(problem.dtype)
     count = len(drawn)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * problem.layout.size + drawn.query.x[0].size * 64)))
-    scores = np.empty((steps + 1, count))
+    scores, seconds = np.empty((steps + 1, count)), np.zeros(steps + 1)
     for start in range(0, count, chunk):
         part = slice(start, min(start + chunk, count))
         batch = drawn.tasks(part)
-        for step, phi in enumerate(algorithm.path(problem, theta, batch.support, steps)):
+        path = algorithm.path(problem, theta, batch.support, steps)
+        for step in range(steps + 1):
+            begun = time.perf_counter()
+            phi = next(path)
+            seconds[step:] += time.perf_counter() - begun
             scores[step, part] = _score(problem, phi, batch.query, metric)
     spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
-    return Evaluation(scores.mean(axis=1), 1.96 * spread / np.sqrt(count), metric, count)
+    counted = _counted(problem, algorithm, theta, drawn.support[:1], steps)
+    adaptation = tuple(cost._replace(seconds=s / count) for cost, s in zip(counted, seconds.tolist(), strict=True))
+    half = 1.96 * spread / np.sqrt(count)
+    return Evaluation(scores.mean(axis=1), half, metric, count, adaptation, training)
+
+
+def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Costs]:
+    """What it takes to adapt ``theta`` (M,) to one task, after each of 0…``steps`` steps; seconds are not taken."""
+    counting = Counted(problem)
+    with Peak() as peak:
+        for _ in algorithm.path(counting, theta, support, steps):
+            yield Costs(counting.grad_evals, counting.hvps, 0.0, peak.bytes())
 
 
 def fit(problem: Any, tasks: Any) -> None:

@@ -7,6 +7,7 @@ going on; ``repr``, ``stopped``, ``events``, ``plot``, ``record``, ``rates`` and
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ import numpy as np
 
 from .adapt import Panel, panel, predictor
 from .algorithms import Meta
+from .costs import Costs, peak_of
 from .engine import Plan, Shown
 from .errors import MetagdError
 from .evaluate import Evaluation, evaluate
@@ -175,6 +177,18 @@ class Run(Stepper):
         """Known values of the loss."""
         return self.plan.references
 
+    @property
+    def costs(self) -> Costs:
+        """What the training has cost up to now; the memory is that of one step, measured by doing one more aside."""
+        self._settle("costs")
+        seconds = self.record.last("seconds") if len(self.record) else 0.0
+        peak = math.nan
+        if self.error is None and self.settings.backend == "numpy":
+            batch = self._batches(self.iteration)
+            with np.errstate(all="ignore"):
+                peak = peak_of(lambda: self.algorithm.look(self.problem, self.theta, self._state, batch))
+        return Costs(self._grad_evals, self._hvps, seconds, peak)
+
     def _meta(self, what: str) -> Meta:
         if not isinstance(self.algorithm, Meta):
             raise MetagdError(f"{self.method} has one task only; adapting is for meta-learning methods", what)
@@ -230,6 +244,7 @@ class Run(Stepper):
             seed,
             queries,
             metric,
+            self.costs,
         )
 
     def replay(self) -> Run:

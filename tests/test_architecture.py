@@ -24,7 +24,7 @@ ORDER = [
     *("problem", "chain", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
     *("autodiff", "usermodel", "check"),
     *("supports", "softmax"),
-    *("algorithms", "record", "stops", "adapt", "evaluate", "bayes"),
+    *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
     "recognise",
     "engine",
     *("stepper", "run"),
