@@ -92,6 +92,7 @@ FINN: dict[str, Any] = {
     "queries": 10,
     "dtype": "float32",
 }
+N_TASKS = 600
 LOOKED_AT = dict.fromkeys((5, 10, 20), (1, 2, 5, 10))  # shots → adaptation steps
 
 
@@ -101,7 +102,7 @@ def label(shots: int, steps: int) -> str:
 
 
 def sinusoid(method: str, **options: Any) -> Callable[[int, int], Scores]:
-    """Train on sinusoids, then adapt to 600 new ones, 5, 10 and 20 points and up to ten steps each."""
+    """Train on sinusoids, then adapt to `N_TASKS` new ones, 5, 10 and 20 points and up to ten steps each."""
 
     def reach(seed: int, steps: int) -> Scores:
         own = {name: value for name, value in FINN.items() if method != "scratch" or name != "meta_lr"}
@@ -109,7 +110,7 @@ def sinusoid(method: str, **options: Any) -> Callable[[int, int], Scores]:
         scores = {}
         with np.errstate(all="ignore"):
             for shots, at in LOOKED_AT.items():
-                found = run.evaluate(shots=shots, steps=max(at), n_tasks=600, seed=1)
+                found = run.evaluate(shots=shots, steps=max(at), n_tasks=N_TASKS, seed=1)
                 for k in at:
                     far = not found.mean[k] < 100  # predicting 0 costs 4.25
                     scores[label(shots, k)] = (
