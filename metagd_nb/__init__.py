@@ -14,7 +14,7 @@ from .exercises import exercise
 from .models import linear, mlp
 from .recognise import recognise
 from .run import Run
-from .tasks import Tasks, curves, groups, mixed, quadratics, regression, sinusoid
+from .tasks import Tasks, curves, episodes, groups, mixed, omniglot, quadratics, regression, sinusoid
 from .train import prepare, start, train
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "advise",
     "bayesian_last_layer",
     "curves",
+    "episodes",
     "exercise",
     "gradient",
     "groups",
@@ -43,6 +44,7 @@ __all__ = [
     "mixed",
     "mlp",
     "mse_loss",
+    "omniglot",
     "predicted",
     "prepare",
     "quadratics",

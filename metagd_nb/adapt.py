@@ -27,11 +27,11 @@ def predictor(
     """
     if not hasattr(problem, "predict"):
         raise MetagdError("quadratics have no inputs to predict from", "adapt")
-    inputs, (wanted, classes) = numbers_2d(x, "x"), _wanted(y, tasks)
+    inputs, (wanted, classes) = numbers_2d(x, "x"), _wanted(y, tasks, algorithm.embeds)
     if len(inputs) != len(wanted):
         raise MetagdError(f"have {len(inputs)} and {len(wanted)} points; need the same number", "x, y")
     if isinstance(problem, NetProblem):
-        match(problem.net, inputs.shape[1], wanted.shape[1], "the data")
+        match(problem.net, inputs.shape[1], None if algorithm.embeds else wanted.shape[1], "the data")
     if steps is not None:
         steps = whole(steps, "steps", 0)
     flat_y = np.ndim(y) == 1
@@ -42,7 +42,7 @@ def predictor(
         new = numbers_2d(x_new, "x_new").astype(problem.dtype)
         if new.shape[1] != inputs.shape[1]:
             raise MetagdError(f"has {new.shape[1]} columns; was adapted on {inputs.shape[1]}", "x_new")
-        out = problem.predict(phi, new[None])[0]
+        out = algorithm.predict(problem, phi, new[None])[0]
         if classes is not None:
             return np.asarray(classes[out[:, : len(classes)].argmax(axis=1)])
         return np.asarray(out[:, 0] if flat_y else out)
@@ -50,10 +50,10 @@ def predictor(
     return predict
 
 
-def _wanted(y: Any, tasks: Tasks | None) -> tuple[Array, Array | None]:
+def _wanted(y: Any, tasks: Tasks | None, embeds: bool) -> tuple[Array, Array | None]:
     """Targets (K, C), and the labels of the outputs where class labels were given.
 
-    Where each task has classes of its own, the labels that occur are the first of the C.
+    Where each task has classes of its own, the labels that occur are the first of the C, or, if ``embeds``, all.
     """
     if tasks is None or tasks.loss != "cross-entropy" or np.ndim(y) != 1:
         return numbers_2d(y, "y"), None
@@ -62,7 +62,8 @@ def _wanted(y: Any, tasks: Tasks | None) -> tuple[Array, Array | None]:
         return found.values, found.classes
     given = labels(y, "y")
     classes = np.unique(given)
-    return one_hot(numbers_of(given, classes, "y"), max(len(classes), tasks.outputs)), classes
+    width = len(classes) if embeds else max(len(classes), tasks.outputs)
+    return one_hot(numbers_of(given, classes, "y"), width), classes
 
 
 class Panel(NamedTuple):
@@ -87,6 +88,6 @@ def panel(problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) 
     grid = example.x[None, :, None].astype(problem.dtype)
     with np.errstate(all="ignore"):
         path = list(algorithm.path(problem, theta, example.support.cast(problem.dtype), algorithm.inner_steps))
-        before, after = (problem.predict(phi, grid).reshape(-1) for phi in (path[0], path[-1]))
+        before, after = (algorithm.predict(problem, phi, grid).reshape(-1) for phi in (path[0], path[-1]))
     support = example.support
     return Panel(support.x.ravel(), support.y.ravel(), example.x, example.truth, before, after, example.label)

@@ -12,6 +12,7 @@ import numpy as np
 
 from .chain import ChainPoint
 from .errors import MetagdError
+from .layers import Pass
 from .layout import Layout
 from .losses import OutputLoss, mse
 from .models import Net
@@ -143,6 +144,10 @@ class NetProblem:
         """Outputs (T, K, C)."""
         return self.net.predict(phi, x)
 
+    def embed(self, theta: Array, x: Array) -> Pass:
+        """What the last layer sees of x (T, K, D), to be pulled back."""
+        return self.net.embed(theta, x)
+
 
 class QuadraticPoint:
     """½(φ−c)ᵀA(φ−c), per task."""
@@ -264,8 +269,8 @@ class LeastSquares:
         return self.net.predict(phi, x)
 
 
-def match(net: Net, inputs: int, outputs: int, whose: str) -> None:
-    """Refuse a net whose ends do not fit the data.
+def match(net: Net, inputs: int, outputs: int | None, whose: str) -> None:
+    """Refuse a net whose ends do not fit the data; ``outputs`` None: only its inputs matter.
 
     Raises
     ------
@@ -274,5 +279,5 @@ def match(net: Net, inputs: int, outputs: int, whose: str) -> None:
     """
     if net.inputs != inputs:
         raise MetagdError(f"{net!r} takes {net.inputs} inputs, {whose} have {inputs}", "model")
-    if net.outputs != outputs:
+    if outputs is not None and net.outputs != outputs:
         raise MetagdError(f"{net!r} gives {net.outputs} outputs, {whose} have {outputs} targets", "model")

@@ -112,7 +112,7 @@ def evaluate(
     """
     if metric not in ("loss", "accuracy"):
         raise unknown("metric", metric, ("loss", "accuracy"))
-    fit(problem, tasks)
+    fit(problem, tasks, algorithm.embeds)
     shots, steps, seed = whole(shots, "shots", 1), whole(steps, "steps", 0), whole(seed, "seed", 0)
     n_tasks, queries = whole(n_tasks, "n_tasks", 1), None if queries is None else whole(queries, "queries", 1)
     if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
@@ -131,7 +131,7 @@ def evaluate(
             begun = time.perf_counter()
             phi = next(path)
             seconds[step:] += time.perf_counter() - begun
-            scores[step, part] = _score(problem, phi, batch.query, metric)
+            scores[step, part] = _score(problem, algorithm, phi, batch.query, metric)
     spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
     counted = _counted(problem, algorithm, theta, drawn.support[:1], steps)
     adaptation = tuple(cost._replace(seconds=s / count) for cost, s in zip(counted, seconds.tolist(), strict=True))
@@ -147,8 +147,8 @@ def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, s
             yield Costs(counting.grad_evals, counting.hvps, 0.0, peak.bytes())
 
 
-def fit(problem: Any, tasks: Any) -> None:
-    """Refuse tasks that a problem cannot be evaluated on.
+def fit(problem: Any, tasks: Any, embeds: bool = False) -> None:
+    """Refuse tasks that a problem cannot be evaluated on; a method that ``embeds`` takes any number of classes.
 
     Raises
     ------
@@ -162,12 +162,12 @@ def fit(problem: Any, tasks: Any) -> None:
     ):
         raise MetagdError(f"{tasks!r} is not of the kind that was learned from", "tasks")
     if isinstance(problem, NetProblem):
-        match(problem.net, tasks.inputs, tasks.outputs, "the tasks")
+        match(problem.net, tasks.inputs, None if embeds else tasks.outputs, "the tasks")
 
 
-def _score(problem: Any, phi: Any, query: Batch, metric: str) -> np.ndarray:
+def _score(problem: Any, algorithm: Meta, phi: Any, query: Batch, metric: str) -> np.ndarray:
     """(T,)"""
     if metric == "loss":
-        return np.asarray(problem.linearize(phi, query).loss)
-    chosen = problem.predict(phi, query.x).argmax(axis=-1)
+        return algorithm.loss(problem, phi, query)
+    chosen = algorithm.predict(problem, phi, query.x).argmax(axis=-1)
     return np.asarray((chosen == query.y.argmax(axis=-1)).mean(axis=1))

@@ -213,7 +213,7 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
     if isinstance(tasks, Quadratics):
         problem: Any = QuadraticProblem(tasks, settings.dtype)
     elif isinstance(model, Net):
-        match(model, tasks.inputs, tasks.outputs, "the tasks")
+        match(model, tasks.inputs, None if algorithm.embeds else tasks.outputs, "the tasks")
         problem = NetProblem(model, _output_loss(loss), settings.dtype)
     elif callable(model):
         from .usermodel import ModelProblem

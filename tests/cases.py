@@ -15,6 +15,7 @@ from metagd_nb.run import Run
 METHODS = list(ALGORITHMS)
 DESCENT = [name for name, kind in ALGORITHMS.items() if kind.kind == "descent"]
 META = [name for name, kind in ALGORITHMS.items() if kind.kind == "meta"]
+BY_STEPS = [name for name in META if name != "protonet"]  # that adapt by gradient steps, on tasks of any kind
 
 
 def table(n: int = 30, d: int = 3, outputs: int = 1, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -24,8 +25,18 @@ def table(n: int = 30, d: int = 3, outputs: int = 1, seed: int = 5) -> tuple[np.
     return x, x @ rng.standard_normal((d, outputs)) + 0.3 * rng.standard_normal((n, outputs)) + 1.0
 
 
+def heaps(classes: int = 8, rows: int = 20, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """x (n, 2) and class labels (n,): each class lies around a middle of its own."""
+    rng = np.random.default_rng(seed)
+    number = np.repeat(np.arange(classes), rows)
+    x = 2 * rng.standard_normal((classes, 2))[number] + rng.standard_normal((classes * rows, 2))
+    return x, np.array(list("abcdefghijklmnop"))[number]
+
+
 def arguments(method: str) -> dict[str, Any]:
     """What ``prepare`` needs for a small run of this method, without the options."""
+    if method == "protonet":
+        return {"model": mg.mlp(2, 5, 3, activation="tanh"), "tasks": mg.episodes(*heaps(), ways=3)}
     if method in META:
         return {"model": mg.mlp(1, 5, 1, activation="tanh"), "tasks": mg.sinusoid()}
     x, y = table()
@@ -85,12 +96,17 @@ class Counting:
         self.problem = problem
         self.layout, self.dtype = problem.layout, problem.dtype
         self.start, self.flat = problem.start, problem.flat
+        self.loss = getattr(problem, "loss", None)
         self.evaluations = self.hvps = 0
 
     def linearize(self, phi: Any, batch: Any) -> Any:
         point = self.problem.linearize(phi, batch)
         self.evaluations += len(point.loss)
         return _CountingPoint(self, point)
+
+    def embed(self, theta: Any, x: Any) -> Any:
+        self.evaluations += len(x)
+        return self.problem.embed(theta, x)
 
 
 class _CountingPoint:

@@ -8,7 +8,7 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from cases import EXTRA, META, differences
+from cases import BY_STEPS, EXTRA, differences
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
@@ -99,7 +99,7 @@ def test_gradient_and_hessian_of_a_net_that_tells_classes() -> None:
     np.testing.assert_allclose(point.hvp(v), np.einsum("ptq,tp->tq", hessian, v), rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("method", META)
+@pytest.mark.parametrize("method", BY_STEPS)
 def test_cross_entropy_from_each_source(method: str) -> None:
     """The closed form, the same loss as a person writes it, and the same net and loss traced as a whole."""
     theta, batch = case()

@@ -9,7 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import DESCENT, META, METHODS, Counting, arguments, assert_same, deterministic, options, prepared, trained
+from cases import (
+    BY_STEPS,
+    DESCENT,
+    META,
+    METHODS,
+    Counting,
+    arguments,
+    assert_same,
+    deterministic,
+    options,
+    prepared,
+    trained,
+)
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
@@ -80,7 +92,7 @@ def test_starting_values_stay_as_they_were(method: str) -> None:
     assert (run.params["w"] != 99.0).all()
 
 
-@pytest.mark.parametrize("method", META)
+@pytest.mark.parametrize("method", BY_STEPS)
 def test_quadratic_tasks_stay_as_they_were(method: str) -> None:
     a, c = np.array([1.0, 3.0]), np.array([[0.0], [1.0]])
     family = mg.quadratics(a, c)

@@ -221,9 +221,10 @@ def test_predictions_are_in_the_runs_precision(dtype: str) -> None:
 @pytest.mark.parametrize("method", META)
 def test_every_method_adapts_and_is_evaluated(method: str) -> None:
     run = trained(method)
-    assert np.isfinite(run.adapt([0.0, 1.0], [1.0, 2.0])([0.5])).all()
+    x = np.array([[0.0, 0.5], [1.0, 1.5]])[:, : run.plan.tasks.inputs]  # type: ignore[union-attr]
+    assert np.isfinite(run.adapt(x, [1.0, 2.0])(x[:1])).all()
     found = run.evaluate(n_tasks=5)
-    assert found.mean.shape == (3,)
+    assert found.mean.shape == (run.algorithm.inner_steps + 1,)  # type: ignore[attr-defined]
     assert np.isfinite(found.mean).all()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import EXTRA, META, assert_same, deterministic, fitting, table
+from cases import BY_STEPS, EXTRA, assert_same, deterministic, fitting, table
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, GD, MAML
@@ -78,7 +78,7 @@ def test_rates_of_zero_adapt_nothing(method: str) -> None:
         )
 
 
-@pytest.mark.parametrize("method", META)
+@pytest.mark.parametrize("method", BY_STEPS)
 def test_equal_rates_for_all_are_one_rate(method: str) -> None:
     problem, theta, batch = meta_case()
     one = grad_of(method, problem, theta, batch, inner_lr=0.07, inner_steps=3)
@@ -86,7 +86,7 @@ def test_equal_rates_for_all_are_one_rate(method: str) -> None:
     np.testing.assert_allclose(many, one, **CLOSE)
 
 
-@pytest.mark.parametrize("method", META)
+@pytest.mark.parametrize("method", BY_STEPS)
 def test_order_of_tasks_is_irrelevant(method: str) -> None:
     problem, theta, batch = meta_case()
     order = np.random.default_rng(0).permutation(len(batch))
@@ -97,7 +97,7 @@ def test_order_of_tasks_is_irrelevant(method: str) -> None:
     )
 
 
-@pytest.mark.parametrize("method", META)
+@pytest.mark.parametrize("method", BY_STEPS)
 def test_a_batch_is_the_mean_of_its_singles(method: str) -> None:
     problem, theta, batch = meta_case()
     hyper = {"inner_lr": 0.02, "inner_steps": 2}
@@ -376,7 +376,7 @@ def test_least_squares_in_float32() -> None:
     assert all(values.dtype == np.float32 for values in run.params.values())
 
 
-@pytest.mark.parametrize("method", META)
+@pytest.mark.parametrize("method", BY_STEPS)
 def test_float32_follows_float64(method: str) -> None:
     given = fitting(method, META_RUN | EXTRA.get(method, {}) | {"steps": 20, "outer": "sgd"})
     net = mg.mlp(1, 6, 4, 1, activation="tanh")

@@ -280,7 +280,7 @@ def test_diverged_keeps_a_best_that_is_not_the_first() -> None:
     assert "the parameters of step 30 are kept" in str(run.note)
 
 
-@pytest.mark.parametrize("method", [method for method in META if "meta_lr" in hypers(ALGORITHMS[method])])
+@pytest.mark.parametrize("method", [m for m in META if {"meta_lr", "inner_lr"} <= set(hypers(ALGORITHMS[m]))])
 def test_diverged_meta_names_its_rates(method: str) -> None:
     run = trained(method, inner_lr=500.0, meta_lr=1e4, outer="sgd", inner_steps=3, steps=400)
     assert run.stopped == "diverged"

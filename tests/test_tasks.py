@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import drawings
 import numpy as np
 import pytest
+from cases import heaps
 
 import metagd_nb as mg
 from metagd_nb.errors import MetagdError
@@ -265,7 +270,17 @@ def test_families_refuse(make: Any, line: str) -> None:
 # ---- all families -------------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def fake_omniglot() -> Tasks:
+    with tempfile.TemporaryDirectory() as folder:
+        return mg.omniglot(drawings.packed(Path(folder) / "small.npz"), ways=2, train=8)
+
+
 def family(name: str) -> Tasks:
+    if name == "omniglot":
+        return fake_omniglot()
+    if name == "episodes":
+        return mg.episodes(*heaps(), ways=3)
     if name == "groups":
         return labelled([6, 7, 8, 9])[0]  # type: ignore[no-any-return]
     if name == "quadratics":

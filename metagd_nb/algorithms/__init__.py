@@ -17,6 +17,7 @@ from .meta_sgd import MetaSGD
 from .momentum import Momentum
 from .multimodal import Multimodal
 from .pretrain import Pretrain
+from .protonet import ProtoNet
 from .reptile import Reptile
 from .scratch import Scratch
 from .unroll import Unroll
@@ -35,6 +36,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "meta-sgd": MetaSGD,
     "imaml": IMAML,
     "cavia": CAVIA,
+    "protonet": ProtoNet,
     "l2l": L2L,
     "multimodal": Multimodal,
     "pretrain": Pretrain,

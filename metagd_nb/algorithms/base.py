@@ -130,6 +130,7 @@ class Meta(Algorithm):
     """Methods that learn, over a family of tasks, where learning should start."""
 
     kind: ClassVar[str] = "meta"
+    embeds: ClassVar[bool] = False  # whether it uses a model's features and not its outputs
 
     inner_lr: float | tuple[float, ...] = hyper(
         0.01,
@@ -144,8 +145,8 @@ class Meta(Algorithm):
     meta_lr: float = hyper(0.001, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)
     outer: str = hyper("adam", "rule of the meta-update", choices=tuple(OUTER))
     meta_batch_size: int = hyper(25, "tasks in a meta-step", low=1, high=100_000)
-    shots: int = hyper(10, "support points a task", low=1, high=100_000)
-    queries: int = hyper(10, "query points a task", low=1, high=100_000)
+    shots: int = hyper(10, "support points a task, or a class where tasks are N-way", low=1, high=100_000)
+    queries: int = hyper(10, "query points a task, or a class where tasks are N-way", low=1, high=100_000)
 
     def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> MetaGradient:
         """The direction of the meta-update at ``theta`` (M,), and the query losses after adaptation."""
@@ -180,6 +181,14 @@ class Meta(Algorithm):
         """φ after ``steps`` adaptation steps (default ``inner_steps``)."""
         *_, phi = self.path(problem, theta, support, self.inner_steps if steps is None else steps)
         return phi
+
+    def predict(self, problem: Any, phi: Any, x: Array) -> Array:
+        """Outputs (T, K, C) at adapted parameters, for x (T, K, D)."""
+        return np.asarray(problem.predict(phi, x))
+
+    def loss(self, problem: Problem, phi: Any, batch: Batch) -> Array:
+        """Losses (T,) at adapted parameters."""
+        return np.asarray(problem.linearize(phi, batch).loss)
 
     @cached_property
     def _rule(self) -> Outer:

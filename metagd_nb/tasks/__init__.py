@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from .base import Batch, Example, Reference, TaskBatch, Tasks
 from .curves import curves
+from .episodes import episodes
 from .groups import groups
 from .mixed import mixed
+from .omniglot import omniglot
 from .quadratic import Quadratics, quadratics
 from .regression import regression
 from .sampler import Sampler
@@ -20,6 +22,8 @@ FAMILIES: dict[str, Callable[..., Tasks]] = {
     "curves": curves,
     "mixed": mixed,
     "groups": groups,
+    "episodes": episodes,
+    "omniglot": omniglot,
 }
 
 __all__ = [
@@ -32,8 +36,10 @@ __all__ = [
     "TaskBatch",
     "Tasks",
     "curves",
+    "episodes",
     "groups",
     "mixed",
+    "omniglot",
     "quadratics",
     "regression",
     "sinusoid",

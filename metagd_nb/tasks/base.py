@@ -92,6 +92,8 @@ class Tasks:
         What these tasks are learned with where a person names no other.
     classes : array (C,), optional
         Labels of the outputs, where every task has the same classes.
+    ways : int
+        Classes a task that each have ``shots`` and ``queries`` points of their own; 1 where a task as a whole has.
     kinds : tuple of str
         The names of the kinds of task, where there are several.
     """
@@ -104,6 +106,7 @@ class Tasks:
     test_queries: int = 100
     loss: str = "mse"
     classes: np.ndarray | None = None
+    ways: int = 1
     kinds: tuple[str, ...] = ()
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:

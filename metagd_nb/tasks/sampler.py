@@ -29,7 +29,7 @@ class Sampler:
     def __init__(self, tasks: Tasks, n: int, shots: int, queries: int, seed: int, dtype: np.typing.DTypeLike) -> None:
         self.tasks, self.n, self.shots, self.queries, self.seed = tasks, n, shots, queries, seed
         self.dtype = np.dtype(dtype)
-        size = 8 * n * (shots + queries) * (tasks.inputs + tasks.outputs)
+        size = 8 * n * tasks.ways * (shots + queries) * (tasks.inputs + tasks.outputs)
         self.ahead = 1 if tasks.full else max(1, min(AHEAD, AHEAD_BYTES // size))
         self._held: tuple[int, TaskBatch] | None = None  # a chunk and its tasks, replaced as one: threads may share it
 

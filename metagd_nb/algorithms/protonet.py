@@ -1,0 +1,99 @@
+"""Prototypical networks: a class is the mean of its examples, in a space that is learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..errors import MetagdError
+from ..hyper import hyper
+from ..problem import Problem
+from ..tasks import Batch, TaskBatch, Tasks
+from .base import Meta, MetaGradient
+
+Array = np.ndarray
+
+
+class Prototypes(NamedTuple):
+    """θ and the examples that a class is made of; ``adapted`` says whether they have been looked at."""
+
+    theta: Array  # (P,)
+    support: Batch
+    adapted: bool
+
+
+@dataclass(frozen=True)
+class ProtoNet(Meta):
+    """Prototypical networks: the class whose examples' mean is nearest, in a learned space.
+
+    The space is that of the model's ``features``, what its last layer sees; the last layer itself is not used. An
+    episode's support and query points pass through the model as one batch, and the loss, the cross-entropy of minus
+    the squared Euclidean distances, is differentiated through the prototypes. Adapting is computing them: 0 steps
+    guess, and more than one change nothing. The features of ``linear`` are its inputs: the nearest class mean, where
+    nothing is learned. ``shots`` and ``queries`` count the points of a class.
+    """
+
+    source: ClassVar[str] = "Snell, Swersky & Zemel 2017, §2.2 and algorithm 1"
+    embeds: ClassVar[bool] = True
+
+    inner_lr: float = dataclasses.field(default=0.0, init=False)  # no options: no gradient step adapts
+    inner_steps: int = dataclasses.field(default=1, init=False)
+    meta_batch_size: int = hyper(1, "tasks in a meta-step", low=1, high=100_000)
+    shots: int = hyper(5, "support points a task, or a class where tasks are N-way", low=1, high=100_000)
+
+    def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
+        if not hasattr(problem, "embed"):
+            raise MetagdError("protonet learns the features of a built-in model on NumPy, such as mlp(…)", "model")
+        if tasks is not None and tasks.loss != "cross-entropy":
+            raise MetagdError(f"{tasks!r} has no classes; protonet needs such as episodes(x, y, ways=5)", "tasks")
+        return theta
+
+    def path(self, problem: Problem, theta: Array, support: Batch, steps: int) -> Iterator[Prototypes]:
+        for step in range(steps + 1):
+            yield Prototypes(theta, support, step > 0)
+
+    def predict(self, problem: Any, phi: Prototypes, x: Array) -> Array:
+        if not phi.adapted:
+            return np.zeros((*x.shape[:2], phi.support.y.shape[-1]), x.dtype)
+        embedded, examples = self._embed(problem, phi.theta, phi.support, x)
+        return _closeness(_prototypes(embedded[:, :examples], phi.support.y)[0], embedded[:, examples:])
+
+    def loss(self, problem: Any, phi: Prototypes, batch: Batch) -> Array:
+        return np.asarray(problem.loss.linearize(self.predict(problem, phi, batch.x), batch.y).loss)
+
+    def _embed(self, problem: Any, theta: Array, support: Batch, x: Array) -> tuple[Array, int]:
+        """Support points and ``x`` as one batch in the learned space (T, S+K, H), and S."""
+        return problem.embed(theta, np.concatenate([support.x, x], axis=1)).out, support.x.shape[1]
+
+    def meta_gradient(self, problem: Any, theta: Array, batch: TaskBatch) -> MetaGradient:
+        support, query = batch
+        examples = support.x.shape[1]
+        episode = problem.embed(theta, np.concatenate([support.x, query.x], axis=1))
+        seen, asked = episode.out[:, :examples], episode.out[:, examples:]
+        middle, weights = _prototypes(seen, support.y)
+        out = problem.loss.linearize(_closeness(middle, asked), query.y)
+        in_asked = 2 * (out.grad @ middle - asked * out.grad.sum(axis=2, keepdims=True))
+        in_middle = 2 * (out.grad.swapaxes(1, 2) @ asked - middle * out.grad.sum(axis=1)[..., None])
+        cotangent = np.concatenate([weights @ in_middle, in_asked], axis=1)
+        return MetaGradient(out.loss, episode.pull(cotangent)[0].mean(axis=0), 1)
+
+
+def _prototypes(seen: Array, y: Array) -> tuple[Array, Array]:
+    """The mean (T, C, H) of each class's examples (T, S, H), and the weight of each example in it (T, S, C)."""
+    count = y.sum(axis=1, keepdims=True)
+    if (count == 0).any():
+        raise MetagdError(
+            "some task's support has no example of some class; protonet needs N-way tasks: episodes(x, y)", "tasks"
+        )
+    weights = y / count
+    return weights.swapaxes(1, 2) @ seen, weights
+
+
+def _closeness(middle: Array, asked: Array) -> Array:
+    """Minus the squared distance (T, K, C) of points (T, K, H) to prototypes (T, C, H)."""
+    own = (asked * asked).sum(axis=2)[..., None] + (middle * middle).sum(axis=2)[:, None]
+    return np.asarray(2 * asked @ middle.swapaxes(1, 2) - own)
