@@ -183,3 +183,28 @@ def test_lbfgs_without_scipy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
         MetagdError, match=r'^lbfgs needs SciPy, which is not installed; pip install "metagd-nb\[scipy\]"$'
     ):
         mg.prepare("lbfgs", loss=lambda w: w**2, params={"w": 1.0})
+
+
+def test_lbfgs_takes_the_share_of_a_step_that_is_set() -> None:
+    whole, half = (mg.prepare("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, lr=lr) for lr in (1.0, 0.5))
+    for run in (whole, half):
+        run.step(1)
+    start = np.linspace(-1, 1, 10)
+    np.testing.assert_array_equal(half.shown.theta, start)  # the first call evaluates
+    for run in (whole, half):
+        run.step(1)
+    np.testing.assert_allclose(half.shown.theta - start, 0.5 * (whole.shown.theta - start), rtol=1e-12)
+
+
+def test_lbfgs_carries_plain_numbers() -> None:
+    """What it keeps between two steps can be written to a file and read back: no function, no object of SciPy's."""
+    run = mg.train("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, steps=5)
+
+    def plain(value: Any) -> bool:
+        return value is None or isinstance(value, (float, int, np.ndarray)) or all(plain(one) for one in value)
+
+    assert isinstance(run._state, tuple)
+    assert plain(run._state)
+    again = mg.prepare("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, steps=5)
+    look = again.algorithm.look(again.problem, run.theta, tuple(run._state), None)
+    np.testing.assert_array_equal(look.grad, run._look.grad)  # type: ignore[union-attr]

@@ -21,29 +21,29 @@ FLAT = 1e-12  # share of ‖y‖² that sᵀy must exceed for a pair to tell of 
 
 
 class Memory(NamedTuple):
-    """What is carried from step to step: the last moves, what the search already knows, whether it is at its end."""
+    """What is carried from step to step, all of it plain numbers."""
 
     s: Array  # (m, P) moves, oldest first
     y: Array  # (m, P) changes of the gradient along them
-    found: tuple[float, Array, int] | None = None  # loss, gradient and evaluations of the search that led here
-    stuck: bool = False  # not even the gradient's own direction leads lower
-    evaluate: Evaluate | None = None  # set by a look, for the move that follows it
+    theta: Array | None = None  # where the last look was; None before the first
+    loss: float = math.nan
+    grad: Array | None = None
+    ahead: tuple[Array, float, Array] | None = None  # the lower point, loss and gradient that its search found
 
 
 @dataclass(frozen=True)
 class LBFGS(Algorithm):
     """L-BFGS: quasi-Newton steps from the curvature that the last gradients tell, each with a line search.
 
-    One step of a run is one iteration; ``grad_evals`` counts every evaluation of its line search too. The inverse
-    Hessian's product is SciPy's ``LbfgsInvHessProduct``, the search its ``line_search`` (strong Wolfe conditions).
-    Where no lower point is found the curvature is forgotten; where the gradient's direction fails too, it stays.
+    One step of a run is one iteration. A look evaluates and searches the line ahead, a move goes there; so
+    ``grad_evals`` of a row counts every evaluation up to its own search. The inverse Hessian's product is SciPy's
+    ``LbfgsInvHessProduct``, the search its ``line_search`` (strong Wolfe conditions). Where no lower point is found the
+    curvature is forgotten; where the gradient's own direction fails too, it stays, and costs nothing more.
     """
 
     source: ClassVar[str] = "Liu & Nocedal 1989, algorithm 2.1; Nocedal & Wright 2006, §7.2 and §3.5"
 
-    lr: float = hyper(
-        1.0, "length that the line search tries first, in quasi-Newton steps", low=0, high=1e6, scale="log", live=True
-    )
+    lr: float = hyper(1.0, "share of each step that is taken; 1 is the method's own", low=0, high=1, live=True)
     history: int = hyper(10, "past steps that tell the curvature", low=1, high=1000)
 
     def init(self, theta: Array) -> State:
@@ -56,31 +56,38 @@ class LBFGS(Algorithm):
             point = problem.linearize(at, batch)
             return float(point.loss[0]), point.grad[0]
 
-        loss, grad, cost = state.found or (*evaluate(theta), 1)
-        return Look(loss, grad, cost, 0, state._replace(found=None, evaluate=evaluate))
+        memory, cost = Memory(*state), 0
+        if memory.theta is not None and np.array_equal(memory.theta, theta):  # it stayed: nothing is new
+            assert memory.grad is not None
+            return Look(memory.loss, memory.grad, 0, 0, memory)
+        if memory.ahead is not None and np.array_equal(memory.ahead[0], theta):
+            _, loss, grad = memory.ahead
+        else:
+            (loss, grad), cost = evaluate(theta), 1
+        s, y = self._remembered(memory, theta, grad)
+        ahead, tried = search(evaluate, theta, loss, grad, direction(s, y, grad))
+        if ahead is None and len(s):
+            s, y = s[:0], y[:0]
+            ahead, more = search(evaluate, theta, loss, grad, direction(s, y, grad))
+            tried += more
+        return Look(loss, grad, cost + tried, 0, Memory(s, y, theta, loss, grad, ahead))
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
-        memory, cost = look.state, 0
-        stays = Memory(memory.s, memory.y, (look.loss, look.grad, 0), memory.stuck)
-        if memory.stuck or not self.lr:
-            return theta, stays
-        for s, y in ((memory.s, memory.y), (memory.s[:0], memory.y[:0])):
-            reached, tried = search(memory.evaluate, theta, look, self.lr * direction(s, y, look.grad))
-            cost += tried
-            if reached is not None:
-                at, loss, grad = reached
-                s, y = self._remember(s, y, at - theta, grad - look.grad)
-                return at, Memory(s, y, (loss, grad, cost))
-        return theta, Memory(memory.s[:0], memory.y[:0], (look.loss, look.grad, cost), stuck=True)
+        ahead = Memory(*look.state).ahead
+        if ahead is None:
+            return theta, look.state
+        whole = ahead[0]
+        return whole if self.lr == 1 else theta + self.lr * (whole - theta), look.state
 
-    def _remember(self, s: Array, y: Array, moved: Array, turned: Array) -> tuple[Array, Array]:
+    def _remembered(self, memory: Memory, theta: Array, grad: Array) -> tuple[Array, Array]:
+        """The pairs (m, P), with the one that leads here if it tells of positive curvature."""
+        s, y = memory.s, memory.y
+        if memory.theta is None or memory.grad is None:
+            return s, y
+        moved, turned = theta - memory.theta, grad - memory.grad
         if not moved @ turned > FLAT * (turned @ turned):
             return s, y
         return np.vstack([s, moved])[-self.history :], np.vstack([y, turned])[-self.history :]
-
-    def retuned(self, problem: Problem, theta: Array, state: State, changed: dict[str, Any]) -> tuple[Array, State]:
-        """With another first length a search that found nothing may find something."""
-        return theta, state._replace(stuck=False)
 
 
 def direction(s: Array, y: Array, grad: Array) -> Array:
@@ -97,22 +104,24 @@ def direction(s: Array, y: Array, grad: Array) -> Array:
     return np.asarray(-gamma * operator.matvec(grad.astype(float)))
 
 
-def search(evaluate: Evaluate, theta: Array, look: Look, along: Array) -> tuple[tuple[Array, float, Array] | None, int]:
+def search(
+    evaluate: Evaluate, theta: Array, loss: float, grad: Array, along: Array
+) -> tuple[tuple[Array, float, Array] | None, int]:
     """A point lower than ``theta`` in the direction ``along``, its loss and gradient, or None; and evaluations made."""
     seen: dict[bytes, tuple[Array, float, Array]] = {}
 
     def at(x: Array) -> tuple[Array, float, Array]:
         here = np.asarray(x, theta.dtype)
         if (key := here.tobytes()) not in seen:  # SciPy asks for the loss, then for the gradient at the same place
-            loss, grad = evaluate(here)
-            seen[key] = here, loss if math.isfinite(loss) else math.inf, grad
+            there, slope = evaluate(here)
+            seen[key] = here, there if math.isfinite(there) else math.inf, slope
         return seen[key]
 
     with warnings.catch_warnings():  # that a search fails is told by its result
         warnings.filterwarnings("ignore", message="The line search|Rounding errors", category=RuntimeWarning)
-        length, *_ = _scipy().line_search(lambda x: at(x)[1], lambda x: at(x)[2], theta, along, look.grad, look.loss)
+        length, *_ = _scipy().line_search(lambda x: at(x)[1], lambda x: at(x)[2], theta, along, grad, loss)
     tried = len(seen)
-    if length is None or not (reached := at(theta + length * along))[1] < look.loss:
+    if length is None or not (reached := at(theta + length * along))[1] < loss:
         return None, tried
     return reached, len(seen)
 
