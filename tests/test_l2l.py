@@ -201,6 +201,15 @@ def test_untrained_it_is_gradient_descent(cell: str) -> None:
     np.testing.assert_allclose(fresh.evaluate(n_tasks=20).mean, plain.evaluate(n_tasks=20).mean, rtol=1e-12)
 
 
+def test_the_gates_of_a_new_lstm_let_the_past_through() -> None:
+    """Forget gates start open (bias 1, Jozefowicz et al. 2015), all other biases at 0, and no two hidden units alike."""
+    cell = LSTMCell(4)
+    view = cell.layout.views(cell.start())
+    assert view["bias"].tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
+    assert len(np.unique(view["gates"])) == view["gates"].size
+    assert not view["out"].any()
+
+
 @pytest.mark.parametrize(("cell", "share"), [("linear", 0.6), ("lstm", 0.3)])
 def test_it_learns_to_minimise_quadratics(cell: str, share: float) -> None:
     """On 20 random quadratics of condition 100, 15 learned steps end far below 15 of plain descent."""
