@@ -136,11 +136,12 @@ def test_linear_rule_has_the_hypergradient_of_unroll() -> None:
 # ---- the cells ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-5])  # where its log counts, and where it is small
 @pytest.mark.parametrize("cell", [LinearCell(), LSTMCell(4)], ids=["linear", "lstm"])
-def test_a_cell_and_its_way_back(cell: Cell) -> None:
+def test_a_cell_and_its_way_back(cell: Cell, size: float) -> None:
     """Every adjoint of one step against differences of ⟨d_out, out⟩ + ⟨d_state, next state⟩."""
     rng = np.random.default_rng(1)
-    w, grad = cell.start() + 0.4 * rng.standard_normal(cell.layout.size), rng.standard_normal((2, 3))
+    w, grad = cell.start() + 0.4 * rng.standard_normal(cell.layout.size), size * rng.standard_normal((2, 3))
     state, d_state = rng.standard_normal((2, cell.width, 2, 3))
     d_out = rng.standard_normal((2, 3))
 
@@ -152,10 +153,10 @@ def test_a_cell_and_its_way_back(cell: Cell) -> None:
     flat_grad, flat_state = grad.ravel(), state.ravel()
     for found, expected in (
         (pulled.w, differences(lambda v: paired(v, flat_grad, flat_state), w)),
-        (pulled.grad, differences(lambda v: paired(w, v, flat_state), flat_grad)),
+        (pulled.grad, differences(lambda v: paired(w, v, flat_state), flat_grad, max(1e-5 * size, 1e-9))),
         (pulled.state, differences(lambda v: paired(w, flat_grad, v), flat_state)),
     ):
-        np.testing.assert_allclose(found.ravel(), expected, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(found.ravel(), expected, rtol=1e-7, atol=1e-8 if size == 1 else 1e-6)
 
 
 def test_lstm_step_is_the_textbooks() -> None:
@@ -202,7 +203,7 @@ def test_untrained_it_is_gradient_descent(cell: str) -> None:
 
 
 def test_the_gates_of_a_new_lstm_let_the_past_through() -> None:
-    """Forget gates start open (bias 1, Jozefowicz et al. 2015), all other biases at 0, and no two hidden units alike."""
+    """Forget gates start open (Jozefowicz et al. 2015), all other biases at 0, and no two hidden units alike."""
     cell = LSTMCell(4)
     view = cell.layout.views(cell.start())
     assert view["bias"].tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
