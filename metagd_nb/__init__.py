@@ -11,7 +11,7 @@ from .algorithms import ALGORITHMS
 from .beginner import gradient, linear_regression_model, meta_gradient_descent, mse_loss
 from .errors import MetagdError
 from .exercises import exercise
-from .models import linear, mlp
+from .models import conv, linear, mlp
 from .recognise import recognise
 from .run import Run
 from .tasks import Tasks, curves, episodes, groups, mixed, omniglot, quadratics, regression, sinusoid
@@ -32,6 +32,7 @@ __all__ = [
     "Tasks",
     "advise",
     "bayesian_last_layer",
+    "conv",
     "curves",
     "episodes",
     "exercise",

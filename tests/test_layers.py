@@ -25,6 +25,8 @@ NETS = [
     mg.mlp(3, 5, 4, context=2, activation="tanh"),
     mg.mlp(3, 5, 5, 4, context=1, norm="batch"),
     mg.mlp(3, 4, context=2),
+    mg.conv(4, side=5, channels=2, filters=3, blocks=2),
+    mg.conv(4, side=4, channels=1, filters=3, blocks=3, norm=None),
     mg.mlp(3, 5, 4, activation="tanh"),
     mg.mlp(3, 5, 5, 4),
     mg.linear(3, 4, bias=False),
@@ -77,9 +79,9 @@ def test_predictions_features_and_the_pure_forward_pass_agree(net: Net, shared: 
     made = net.predict(theta, batch.x)
     last = net.layout.views(np.broadcast_to(theta, (3, net.layout.size)))
     hidden = net.features(theta, batch.x)
-    number = len(net.sizes) - 2
-    bias = last[f"b{number}"][:, None] if net.bias else 0.0
-    np.testing.assert_allclose(hidden @ last[f"W{number}"] + bias, made, **CLOSE)
+    weights, *shift = net.layout.last
+    bias = last[shift[0]][:, None] if net.bias else 0.0
+    np.testing.assert_allclose(hidden @ last[weights] + bias, made, **CLOSE)
     np.testing.assert_allclose(net.embed(theta, batch.x).out, hidden, **CLOSE)
     for t in range(3):
         views = net.layout.views(theta if shared else theta[t])
@@ -224,3 +226,73 @@ def test_learning_with_batch_norm_from_each_source(method: str) -> None:
     ours, theirs = (algorithm.meta_gradient(p, algorithm.lift(p, theta), tasks) for p in problems)
     np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-10)
     np.testing.assert_allclose(ours.grad, theirs.grad, rtol=1e-8, atol=1e-11)
+
+
+# ---- convolutions -------------------------------------------------------------------------------------------------
+
+
+def test_a_convolution_pixel_by_pixel() -> None:
+    """Every output pixel is the weighted 3×3 neighbourhood of every second pixel, with zeros around the image."""
+    for side in (4, 5):
+        net = mg.conv(4, side=side, channels=2, filters=3, blocks=1, norm=None)
+        theta, batch, _ = case(net)
+        made = Pass(net.layers[:2], net.layout, theta, batch.x).out  # before the activation
+        small = (side + 1) // 2
+        made = made.reshape(3, 6, small, small, 3)
+        for t in range(3):
+            w = net.layout.views(theta[t])["W0"].reshape(3, 3, 2, 3)
+            b = net.layout.views(theta[t])["b0"]
+            image = batch.x[t].reshape(6, side, side, 2)
+            for r in range(small):
+                for c in range(small):
+                    expected = np.tile(b, (6, 1))
+                    for i in range(3):
+                        for j in range(3):
+                            row, column = 2 * r + i - 1, 2 * c + j - 1
+                            if 0 <= row < side and 0 <= column < side:
+                                expected += image[:, row, column] @ w[i, j]
+                    np.testing.assert_allclose(made[t, :, r, c], expected, **CLOSE)
+
+
+def test_conv_is_the_net_for_omniglot() -> None:
+    """28 → 14 → 7 → 4 → 2 pixels a side, 64 features, and norm in place of biases."""
+    net = mg.conv(5)
+    assert (net.inputs, net.outputs, net.plain) == (784, 5, False)
+    assert [layer.side for layer in net.layers if hasattr(layer, "side")] == [28, 14, 7, 4]
+    assert net.layers[-2].pixels == 4  # type: ignore[attr-defined]
+    assert net.layout.size == 9 * 64 + 3 * 9 * 64 * 64 + 4 * 2 * 64 + 64 * 5 + 5
+    theta = net.start(np.random.default_rng(0))
+    x = np.random.default_rng(1).random((2, 3, 784))
+    assert net.features(theta, x).shape == (2, 3, 64)
+    assert np.abs(net.layout.views(theta)["W1"]).max() <= 2 * np.sqrt(2 / 576)
+    assert repr(net) == "conv(5, side=28, channels=1, filters=64, blocks=4, norm='batch')"
+    assert net.layout.last == ["W4", "b4"]
+    with pytest.raises(MetagdError, match=r"^blocks: 0 is not allowed; needs a whole number ≥ 1$"):
+        mg.conv(5, blocks=0)
+
+
+@pytest.mark.parametrize("method", ["maml", "anil", "protonet"])
+def test_a_conv_net_learns_episodes(method: str) -> None:
+    """Bars that lie or stand, in two places: four classes of images of 4×4 pixels."""
+    rng = np.random.default_rng(0)
+    images = 0.3 * rng.standard_normal((200, 4, 4))
+    number = np.arange(200) % 4
+    for image, n in zip(images, number, strict=True):
+        image[(n // 2) * 2 + 1 if n % 2 else slice(None), slice(None) if n % 2 else (n // 2) * 2 + 1] += 1
+    tasks = mg.episodes(images.reshape(200, 16), number, ways=2)
+    given: dict[str, Any] = {} if method == "protonet" else {"inner_lr": 0.4}
+    run = mg.train(method, model=mg.conv(2, side=4, filters=6, blocks=2), tasks=tasks, shots=5, queries=5,
+                   meta_batch_size=4, meta_lr=0.01, steps=60, **given)  # fmt: skip
+    scored = run.evaluate(metric="accuracy", n_tasks=60)
+    assert scored.mean[-1] > 0.9
+    assert scored.mean[0] < 0.65
+
+
+@EACH
+def test_the_pure_forward_pass_on_jax(net: Net) -> None:
+    jax = pytest.importorskip("jax")
+    theta, batch, _ = case(net)
+    params = {n: v.astype("f") for n, v in net.layout.views(theta[0]).items()}
+    x = batch.x[0].astype("f")
+    made = jax.jit(lambda p, x: net.forward(jax.numpy, p, x))(params, x)
+    np.testing.assert_allclose(made, net.forward(np, params, x), rtol=2e-4, atol=2e-5)

@@ -1,0 +1,122 @@
+"""Layers for images: a 3×3 convolution that halves the sides, and the mean over what is left of an image.
+
+Images lie in h (T, N, i) pixel after pixel: N is the number of images times the pixels of each, i the channels.
+A convolution is a product of each pixel's 3×3 neighbourhood with the weights, so that every task may have its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .layers import Dense, Layer, Named
+
+Array = np.ndarray
+
+
+def halved(side: int) -> int:
+    """The side of an image after a convolution with stride 2."""
+    return (side + 1) // 2
+
+
+class Conv(Dense):
+    """3×3 convolution with stride 2, one pixel of zeros around the image: (side, side, i) → (halved, halved, o).
+
+    On top of `Dense`, whose inputs are the neighbourhoods, there is only what is linear and has no parameters: taking
+    neighbourhoods (`_around`), and its transpose, adding them back (`_together`).
+    """
+
+    def __init__(self, number: int, side: int, channels: int, filters: int, bias: bool) -> None:
+        super().__init__(number, 9 * channels, filters, bias)
+        self.side, self.channels = side, channels
+
+    def _places(self) -> Iterator[tuple[slice, slice, slice]]:
+        """Of the nine neighbours: the rows and columns where they lie, and their channels in a neighbourhood."""
+        reach = 2 * halved(self.side)
+        for i in range(3):
+            for j in range(3):
+                at = (3 * i + j) * self.channels
+                yield slice(i, i + reach - 1, 2), slice(j, j + reach - 1, 2), slice(at, at + self.channels)
+
+    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+        side, channels = self.side, self.channels
+        framed = xp.pad(xp.reshape(h, (-1, side, side, channels)), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="constant")
+        around = xp.concatenate([framed[:, rows, columns] for rows, columns, _ in self._places()], axis=3)
+        return super().apply(xp, params, xp.reshape(around, (-1, 9 * channels)))
+
+    def _around(self, h: Array) -> Array:
+        """(T, N, i) → (T, N', 9 i)"""
+        tasks, side, channels = len(h), self.side, self.channels
+        framed = np.zeros((tasks, h[0].size // (side * side * channels), side + 2, side + 2, channels), h.dtype)
+        framed[:, :, 1:-1, 1:-1] = h.reshape(*framed.shape[:2], side, side, channels)
+        around = np.empty((*framed.shape[:2], halved(side), halved(side), 9 * channels), h.dtype)
+        for rows, columns, at in self._places():
+            around[..., at] = framed[:, :, rows, columns]
+        return around.reshape(tasks, -1, 9 * channels)
+
+    def _together(self, around: Array | None) -> Array | None:
+        """(T, N', 9 i) → (T, N, i)"""
+        if around is None:
+            return None
+        tasks, side, channels, small = len(around), self.side, self.channels, halved(self.side)
+        parts = around.reshape(tasks, -1, small, small, 9 * channels)
+        framed = np.zeros((*parts.shape[:2], side + 2, side + 2, channels), around.dtype)
+        for rows, columns, at in self._places():
+            framed[:, :, rows, columns] += parts[..., at]
+        return framed[:, :, 1:-1, 1:-1].reshape(tasks, -1, channels)
+
+    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
+        return super().forward(w, self._around(h))
+
+    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
+        return self._together(super().back(w, kept, delta, into, further))
+
+    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
+        return super().push(w, kept, dw, None if dh is None else self._around(dh))
+
+    def bend(
+        self, w: Named, kept: Any, moved: Any, delta: Array, dw: Named, into: Named, further: bool
+    ) -> Array | None:
+        return self._together(super().bend(w, kept, moved, delta, dw, into, further))
+
+
+class Pixels(Layer):
+    """Images that come as one row each (K, D), laid out pixel after pixel (K·side², channels)."""
+
+    def __init__(self, side: int, channels: int) -> None:
+        super().__init__()
+        self.width, self.channels = side * side * channels, channels
+
+    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+        return xp.reshape(h, (-1, self.channels))
+
+    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
+        return h.reshape(len(h), -1, self.channels), None
+
+    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
+        return delta.reshape(len(delta), -1, self.width)
+
+
+class Mean(Layer):
+    """The mean over the pixels of each image: (T, K·pixels, i) → (T, K, i)."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+        return xp.mean(xp.reshape(h, (-1, self.pixels, h.shape[-1])), axis=1)
+
+    def _mean(self, h: Array) -> Array:
+        return np.asarray(h.reshape(len(h), -1, self.pixels, h.shape[-1]).mean(axis=2))
+
+    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
+        return self._mean(h), None
+
+    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
+        return np.repeat(delta / self.pixels, self.pixels, axis=1)
+
+    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
+        return None if dh is None else self._mean(dh), None
