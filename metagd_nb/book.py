@@ -27,7 +27,7 @@ RIGHT = 0.1  # a guessed number this near counts as right
 
 
 class Sketch(RunFigure):
-    """A figure whose words are also its text, where no picture can be shown, and whose legends are quiet."""
+    """A figure whose words are also its text, where no picture can be shown, and whose legends and ticks are quiet."""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.displayed(final=True)
@@ -35,6 +35,8 @@ class Sketch(RunFigure):
     def displayed(self, final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Data and metadata of a display; crisp where it is the final one, and otherwise fast."""
         for ax in self.axes:
+            if ax.get_yscale() == "log":
+                look.ticks(ax, True, 6)
             if (legend := ax.get_legend()) is not None:
                 legend.get_frame().set(facecolor=look.SURFACE, edgecolor="none", alpha=0.8)
                 for text in [*legend.get_texts(), legend.get_title()]:
