@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numpy as np
+
+Array = np.ndarray
+Made = TypeVar("Made")
 
 KEPT_BYTES = 30 << 20  # just below the largest block for which the GNU C library learns; untouched, so never resident
 
@@ -15,3 +23,65 @@ def keep_freed_memory() -> None:
     (``man mallopt``, M_MMAP_THRESHOLD). Elsewhere this does nothing.
     """
     np.empty(KEPT_BYTES, np.uint8)
+
+
+class Sheet:
+    """One buffer (T, K, n) in each shape that a product asks for: views that are made once.
+
+    Parameters
+    ----------
+    each : array (T, K, n)
+    ones : bool
+        Whether the last column meets a bias.
+    """
+
+    __slots__ = ("across", "each", "flat", "inner")
+
+    def __init__(self, each: Array, ones: bool = False) -> None:
+        self.each = each
+        self.flat = each.reshape(-1, each.shape[-1])  # (T·K, n)
+        self.across = each.swapaxes(1, 2)  # (T, n, K)
+        self.inner = each[..., :-1] if ones else each
+
+
+class Pool(threading.local):
+    """Workspaces by what they were made from, each used again once nobody holds it any more.
+
+    Every thread has its own, so two runs on one problem, or a reader beside a run, never share one. Whoever holds
+    the workspace keeps it from being used again; arrays out of it must not be handed on without it.
+    """
+
+    KINDS = 24  # of workspaces that are kept; the one made first is forgotten
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, list[Any]] = {}
+
+    def take(self, make: Callable[..., Made], *key: Any) -> Made:
+        """A ``make(*key)`` that nobody else holds."""
+        kept = self._kept.get((make, key))
+        if kept is None:
+            while len(self._kept) >= self.KINDS:
+                del self._kept[next(iter(self._kept))]
+            kept = self._kept[make, key] = []
+        for item in kept:
+            if _references(item) <= _ALONE:
+                return item  # type: ignore[no-any-return]
+        item = make(*key)
+        kept.append(item)
+        return item
+
+    def __reduce__(self) -> Any:  # a copy of a problem starts with none
+        return type(self), ()
+
+
+def _references(item: Any) -> int:
+    return sys.getrefcount(item) if hasattr(sys, "getrefcount") else sys.maxsize  # unknown: held
+
+
+def _count_alone(kept: list[Any]) -> int:
+    for item in kept:
+        return _references(item)
+    return 0
+
+
+_ALONE = _count_alone([object()])  # what the loop in ``take`` sees of an item that nobody else holds

@@ -1,8 +1,4 @@
-"""Source (a) of a problem: built-in models with closed-form gradient and R-operator.
-
-The Hessian·vector product is Pearlmutter's R-operator (1994, *Fast exact multiplication by the Hessian*, §3):
-one more forward and one more backward pass, on activations that the gradient left behind.
-"""
+"""Source (a) of a problem: built-in models in closed form. Nets have a module of their own; the rest stands here."""
 
 from __future__ import annotations
 
@@ -10,143 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from .chain import ChainPoint
 from .errors import MetagdError
-from .layers import Pass
 from .layout import Layout
-from .losses import OutputLoss, mse
 from .models import Net
+from .nets import NetProblem
 from .tasks import Batch, Quadratics
 
+__all__ = ["LeastSquares", "NetProblem", "QuadraticProblem", "match"]
+
 Array = np.ndarray
-
-
-def _times(h: Array, w: Array) -> Array:
-    """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
-    if w.ndim == 2:
-        return np.asarray((h.reshape(-1, h.shape[-1]) @ w).reshape(*h.shape[:-1], w.shape[-1]))
-    return np.asarray(np.matmul(h, w))
-
-
-def _across(h: Array) -> Array:
-    return h.swapaxes(-1, -2)
-
-
-class NetPoint:
-    """A net at φ on a batch; the forward pass is shared by loss, gradient and every ``hvp``.
-
-    Notation: layer l has inputs h[l] (T, K, i+1) with a last column of ones, weights w[l] (…, i+1, o),
-    outputs z[l]; delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there.
-    """
-
-    def __init__(self, problem: NetProblem, phi: Array, batch: Batch) -> None:
-        net = problem.net
-        self.problem, self.phi, self.tasks = problem, phi, len(batch)
-        self.w = net.matrices(phi)
-        self.h = [batch.with_ones if net.bias else batch.x]
-        self.slope: list[Array] = []
-        for w in self.w[:-1]:
-            z = _times(self.h[-1], w)
-            h = np.empty((*z.shape[:-1], z.shape[-1] + net.bias), z.dtype)
-            inner = h[..., : z.shape[-1]]
-            if net.bias:
-                h[..., -1] = 1
-            if net.activation == "relu":
-                np.maximum(z, 0, out=inner)
-                self.slope.append(np.sign(inner))
-            else:
-                np.tanh(z, out=inner)
-                self.slope.append(1 - inner * inner)
-            self.h.append(h)
-        self.out = problem.loss.linearize(_times(self.h[-1], self.w[-1]), batch.y)
-        self.loss = self.out.loss
-        self.delta: list[Array] = []
-        self.back: list[Array] = []  # the loss's gradient in each hidden activation, before the slope
-        self._grad: Array | None = None
-
-    def _inner(self, w: Array) -> Array:
-        """A layer's weights without the bias row."""
-        return w[..., :-1, :] if self.problem.net.bias else w
-
-    @property
-    def grad(self) -> Array:
-        """(T, P)"""
-        if self._grad is None:
-            self._grad = np.empty((self.tasks, self.problem.layout.size), self.phi.dtype)
-            rows = self.problem.net.matrices(self._grad)
-            delta = self.out.grad
-            self.delta = [delta]
-            for layer in range(len(self.w) - 1, -1, -1):
-                np.matmul(_across(self.h[layer]), delta, out=rows[layer])
-                if layer:
-                    back = _times(delta, _across(self._inner(self.w[layer])))
-                    delta = back * self.slope[layer - 1]
-                    self.back.insert(0, back)
-                    self.delta.insert(0, delta)
-        return self._grad
-
-    def hvp(self, v: Array) -> Array:
-        """(T, P) → (T, P)"""
-        net = self.problem.net
-        self.grad  # noqa: B018 — leaves the deltas that the second pass needs
-        direction = net.matrices(v)
-        moved: list[Array] = []  # R{h[l]} without the column of ones, which never moves; l ≥ 1
-        slopes: list[Array | None] = []  # R{slope[l]}, None where the slope is flat
-        for layer, (w, dw) in enumerate(zip(self.w, direction, strict=True)):
-            dz = _times(self.h[layer], dw)
-            if layer:
-                dz += _times(moved[-1], self._inner(w))
-            if layer < len(self.w) - 1:
-                dh = dz * self.slope[layer]
-                bends = net.activation == "tanh"
-                slopes.append(-2 * self.h[layer + 1][..., : dh.shape[-1]] * dh if bends else None)
-                moved.append(dh)
-        product = np.empty((self.tasks, self.problem.layout.size), self.phi.dtype)
-        rows = net.matrices(product)
-        d_delta = self.out.hvp(dz)
-        for layer in range(len(self.w) - 1, -1, -1):
-            np.matmul(_across(self.h[layer]), d_delta, out=rows[layer])
-            if layer:
-                self._inner(rows[layer])[...] += _across(moved[layer - 1]) @ self.delta[layer]
-                d_back = _times(d_delta, _across(self._inner(self.w[layer])))
-                d_back += _times(self.delta[layer], _across(self._inner(direction[layer])))
-                d_delta = d_back * self.slope[layer - 1]
-                bend = slopes[layer - 1]
-                if bend is not None:
-                    d_delta += self.back[layer - 1] * bend
-        return product
-
-    def step(self, rate: Any) -> Array:
-        """φ − rate·grad (T, P)"""
-        return np.asarray(self.phi - rate * self.grad)
-
-
-class NetProblem:
-    """A built-in net and a loss of its predictions, on whatever batch it is given."""
-
-    def __init__(self, net: Net, loss: OutputLoss = mse, dtype: np.typing.DTypeLike = np.float64) -> None:
-        self.net, self.loss, self.dtype = net, loss, np.dtype(dtype)
-        self.layout = net.layout
-
-    def start(self, rng: np.random.Generator) -> Array:
-        """Starting parameters (P,)."""
-        return self.net.start(rng).astype(self.dtype)
-
-    def linearize(self, phi: Array, batch: Batch) -> NetPoint | ChainPoint:
-        """Evaluate at ``phi`` (P,) or (T, P)."""
-        return NetPoint(self, phi, batch) if self.net.plain else ChainPoint(self.net, self.loss, phi, batch)
-
-    def flat(self, phi: Array, tasks: int) -> Array:
-        """(T, P)"""
-        return np.broadcast_to(phi, (tasks, self.layout.size))
-
-    def predict(self, phi: Array, x: Array) -> Array:
-        """Outputs (T, K, C)."""
-        return self.net.predict(phi, x)
-
-    def embed(self, theta: Array, x: Array) -> Pass:
-        """What the last layer sees of x (T, K, D), to be pulled back."""
-        return self.net.embed(theta, x)
 
 
 class QuadraticPoint:

@@ -21,8 +21,8 @@ PACKAGE = ROOT / "metagd_nb"
 ORDER = [
     "arrays",
     *("errors", "hyper", "layout", "buffers", "losses", "outer", "tasks", "layers", "convolution", "models"),
-    *("problem", "chain", "builtin", "tracing", "rewrite", "standin", "follow", "arguments", "diagnose"),
-    *("autodiff", "usermodel", "check"),
+    *("problem", "chain", "factored", "nets", "builtin"),
+    *("tracing", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "usermodel", "check"),
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
     "recognise",

@@ -1,0 +1,157 @@
+"""Vectors (T, P) that are not formed: a gradient of K points is, in every layer, a sum of K outer products.
+
+Layer l of a net has inputs h (T, K, i+1) and the loss's gradient δ (T, K, o) in its outputs; its weights' gradient is
+hᵀδ, of rank K. Where K is small beside i and o, the pair says the same as the matrix (T, i+1, o) in less memory, and
+x·(hᵀδ) = (x·hᵀ)·δ is less work. So φ after a few inner steps is θ and some pairs: x·θ is one large product for all
+tasks at once. The mean over tasks of such a vector is one product too, over points and tasks together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from .buffers import Sheet
+from .models import Net
+
+Array = np.ndarray
+
+
+class Term:
+    """rowsᵀ·cols in every layer, for each task.
+
+    Parameters
+    ----------
+    rows, cols : list of sheets (T, K, i+1), (T, K, o), one a layer; None where the product is zero
+    products : dict
+        rows·rowsᵀ and cols·colsᵀ with other terms, (T, K, K), where they were needed on the way: none is made twice.
+    held : object
+        What owns the buffers, of these and of the terms in ``products``.
+    """
+
+    __slots__ = ("cols", "held", "products", "rows")
+
+    def __init__(self, rows: list[Any], cols: list[Sheet], products: dict[Any, Array], held: Any) -> None:
+        self.rows, self.cols, self.products, self.held = rows, cols, products, held
+
+
+class Layers:
+    """A vector (P,) or (T, P) layer by layer: ``down`` (…, i+1, o), and ``up`` its transpose without the bias row."""
+
+    __slots__ = ("down", "flat", "up")
+
+    def __init__(self, net: Net, flat: Array) -> None:
+        self.flat, self.down = flat, net.matrices(flat)
+        up = [(w[..., :-1, :] if net.bias else w).swapaxes(-1, -2) for w in self.down]
+        self.up = [np.ascontiguousarray(w) for w in up] if flat.ndim == 1 else up  # used several times, faster so
+
+
+class Factored(NDArrayOperatorsMixin):
+    """layers + Σ c·term; an array (T, P) to whoever looks at coordinates.
+
+    A number times it, and sums of two, stay factored. All else forms the array.
+
+    Parameters
+    ----------
+    net : Net
+    terms : tuple of (float, Term)
+    layers : Layers, optional
+        What is not factored, shared by the tasks (P,) or one a task (T, P).
+    """
+
+    ndim = 2
+
+    def __init__(self, net: Net, terms: tuple[tuple[float, Term], ...], layers: Layers | None = None) -> None:
+        self.net, self.terms, self.layers = net, terms, layers
+
+    @property
+    def rank(self) -> int:
+        """Outer products a task and layer."""
+        return sum(t.cols[0].each.shape[1] for _, t in self.terms)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, P)"""
+        return len(self.terms[0][1].cols[0].each), self.net.layout.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the coordinates."""
+        return self.terms[0][1].cols[0].each.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def dense(self) -> Array:
+        """The array (T, P)."""
+        out = np.empty(self.shape, self.dtype)
+        for layer, total in enumerate(self.net.matrices(out)):
+            begun = False
+            for c, t in self.terms:
+                if t.rows[layer] is not None:
+                    rows, cols = t.rows[layer].across, t.cols[layer].each
+                    product = np.matmul(rows, cols if c == 1 else c * cols, out=None if begun else total)
+                    if begun:
+                        total += product
+                    begun = True
+            if not begun:
+                total[...] = 0
+        if self.layers is not None:
+            out += self.layers.flat
+        return out
+
+    def mean(self, axis: Any = None, **options: Any) -> Array:
+        """(P,) over tasks where ``axis`` is 0; else the array's own."""
+        if axis != 0 or any(option is not None for option in options.values()):
+            return np.asarray(self.dense().mean(axis=axis, **options))
+        out = np.zeros(self.net.layout.size, self.dtype)
+        for layer, total in enumerate(self.net.matrices(out)):
+            for c, t in self.terms:
+                if t.rows[layer] is not None:
+                    product = np.dot(t.rows[layer].flat.T, t.cols[layer].flat)
+                    product *= c / len(self)
+                    total += product
+        if self.layers is not None:
+            out += self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)
+        return out
+
+    def __mul__(self, c: Any) -> Any:
+        if np.ndim(c) or self.layers is not None:
+            return self.dense() * c
+        return Factored(self.net, tuple((float(c) * k, t) for k, t in self.terms))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Any:
+        return -1.0 * self
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, Factored) and self.layers is None and other.layers is None:
+            return Factored(self.net, self.terms + other.terms)
+        return self.dense() + np.asarray(other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return self + -other
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def copy(self) -> Array:
+        """The array (T, P)."""
+        return self.dense()
+
+    def __getitem__(self, which: Any) -> Any:
+        return self.dense()[which]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return self.dense() if dtype is None else self.dense().astype(dtype, copy=False)
+
+    def __array_namespace__(self, **options: Any) -> Any:
+        return np
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **options: Any) -> Any:
+        return getattr(ufunc, method)(*(np.asarray(g) if isinstance(g, Factored) else g for g in given), **options)

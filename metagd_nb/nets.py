@@ -1,0 +1,242 @@
+"""A built-in net at a point: loss, gradient and Hessian·vector in closed form, on buffers that are used again.
+
+The Hessian·vector product is Pearlmutter's R-operator (1994, *Fast exact multiplication by the Hessian*, §3):
+one more forward and one more backward pass, on activations that the gradient left behind.
+
+Notation: layer l has inputs h[l] (T, K, i+1) with a last column of ones, weights (…, i+1, o), outputs z[l] (T, K, o);
+delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .buffers import Pool, Sheet
+from .chain import ChainPoint
+from .factored import Factored, Layers, Term
+from .layers import Pass
+from .losses import OutputLoss, mse
+from .models import Net
+from .tasks import Batch
+
+Array = np.ndarray
+
+
+class Workspace:
+    """What a point leaves behind on its way, for T tasks of K points."""
+
+    def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
+        def new(n: int) -> Array:
+            return np.empty((tasks, points, n), dtype)
+
+        self.h = [Sheet(np.ones((tasks, points, i + net.bias), dtype), net.bias) for i in net.sizes[:-1]]
+        self.delta = [Sheet(new(o)) for o in net.sizes[1:]]
+        self.slope = [new(o) for o in net.sizes[1:-1]]
+        self.back = [Sheet(new(o)) for o in net.sizes[1:-1]] if net.activation == "tanh" else None
+        self.out = Sheet(new(net.outputs))
+        # of a moment: one memory for all layers, so that what is used next is still in the cache
+        z, extra = (np.empty(tasks * points * max(net.sizes), dtype) for _ in range(2))
+        widths = [(tasks, points, o) for o in net.sizes[1:]]
+        self.z = [Sheet(z[: np.prod(w)].reshape(w)) for w in widths]
+        self.extra = [Sheet(extra[: np.prod(w)].reshape(w)) for w in widths]
+
+
+class Second:
+    """What one Hessian·vector leaves behind: R{h}, whose column of ones does not move, and R{delta}."""
+
+    def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
+        self.h = [Sheet(np.zeros((tasks, points, i + net.bias), dtype), net.bias) for i in net.sizes[:-1]]
+        self.delta = [Sheet(np.empty((tasks, points, o), dtype)) for o in net.sizes[1:]]
+
+
+def _times(h: Sheet, w: Array, out: Sheet) -> None:
+    """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
+    if w.shape[-2] == 1:  # a column times a row
+        np.multiply(h.each, w, out=out.each)
+    elif w.ndim == 2:
+        np.dot(h.flat, w, out=out.flat)
+    else:
+        np.matmul(h.each, w, out=out.each)
+
+
+class NetPoint:
+    """A net at φ on a batch; the forward pass is shared by loss, gradient and every ``hvp``."""
+
+    def __init__(self, problem: NetProblem, phi: Any, batch: Batch) -> None:
+        net, x = problem.net, batch.x
+        self.problem, self.net, self.phi = problem, net, phi
+        self.at = phi if isinstance(phi, Factored) else Factored(net, (), Layers(net, phi))
+        self._key = net, phi.dtype, *x.shape[:2]
+        self.ws = problem.pool.take(Workspace, *self._key)
+        self._products: dict[Any, Array] = {}
+        self._forward(x)
+        self.out = problem.loss.linearize(self.ws.out.each, batch.y)
+        self.loss = self.out.loss
+        self._went_back = False
+
+    # ---- products with φ and with directions ----------------------------------------------------------------------
+
+    def _gram(self, mine: Sheet, other: Sheet, term: Term, keep: bool) -> Array:
+        """mine·otherᵀ (T, K, K') of every task."""
+        made = term.products.get((other, mine))
+        if made is not None:
+            return made.swapaxes(1, 2)
+        gram: Array = mine.each @ other.across
+        if keep:
+            self._products[mine, other] = gram
+        return gram
+
+    def _through(self, h: Sheet, m: Factored, layer: int, out: Sheet, add: bool = False) -> None:
+        """out (+)= h·M, for the layer M of φ or of a direction."""
+        extra = self.ws.extra[layer]
+        if m.layers is not None:
+            _times(h, m.layers.down[layer], extra if add else out)
+            if add:
+                out.each += extra.each
+            add = True
+        for c, term in m.terms:
+            rows = term.rows[layer]
+            if rows is not None:
+                self._plus(c, self._gram(h, rows, term, m is self.at), term.cols[layer].each, out, extra, add)
+                add = True
+
+    def _back(self, delta: Sheet, m: Factored, layer: int, out: Sheet, add: bool = False) -> None:
+        """out (+)= delta·Mᵀ, without the bias row."""
+        extra = self.ws.extra[layer - 1]
+        if m.layers is not None:
+            _times(delta, m.layers.up[layer], extra if add else out)
+            if add:
+                out.each += extra.each
+            add = True
+        for c, term in m.terms:
+            rows = term.rows[layer]
+            if rows is not None:
+                self._plus(c, self._gram(delta, term.cols[layer], term, m is self.at), rows.inner, out, extra, add)
+                add = True
+
+    @staticmethod
+    def _plus(c: float, gram: Array, factor: Array, out: Sheet, extra: Sheet, add: bool) -> None:
+        np.matmul(gram if c == 1 else c * gram, factor, out=(extra if add else out).each)
+        if add:
+            out.each += extra.each
+
+    # ---- passes ---------------------------------------------------------------------------------------------------
+
+    def _forward(self, x: Array) -> None:
+        ws = self.ws
+        ws.h[0].inner[...] = x
+        for layer, slope in enumerate(ws.slope):
+            z, inner = ws.z[layer], ws.h[layer + 1].inner
+            self._through(ws.h[layer], self.at, layer, z)
+            if self.net.activation == "relu":
+                np.greater(z.each, 0, out=slope, casting="unsafe")  # as numbers: cheaper to multiply by than bools
+                np.multiply(z.each, slope, out=inner)
+            else:
+                np.tanh(z.each, out=inner)
+                np.multiply(inner, inner, out=slope)
+                np.subtract(1, slope, out=slope)
+        self._through(ws.h[-1], self.at, len(ws.h) - 1, ws.out)
+
+    def _backward(self) -> None:
+        """Leaves the deltas, once."""
+        if self._went_back:
+            return
+        ws = self.ws
+        ws.delta[-1].each[...] = self.out.grad
+        for layer in range(len(ws.h) - 1, 0, -1):
+            back = ws.z[layer - 1] if ws.back is None else ws.back[layer - 1]
+            self._back(ws.delta[layer], self.at, layer, back)
+            np.multiply(back.each, ws.slope[layer - 1], out=ws.delta[layer - 1].each)
+        self._went_back = True
+
+    @property
+    def _term(self) -> Term:
+        self._backward()
+        return Term(self.ws.h, self.ws.delta, self._products, (self.ws, self.at.terms))
+
+    @property
+    def grad(self) -> Any:
+        """(T, P)"""
+        term = self._term
+        if self._stays_factored(self.at.rank + self._key[3]):
+            return Factored(self.net, ((1.0, term),))
+        return Factored(self.net, ((1.0, term),)).dense()
+
+    def _stays_factored(self, rank: int) -> bool:
+        """Whether that many outer products are less work than matrices."""
+        shared = self.at.layers is not None and self.at.layers.flat.ndim == 1
+        return shared and self._key[2] > 1 and rank <= self.problem.narrow
+
+    def hvp(self, v: Any) -> Any:
+        """(T, P) → (T, P)"""
+        self._backward()
+        if not (isinstance(v, Factored) and v.rank <= self.problem.narrow):
+            v = Factored(self.net, (), Layers(self.net, np.asarray(v)))
+        ws, second = self.ws, self.problem.pool.take(Second, *self._key)
+        for layer, h in enumerate(ws.h):
+            dz = ws.z[layer]
+            if layer:
+                self._through(second.h[layer], self.at, layer, dz)
+            self._through(h, v, layer, dz, add=layer > 0)
+            if layer < len(ws.slope):
+                np.multiply(dz.each, ws.slope[layer], out=second.h[layer + 1].inner)
+        second.delta[-1].each[...] = self.out.hvp(dz.each)
+        for layer in range(len(ws.slope), 0, -1):
+            back, d_delta = ws.z[layer - 1], second.delta[layer - 1].each
+            self._back(second.delta[layer], self.at, layer, back)
+            self._back(ws.delta[layer], v, layer, back, add=True)
+            np.multiply(back.each, ws.slope[layer - 1], out=d_delta)
+            if ws.back is not None:  # tanh'' = −2 tanh tanh'; R{h} has the slope in it
+                bend = ws.h[layer].inner * second.h[layer].inner
+                bend *= ws.back[layer - 1].each
+                bend *= 2
+                d_delta -= bend
+        return self._product(second, v.layers is None)
+
+    def _product(self, second: Second, factored: bool) -> Any:
+        """hᵀR{delta} + R{h}ᵀdelta"""
+        ws, held = self.ws, (self.ws, second, self.at.terms)
+        moved = Term([None, *second.h[1:]], ws.delta, self._products, held)
+        product = Factored(self.net, ((1.0, Term(ws.h, second.delta, self._products, held)), (1.0, moved)))
+        return product if factored else product.dense()
+
+    def step(self, rate: Any) -> Any:
+        """φ − rate·grad (T, P)"""
+        if np.ndim(rate) == 0 and self._stays_factored(self.at.rank + self._key[3]):
+            return Factored(self.net, (*self.at.terms, (-float(rate), self._term)), self.at.layers)
+        moved = rate * np.asarray(self.grad)
+        return np.subtract(np.asarray(self.phi), moved, out=moved)
+
+
+class NetProblem:
+    """A built-in net and a loss of its predictions, on whatever batch it is given."""
+
+    def __init__(self, net: Net, loss: OutputLoss = mse, dtype: np.typing.DTypeLike = np.float64) -> None:
+        self.net, self.loss, self.dtype = net, loss, np.dtype(dtype)
+        self.layout = net.layout
+        self.pool = Pool()
+        pairs = [(i + net.bias, o) for i, o in pairwise(net.sizes)]
+        self.narrow = 3 * sum(i * o for i, o in pairs) // sum(i + o for i, o in pairs)
+
+    def start(self, rng: np.random.Generator) -> Array:
+        """Starting parameters (P,)."""
+        return self.net.start(rng).astype(self.dtype)
+
+    def linearize(self, phi: Any, batch: Batch) -> NetPoint | ChainPoint:
+        """Evaluate at ``phi``: (P,), (T, P), or what ``step`` gave."""
+        return NetPoint(self, phi, batch) if self.net.plain else ChainPoint(self.net, self.loss, phi, batch)
+
+    def flat(self, phi: Any, tasks: int) -> Array:
+        """(T, P)"""
+        return np.broadcast_to(np.asarray(phi), (tasks, self.layout.size))
+
+    def predict(self, phi: Any, x: Array) -> Array:
+        """Outputs (T, K, C)."""
+        return self.net.predict(np.asarray(phi), x)
+
+    def embed(self, theta: Array, x: Array) -> Pass:
+        """What the last layer sees of x (T, K, D), to be pulled back."""
+        return self.net.embed(theta, x)
