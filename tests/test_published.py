@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bench import published
 from bench.published import DIVERGED, EXPERIMENTS, Score
@@ -29,18 +30,24 @@ FROZEN = {  # 200 meta-steps, seed 0, float64, 50 tasks: 5-shot 1 step, 10-shot 
 }
 
 
+def reached(name: str, steps: int) -> published.Scores:
+    *_, entry = published.run_one(name, seed=0, steps=steps)
+    assert entry["steps"] == steps
+    return published.scores_of(entry)
+
+
 @pytest.mark.parametrize("name", FROZEN)
 def test_the_first_steps_on_sinusoids(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(published.FINN, "dtype", "float64")
     monkeypatch.setattr(published, "N_TASKS", 50)
-    scores = published.scores_of(published.run_one(name, seed=0, steps=200))
+    scores = reached(name, 200)
     found = [scores[label].mean for label in ("5-shot, 1 step", "10-shot, 5 steps", "20-shot, 10 steps")]
     assert found == pytest.approx(FROZEN[name], rel=2e-4)
 
 
 def test_hypergradient_descent_finds_its_rate() -> None:
     """Baydin et al.'s claims within 600 of the 4,690 steps: a rate many times larger at once, which then falls."""
-    scores = published.scores_of(published.run_one("hypergradient", seed=0, steps=600))
+    scores = reached("hypergradient", 600)
     assert scores["α after 15 steps, in multiples of α₀"].mean == pytest.approx(21.2739, rel=1e-4)
     assert scores["SGD, loss held out"].mean == pytest.approx(1.64136, rel=1e-4)
     assert scores["SGD-HD, loss held out"].mean == pytest.approx(0.189938, rel=1e-3)
@@ -49,8 +56,38 @@ def test_hypergradient_descent_finds_its_rate() -> None:
     assert claim[1](scores)
 
 
+OMNIGLOT = {"omniglot-5-1", "omniglot-5-5"}
+
+
+@pytest.mark.parametrize("name", OMNIGLOT)
+def test_omniglot_is_looked_at_on_the_way(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 1,230 characters of noise: what is kept grows as training goes on, and nothing can be learned."""
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 256, (20 * 1230, 98), np.uint8)
+    np.savez(tmp_path / "noise.npz", bits=bits, names=np.array([f"set/noise/{i:04}" for i in range(1230)]))
+    monkeypatch.setenv("METAGD_OMNIGLOT", str(tmp_path / "noise.npz"))
+    monkeypatch.setattr(published, "EVERY", 1)
+    monkeypatch.setattr(published, "N_TASKS", 40)
+    entries = list(published.run_one(name, seed=0, steps=2))
+    assert [entry["steps"] for entry in entries] == [1, 2]
+    assert list(entries[1]["scores"]) == ["3 steps, after 1 meta-steps", "3 steps, after 2 meta-steps"]
+    assert entries[0]["scores"].items() <= entries[1]["scores"].items()
+    last = published.scores_of(entries[1])["3 steps, after 2 meta-steps"]
+    assert last.mean == pytest.approx(20, abs=4)
+    assert 0 < last.interval < 4
+    claim = EXPERIMENTS[name].claim
+    assert claim is not None
+    assert not claim[1](published.scores_of(entries[1]))
+
+
+def test_omniglot_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METAGD_OMNIGLOT", raising=False)
+    with pytest.raises(SystemExit, match=r"^METAGD_OMNIGLOT names no folder or file of Omniglot"):
+        next(published.run_one("omniglot-5-1", seed=0))
+
+
 def test_every_experiment_has_a_quick_version() -> None:
-    assert set(FROZEN) | {"hypergradient"} == set(EXPERIMENTS)
+    assert set(FROZEN) | {"hypergradient"} | OMNIGLOT == set(EXPERIMENTS)
 
 
 # ---- the table ----------------------------------------------------------------------------------------------------
@@ -71,6 +108,9 @@ def test_every_experiment_has_a_quick_version() -> None:
 )
 def test_verdicts(reached: Score, expected: Score, verdict: str) -> None:
     assert published.judged(reached, expected) == verdict
+    turned = {"better": "**worse**", "**worse**": "better"}.get(verdict, verdict)
+    if reached != DIVERGED and expected != DIVERGED:
+        assert published.judged(reached, expected, accuracy=True) == turned
 
 
 def test_means_over_seeds() -> None:
@@ -108,6 +148,9 @@ def test_what_was_reached_is_what_is_printed(name: str) -> None:
     experiment, entries = EXPERIMENTS[name], published.read()[name]
     assert all(entry["steps"] == experiment.steps for entry in entries)
     for label, expected in experiment.expected.items():
-        assert published.judged(published.over_seeds(entries, label), expected) != "**worse**", label
+        if not experiment.short:
+            assert (
+                published.judged(published.over_seeds(entries, label), expected, experiment.accuracy) != "**worse**"
+            ), label
     if experiment.claim:
         assert all(experiment.claim[1](published.scores_of(entry)) for entry in entries)
