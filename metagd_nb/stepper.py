@@ -125,6 +125,12 @@ class Stepper:
         if reason is not None:
             self._end(reason)
 
+    def trained(self) -> float:
+        """Seconds of training so far, without what `rested`; 0 before the first row."""
+        if not len(self.record):
+            return 0.0
+        return (time.perf_counter() if self._left is None else self._left) - self._clock
+
     def rested(self, seconds: float) -> None:
         """Time that was not spent training (drawing, paused) is not counted as such."""
         if self._left is None:  # else the whole time until the next step is

@@ -9,11 +9,12 @@ import numpy as np
 
 from .algorithms import ALGORITHMS, Algorithm, Meta
 from .builtin import LeastSquares, NetProblem, QuadraticProblem, match
-from .drive import Frame, background, foreground
+from .drive import background, foreground
 from .errors import MetagdError, unknown
 from .hyper import hypers
 from .losses import LOSSES, checked
 from .models import Net
+from .pace import Frame
 from .run import Plan, Run
 from .stops import Settings
 from .tasks import Batch, Quadratics, Reference, Sampler, Tasks

@@ -28,7 +28,7 @@ ORDER = [
     "recognise",
     "engine",
     *("stepper", "run"),
-    *("features", "memory", "drive", "train", "advice", "beginner", "table", "exercises"),
+    *("features", "memory", "pace", "drive", "train", "advice", "beginner", "table", "exercises"),
     *("decimate", "axes", "panels", "plot", "charts", "live", "book", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}

@@ -16,9 +16,9 @@ import pytest
 from cases import EXTRA, arguments, fitting
 
 import metagd_nb as mg
-from metagd_nb import drive as driving
 from metagd_nb.drive import background, drive, drive_async, foreground
 from metagd_nb.errors import MetagdError
+from metagd_nb.pace import ALLOWANCE
 from metagd_nb.run import Run
 
 FOREVER = 10**8
@@ -85,11 +85,13 @@ class Frames:
         self.run, self.cost = run, cost
         self.seen: list[tuple[int, bool, bool]] = []  # step, paused, final
         self.threads: set[threading.Thread] = set()
+        self.made, self.at, self.first = time.perf_counter(), list[float](), 0.0
 
     def frame(self, final: bool = False) -> None:
         self.threads.add(threading.current_thread())
         self.seen.append((self.run.iteration, self.run.paused, final))
-        time.sleep(self.cost)
+        self.at.append(time.perf_counter())
+        time.sleep(self.cost if len(self.at) > 1 else max(self.cost, self.first))
 
 
 # ---- stepping -------------------------------------------------------------------------------------------------
@@ -530,6 +532,7 @@ def test_frames_at_the_start_at_events_and_at_the_end(going: Callable[..., Run])
     run = descent(steps=FOREVER)
     frames = Frames(run)
     going(run, frames)
+    until(lambda: frames.seen)
     run.pause()
     paused = run.iteration
     until(lambda: (paused, True, False) in frames.seen)
@@ -539,7 +542,7 @@ def test_frames_at_the_start_at_events_and_at_the_end(going: Callable[..., Run])
     time.sleep(0.02)
     run.request("stop")
     until(lambda: not run.running)
-    assert frames.seen[0] == (0, False, False)
+    assert frames.seen[0][1:] == (False, False)
     assert [final for *_, final in frames.seen].count(True) == 1
     assert frames.seen[-1] == (run.iteration, True, True)
     assert threading.current_thread() not in frames.threads
@@ -554,7 +557,7 @@ def test_drawing_takes_its_share_and_no_more() -> None:
     drive(run, frames)
     took = time.perf_counter() - start
     drawn = cost * len(frames.seen)
-    assert drawn < 0.06 * took + driving.ALLOWANCE
+    assert drawn < 0.06 * took + ALLOWANCE
     assert drawn > 0.02 * took
 
 
@@ -563,6 +566,80 @@ def test_a_run_moves_at_once() -> None:
     frames = Frames(run, 0.02)
     drive(run, frames)
     assert len(frames.seen) >= 5
+
+
+@pytest.mark.parametrize(("cost", "least"), [(0.01, 20), (0.03, 12), (0.06, 7)])
+def test_the_first_seconds_do_not_stall(cost: float, least: int) -> None:
+    """Frames grow rarer little by little; a dear first one, which lays out everything, is not held against the rest."""
+    run = descent(steps=FOREVER, seconds=3.0, lr=1e-9)
+    frames = Frames(run, cost)
+    frames.first = 0.15
+    drive(run, frames)
+    gaps = np.diff(frames.at[:-1])  # the final one comes when it must
+    assert frames.at[0] - frames.made < 0.25
+    assert len(frames.at) > least
+    assert gaps.max() < 0.3 + 12 * cost
+    assert cost * len(frames.at) < 0.06 * 3.0 + ALLOWANCE + 2 * cost
+
+
+def test_a_slow_step_is_shown_as_soon_as_it_is_done() -> None:
+    def slow(w: Any) -> Any:
+        time.sleep(0.1)
+        return 2 * (w - 3.0)
+
+    run = mg.prepare("gd", loss=parabola, params={"w": 0.0}, gradient=slow, check=False, steps=2)
+    frames = Frames(run)
+    drive(run, frames)
+    assert [step for step, *_ in frames.seen] == [0, 1, 2]
+
+
+def test_while_one_run_draws_the_others_stand_aside(going: Callable[..., Run]) -> None:
+    """Threads take turns of 5 ms: a frame of 30 would take several times as long, and each run would seem to stall."""
+
+    class Watching(Frames):
+        def frame(self, final: bool = False) -> None:
+            before = other.iteration
+            super().frame(final)
+            moved.append(other.iteration - before)
+
+    moved: list[int] = []
+    other = going(descent(steps=FOREVER, lr=1e-9))
+    run = descent(steps=FOREVER, seconds=0.5, lr=1e-9)
+    start = other.iteration
+    drive(run, Watching(run, 0.03))
+    assert len(moved) >= 4
+    assert max(moved) <= 1  # the step that was under way
+    assert other.iteration > start + 50
+
+
+def test_a_display_that_hangs_does_not_hold_up_other_runs(going: Callable[..., Run]) -> None:
+    class Hanging(Frames):
+        def frame(self, final: bool = False) -> None:
+            begun.set()
+            let_go.wait(10)
+
+    begun, let_go = threading.Event(), threading.Event()
+    run = descent(steps=FOREVER, seconds=0.2)
+    going(run, Hanging(run))
+    assert begun.wait(5)
+    other = going(descent(steps=FOREVER, lr=1e-9))
+    until(lambda: other.iteration >= 3)
+    let_go.set()
+
+
+def test_two_runs_share_the_time_for_drawing(going: Callable[..., Run]) -> None:
+    cost, runs = 0.01, [descent(steps=FOREVER, lr=1e-9, seed=seed) for seed in range(2)]
+    frames = [Frames(run, cost) for run in runs]
+    for run, frame in zip(runs, frames, strict=True):
+        going(run, frame)
+    time.sleep(4)
+    for run in runs:
+        run.request("stop")
+    until(lambda: not any(run.running for run in runs))
+    drawn = [cost * len(frame.at) for frame in frames]
+    assert sum(drawn) < 0.06 * 4 + 2 * ALLOWANCE
+    assert min(drawn) > 0.02
+    assert all(np.diff(frame.at).max() < 1.0 for frame in frames)
 
 
 def test_time_at_rest_earns_no_drawing(going: Callable[..., Run]) -> None:

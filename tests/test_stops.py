@@ -238,9 +238,8 @@ def test_interrupt_inside_the_driver() -> None:
             if not final:
                 raise KeyboardInterrupt
 
-    run = drive(prepared("gd", steps=1000), Interrupting())
+    run = drive(prepared("gd", steps=10**9), Interrupting())
     assert run.stopped == "interrupted"
-    assert run.iteration == 0
     assert run.loss == run.record["loss"][-1]
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from IPython.display import display
 
 from ..check import check_functions
-from ..drive import Frame, background, foreground
+from ..drive import background, foreground
 from ..errors import MetagdError, nearest, told
 from ..live import Live, shows_pictures
+from ..pace import Frame, drawing
 from ..run import Run
 from ..train import prepare
 from . import bind, pages
@@ -136,8 +137,9 @@ class Cell:
         parts = []
         for make in wanted:
             try:
-                part = make()
-                part.show()
+                with drawing():
+                    part = make()
+                    part.show()
                 parts.append(part)
             except Exception as error:  # a broken display must not cost the training
                 print(f"metagd: {_missing(error)}; the run goes on without")

@@ -16,6 +16,7 @@ from typing import Any
 from .timing import machine, one_thread
 
 CELL = "from tests.bench.bench_plot import in_the_kernel\nin_the_kernel({seconds})"
+WARM = 8.0  # seconds with the plot before what is measured: by then the pacer draws its share and no more
 COLUMNS = ("step", "loss", "grad_norm", "lr")
 
 
@@ -125,19 +126,26 @@ def long_run(rows: int) -> Any:
 def slow_down(rows: int, seconds: float) -> tuple[Any, Timed]:
     """Time of a step with the plot over that without: on the clock, and of the processor (all threads).
 
+    The pacer's first seconds, in which it may draw more (`pace.ALLOWANCE`), are over when the measurement begins.
     One run goes on for ``seconds`` with the plot and as long without, in turns of a quarter of a second, for the
     machine's own speed drifts by more than what is to be seen. The frames are paced by the driver's own pacer,
     whose clock stands still in the turns without.
     """
     import numpy as np
 
-    from metagd_nb.drive import Pacer
     from metagd_nb.live import Live
+    from metagd_nb.pace import Pacer
 
     run = long_run(rows)
     live = Timed(Live(run))
     live.live.show()
     pacer = Pacer(run, live)
+    warm = time.perf_counter() + WARM
+    while time.perf_counter() < warm:
+        run.advance()
+        if run.trained() >= pacer.due:
+            pacer.draw()
+    live.frames, live.spent = 0, 0.0
     spent, steps = np.zeros((2, 2)), [0, 0]
     for turn in range(round(8 * seconds)):
         plotted = turn % 4 in (0, 3)
@@ -146,14 +154,13 @@ def slow_down(rows: int, seconds: float) -> tuple[Any, Timed]:
         while now < start + 0.25:
             run.advance()
             now = time.perf_counter()
-            if plotted and now >= pacer.due:
+            if plotted and run.trained() >= pacer.due:
                 pacer.draw()
             steps[plotted] += 1
         now = time.perf_counter()
         spent[int(plotted)] += now - start, time.process_time() - busy
         if not plotted:
-            pacer._began += now - start
-            pacer.due += now - start
+            run.rested(now - start)
     return spent[1] / steps[1] * steps[0] / spent[0], live
 
 
