@@ -112,11 +112,12 @@ class Stepper:
             self._clock = time.perf_counter()
         owed = self._steps_owed if self.paused else self.settings.steps - step + 1
         row = self._engine.advance(self.algorithm, step, self._clock, max(owed, 1))
-        self._shown, norm, grad_evals, hvps, seconds, rates = row
-        loss = self._shown.loss
+        shown, norm, grad_evals, hvps, seconds, rates = row
+        loss = shown.loss
         self._grad_evals += grad_evals
         self._hvps += hvps
         self.record.append((step, loss, norm, self._grad_evals, self._hvps, seconds, *rates))
+        self._shown = shown  # next to the row it belongs to: an interrupt may come between any two lines
         reason = self._verdict.judge(step, loss, norm, seconds)
         if self._verdict.best_step == step and reason != "diverged":
             self._best = self._shown

@@ -542,7 +542,7 @@ def test_a_loss_that_fails_in_the_background_is_told_in_the_note(ip: Any) -> Non
 def test_the_listing_fits_a_screen_and_names_everything(ip: Any) -> None:
     text = cell(ip, "%metagd").text
     assert text == cell(ip, "%metagd --help").text
-    assert len(text.splitlines()) <= 45
+    assert len(text.splitlines()) <= 50
     assert max(map(len, text.splitlines())) <= 100
     for name in (*ALGORITHMS, "sinusoid()", "groups(x, y, group)", "mlp(…)", "check", "compare"):
         assert f"  {name}" in text or f"%metagd {name}" in text
@@ -555,7 +555,6 @@ def test_the_listing_says_everything_to_the_end() -> None:
     flat = " ".join(str(page).split())
     told = [row[-1] for section in page.sections for row in section.rows]
     assert [text for text in told if text not in flat] == []
-    assert " …" not in flat.replace("RUN RUN …", "")
 
 
 @pytest.mark.parametrize("method", list(ALGORITHMS))

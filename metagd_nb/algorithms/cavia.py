@@ -20,7 +20,7 @@ from .base import MetaGradient
 
 @dataclass(frozen=True)
 class CAVIA(ANIL):
-    """CAVIA: adapt context parameters, which start at 0 for each task, and learn all the others.
+    """CAVIA: adapt a context, which starts at 0 for each task, and learn all the rest.
 
     MAML with two masks: the inner rate is 0 outside the context, the meta-gradient is 0 within. A net gets its
     context from ``mlp(…, context=k)``, which appends it to the inputs.

@@ -18,7 +18,7 @@ from .cells import Cell, LinearCell, LSTMCell
 
 @dataclass(frozen=True)
 class L2L(Meta):
-    """Learned optimizer: a small network, the same for every coordinate, turns gradients into steps.
+    """Learned optimizer: a small network, shared by all coordinates, makes the steps.
 
     φ ← φ − α·m(g, s), each coordinate with a state s of its own. The network's weights descend the query loss after
     ``inner_steps`` of its steps. The adjoints v of φ and z of the state are pulled back through each step, last first:

@@ -33,7 +33,7 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class LBFGS(Algorithm):
-    """L-BFGS: quasi-Newton steps from the curvature that the last gradients tell, each with a line search.
+    """L-BFGS: quasi-Newton steps from the last gradients, each with a line search.
 
     One step of a run is one iteration. A look evaluates and searches the line ahead, a move goes there; so
     ``grad_evals`` of a row counts every evaluation up to its own search. The inverse Hessian's product is SciPy's

@@ -14,7 +14,7 @@ from .base import Meta, MetaGradient
 
 @dataclass(frozen=True)
 class Pretrain(Meta):
-    """Pretraining: descend the loss of all points of all tasks pooled, then fine-tune on each task.
+    """Pretraining: descend the loss of all tasks pooled, then fine-tune on each.
 
     Adaptation plays no part in what is learned; it only judges, so the record's loss compares with that of MAML.
     """

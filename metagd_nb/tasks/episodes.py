@@ -116,7 +116,7 @@ class Episodes(Tasks):
 
 
 def episodes(x: Any, y: Any, ways: int = 5) -> Episodes:
-    """Your own labelled data as N-way K-shot tasks: each has a few of the classes, and a few rows of each.
+    """Your own labelled data as N-way K-shot tasks: each has a few classes and a few rows of each.
 
     ``shots`` and ``queries`` count the points of a class. Which class is which output differs from task to task.
 

@@ -65,7 +65,9 @@ class Omniglot(Episodes):
 
 
 def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotations: bool = True) -> Omniglot:
-    """Omniglot's characters as N-way K-shot tasks on images of 28×28 pixels in [0, 1], ink being 1.
+    """Omniglot: characters as N-way K-shot tasks.
+
+    Images of 28×28 pixels in [0, 1], ink being 1.
 
     The family that you get deals the characters to learn from; its ``test`` deals those held out, for ``evaluate``.
     ``shots`` and ``queries`` count the drawings of a character.
