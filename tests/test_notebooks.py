@@ -20,8 +20,7 @@ from metagd_nb import exercises
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
-OLD_FORM = {"01-gradient-descent"}  # written before the form was; to be brought to it
-EACH = pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem not in OLD_FORM], ids=lambda path: path.stem)
+EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 SUB_GOALS = ["sample tasks", "adapt", "judge", "meta-update"]
 PARTS = [  # what every chapter has, in this order
