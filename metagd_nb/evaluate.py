@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from .algorithms import Meta
 from .builtin import NetProblem, QuadraticProblem, match
-from .costs import Costs, Counted, Peak
+from .costs import Costs, Counted, Peak, aside
 from .errors import MetagdError, short, unknown
 from .hyper import whole
 from .tasks import Batch, Quadratics, Tasks
@@ -133,18 +132,20 @@ def evaluate(
             seconds[step:] += time.perf_counter() - begun
             scores[step, part] = _score(problem, algorithm, phi, batch.query, metric)
     spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
-    counted = _counted(problem, algorithm, theta, drawn.support[:1], steps)
+    counted = aside(lambda: _counted(problem, algorithm, theta, drawn.support[:1], steps))
     adaptation = tuple(cost._replace(seconds=s / count) for cost, s in zip(counted, seconds.tolist(), strict=True))
     half = 1.96 * spread / np.sqrt(count)
     return Evaluation(scores.mean(axis=1), half, metric, count, adaptation, training)
 
 
-def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Costs]:
+def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> list[Costs]:
     """What it takes to adapt ``theta`` (M,) to one task, after each of 0…``steps`` steps; seconds are not taken."""
     counting = Counted(problem)
     with Peak() as peak:
-        for _ in algorithm.path(counting, theta, support, steps):
-            yield Costs(counting.grad_evals, counting.hvps, 0.0, peak.bytes())
+        return [
+            Costs(counting.grad_evals, counting.hvps, 0.0, peak.bytes())
+            for _ in algorithm.path(counting, theta, support, steps)
+        ]
 
 
 def fit(problem: Any, tasks: Any, embeds: bool = False) -> None:

@@ -185,8 +185,7 @@ class Run(Stepper):
         peak = math.nan
         if self.error is None and self.settings.backend == "numpy":
             batch = self._batches(self.iteration)
-            with np.errstate(all="ignore"):
-                peak = peak_of(lambda: self.algorithm.look(self.problem, self.theta, self._state, batch))
+            peak = peak_of(lambda: self.algorithm.look(self.problem, self.theta, self._state, batch))
         return Costs(self._grad_evals, self._hvps, seconds, peak)
 
     def _meta(self, what: str) -> Meta:

@@ -193,6 +193,15 @@ def test_lbfgs_takes_the_share_of_a_step_that_is_set() -> None:
     np.testing.assert_allclose(half.shown.theta - start, 0.5 * (whole.shown.theta - start), rtol=1e-12)
 
 
+def test_lbfgs_fits_a_net() -> None:
+    """Through the built-in source: lower at every step, and in 60 iterations below what Adam has after 600."""
+    x = np.linspace(-2, 2, 30)
+    given: dict[str, Any] = {"model": mg.mlp(1, 16, 16, 1, activation="tanh"), "x": x, "y": np.sin(2 * x)}
+    run, adam = mg.train("lbfgs", steps=60, **given), mg.train("adam", steps=600, **given)
+    assert (np.diff(run.record["loss"]) < 0).all()
+    assert run.loss < adam.loss
+
+
 def test_lbfgs_carries_plain_numbers() -> None:
     """What it keeps between two steps can be written to a file and read back: no function, no object of SciPy's."""
     run = mg.train("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, steps=5)

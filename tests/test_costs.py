@@ -47,6 +47,21 @@ def test_peak_joins_a_tracing_under_way() -> None:
         tracemalloc.stop()
 
 
+def test_what_fails_aside_fails_here() -> None:
+    with pytest.raises(ZeroDivisionError):
+        peak_of(lambda: 1 / 0)
+    assert not tracemalloc.is_tracing()
+
+
+def test_memory_is_the_same_at_each_measurement() -> None:
+    """Buffers that an earlier step left to be used again count as if they were made now."""
+    given: dict[str, Any] = {"model": mg.mlp(1, 40, 40, 1), "tasks": mg.sinusoid(), "inner_lr": 0.001}
+    run, fresh = (mg.train("maml", steps=steps, **given) for steps in (5, 0))
+    first, second = run.costs.peak_bytes, run.costs.peak_bytes
+    assert first == pytest.approx(second, rel=0.02)
+    assert first == pytest.approx(fresh.costs.peak_bytes, rel=0.02)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_training_costs_are_those_of_the_record(method: str) -> None:
     run = trained(method)

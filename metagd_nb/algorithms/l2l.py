@@ -64,7 +64,7 @@ class L2L(Meta):
         rate = self.rate(problem)
         yield phi
         for _ in range(steps):
-            out, state, _ = self._cell.step(w, problem.linearize(phi, support).grad, state)
+            out, state, _ = self._cell.step(w, np.asarray(problem.linearize(phi, support).grad), state)
             phi = phi - rate * out
             yield phi
 
@@ -76,7 +76,7 @@ class L2L(Meta):
         for j in range(steps):
             early = share * problem.linearize(phi, batch.query).grad if weighs_all and j else 0
             point = problem.linearize(phi, batch.support)
-            tape = self._cell.step(w, point.grad, state)
+            tape = self._cell.step(w, np.asarray(point.grad), state)
             passed.append((point, tape, early))
             phi, state = phi - rate * tape.out, tape.state
         query = problem.linearize(phi, batch.query)
