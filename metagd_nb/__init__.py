@@ -14,7 +14,7 @@ from .exercises import exercise
 from .models import conv, linear, mlp
 from .recognise import recognise
 from .run import Run
-from .tasks import Tasks, curves, episodes, groups, mixed, omniglot, quadratics, regression, sinusoid
+from .tasks import Tasks, curves, episodes, groups, mixed, omniglot, quadratics, regression, series, sinusoid
 from .train import prepare, start, train
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ __all__ = [
     "recognise",
     "regression",
     "remember",
+    "series",
     "sinusoid",
     "sketch",
     "source",

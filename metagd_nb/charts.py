@@ -5,6 +5,7 @@ Each function returns a figure that belongs to nobody: no pyplot, nothing to clo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,4 +76,41 @@ def reliability(found: Any) -> RunFigure:
     ax.grid(True, color=look.GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     _words(ax, f"calibration error {found.ece:.3f}", "probability of the likeliest kind", "share that was right")
+    return figure
+
+
+def forecast(history: Any, found: Mapping[str, Any], which: int, title: str = "", shown: int = 40) -> RunFigure:
+    """One series: what was known, what came, and what each method expected, with its interval.
+
+    Parameters
+    ----------
+    history : array (n,)
+        The values that the methods saw.
+    found : dict name → Scores
+        What `forecasts` gives, for each method.
+    which : int
+        The number of the series.
+    shown : int
+        Values of the history that are drawn.
+    """
+    figure, ax = _figure(560, 300)
+    past = np.asarray(history, float)
+    time = np.arange(len(past))
+    ax.plot(time[-shown:], past[-shown:], color=look.INK, linewidth=1.4)
+    ahead = None
+    for color, (name, scores) in zip(
+        (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE), found.items(), strict=False
+    ):
+        made, half = scores.forecast[which], scores.half[which]
+        ahead = len(past) - 1 + np.arange(len(made) + 1)
+        ax.plot(ahead, np.r_[past[-1], made], color=color, linewidth=1.6, label=name)
+        if np.isfinite(half).all():
+            ax.fill_between(ahead[1:], made - half, made + half, color=color, alpha=0.15, linewidth=0)
+        came = np.r_[past[-1], scores.actual[which]]
+    if ahead is not None:
+        ax.plot(ahead, came, color=look.INK, linewidth=1.4, linestyle=":", label="what came")
+    ax.grid(True, axis="y", color=look.GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.legend(loc="best", frameon=False, fontsize=look.SMALL, labelcolor=look.SOFT)
+    _words(ax, title, "step", "")
     return figure

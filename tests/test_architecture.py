@@ -25,7 +25,7 @@ ORDER = [
     *("tracing", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "usermodel", "check"),
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
-    "recognise",
+    *("recognise", "sequences"),
     "engine",
     *("stepper", "run"),
     *("features", "memory", "pace", "drive", "train", "advice", "beginner", "table", "exercises"),

@@ -285,7 +285,7 @@ def family(name: str) -> Tasks:
         return labelled([6, 7, 8, 9])[0]  # type: ignore[no-any-return]
     if name == "quadratics":
         return mg.quadratics((1.0, 3.0), (0.0, 1.0))
-    given: dict[str, Any] = {"regression": (2,), "curves": (np.sin,), "mixed": ("sinusoid",)}
+    given: dict[str, Any] = {"regression": (2,), "curves": (np.sin,), "mixed": ("sinusoid",), "series": ("ar2",)}
     return FAMILIES[name](*given.get(name, ()))
 
 

@@ -11,8 +11,10 @@ from .groups import groups
 from .mixed import mixed
 from .omniglot import omniglot
 from .quadratic import Quadratics, quadratics
+from .real import m1_yearly, stocks
 from .regression import regression
 from .sampler import Sampler
+from .series import series
 from .sinusoid import sinusoid
 
 FAMILIES: dict[str, Callable[..., Tasks]] = {
@@ -21,6 +23,7 @@ FAMILIES: dict[str, Callable[..., Tasks]] = {
     "regression": regression,
     "curves": curves,
     "mixed": mixed,
+    "series": series,
     "groups": groups,
     "episodes": episodes,
     "omniglot": omniglot,
@@ -38,9 +41,12 @@ __all__ = [
     "curves",
     "episodes",
     "groups",
+    "m1_yearly",
     "mixed",
     "omniglot",
     "quadratics",
     "regression",
+    "series",
     "sinusoid",
+    "stocks",
 ]
