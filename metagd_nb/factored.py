@@ -106,13 +106,21 @@ class Factored(NDArrayOperatorsMixin):
         """(P,) over tasks where ``axis`` is 0; else the array's own."""
         if axis != 0 or any(option is not None for option in options.values()):
             return np.asarray(self.dense().mean(axis=axis, **options))
-        out = np.zeros(self.net.layout.size, self.dtype)
+        out = np.empty(self.net.layout.size, self.dtype)
         for layer, total in enumerate(self.net.matrices(out)):
+            begun = False
             for c, t in self.terms:
                 if t.rows[layer] is not None:
-                    product = np.dot(t.rows[layer].flat.T, t.cols[layer].flat)
-                    product *= c / len(self)
-                    total += product
+                    rows, cols = t.rows[layer].flat.T, t.cols[layer].flat
+                    product = np.dot(rows, cols) if begun else np.dot(rows, cols, out=total)
+                    if c != 1:
+                        product *= c
+                    if begun:
+                        total += product
+                    begun = True
+            if not begun:
+                total[...] = 0
+        out /= len(self)
         if self.layers is not None:
             out += self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)
         return out

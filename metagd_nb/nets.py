@@ -37,7 +37,12 @@ class Workspace:
         self.slope = [new(o) for o in net.sizes[1:-1]]
         self.back = [Sheet(new(o)) for o in net.sizes[1:-1]] if net.activation == "tanh" else None
         self.out = Sheet(new(net.outputs))
-        # of a moment: one memory for all layers, so that what is used next is still in the cache
+
+
+class Scratch:
+    """Buffers of a moment: one memory for all layers and points, so that what is used next is still in the cache."""
+
+    def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
         z, extra = (np.empty(tasks * points * max(net.sizes), dtype) for _ in range(2))
         widths = [(tasks, points, o) for o in net.sizes[1:]]
         self.z = [Sheet(z[: np.prod(w)].reshape(w)) for w in widths]
@@ -54,12 +59,21 @@ class Second:
 
 def _times(h: Sheet, w: Array, out: Sheet) -> None:
     """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
-    if w.shape[-2] == 1:  # a column times a row
-        np.multiply(h.each, w, out=out.each)
-    elif w.ndim == 2:
+    if w.ndim == 2:
         np.dot(h.flat, w, out=out.flat)
+    elif w.shape[-2] == 1:  # a column times a row
+        np.multiply(h.each, w, out=out.each)
     else:
         np.matmul(h.each, w, out=out.each)
+
+
+def _product(gram: Array, factor: Array, out: Array, extra: Array, add: bool) -> None:
+    """out (+)= gram·factor"""
+    if add:
+        np.matmul(gram, factor, out=extra)
+        np.add(out, extra, out=out)
+    else:
+        np.matmul(gram, factor, out=out)
 
 
 class NetPoint:
@@ -89,67 +103,65 @@ class NetPoint:
             self._products[mine, other] = gram
         return gram
 
-    def _through(self, h: Sheet, m: Factored, layer: int, out: Sheet, add: bool = False) -> None:
+    def _through(self, h: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
         """out (+)= h·M, for the layer M of φ or of a direction."""
-        extra = self.ws.extra[layer]
         if m.layers is not None:
             _times(h, m.layers.down[layer], extra if add else out)
             if add:
-                out.each += extra.each
+                np.add(out.each, extra.each, out=out.each)
             add = True
         for c, term in m.terms:
             rows = term.rows[layer]
             if rows is not None:
-                self._plus(c, self._gram(h, rows, term, m is self.at), term.cols[layer].each, out, extra, add)
+                gram = self._gram(h, rows, term, m is self.at)
+                _product(gram if c == 1 else c * gram, term.cols[layer].each, out.each, extra.each, add)
                 add = True
 
-    def _back(self, delta: Sheet, m: Factored, layer: int, out: Sheet, add: bool = False) -> None:
+    def _back(self, delta: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
         """out (+)= delta·Mᵀ, without the bias row."""
-        extra = self.ws.extra[layer - 1]
         if m.layers is not None:
             _times(delta, m.layers.up[layer], extra if add else out)
             if add:
-                out.each += extra.each
+                np.add(out.each, extra.each, out=out.each)
             add = True
         for c, term in m.terms:
             rows = term.rows[layer]
             if rows is not None:
-                self._plus(c, self._gram(delta, term.cols[layer], term, m is self.at), rows.inner, out, extra, add)
+                gram = self._gram(delta, term.cols[layer], term, m is self.at)
+                _product(gram if c == 1 else c * gram, rows.inner, out.each, extra.each, add)
                 add = True
-
-    @staticmethod
-    def _plus(c: float, gram: Array, factor: Array, out: Sheet, extra: Sheet, add: bool) -> None:
-        np.matmul(gram if c == 1 else c * gram, factor, out=(extra if add else out).each)
-        if add:
-            out.each += extra.each
 
     # ---- passes ---------------------------------------------------------------------------------------------------
 
+    def _scratch(self) -> tuple[list[Sheet], list[Sheet]]:
+        scratch = self.problem.pool.take(Scratch, *self._key)
+        return scratch.z, scratch.extra
+
     def _forward(self, x: Array) -> None:
-        ws = self.ws
+        ws, at, (z, extra) = self.ws, self.at, self._scratch()
         ws.h[0].inner[...] = x
         for layer, slope in enumerate(ws.slope):
-            z, inner = ws.z[layer], ws.h[layer + 1].inner
-            self._through(ws.h[layer], self.at, layer, z)
+            out, inner = z[layer], ws.h[layer + 1].inner
+            self._through(ws.h[layer], at, layer, out, extra[layer])
             if self.net.activation == "relu":
-                np.greater(z.each, 0, out=slope, casting="unsafe")  # as numbers: cheaper to multiply by than bools
-                np.multiply(z.each, slope, out=inner)
+                np.greater(out.each, 0, out=slope, casting="unsafe")  # as numbers: cheaper to multiply by than bools
+                np.multiply(out.each, slope, out=inner)
             else:
-                np.tanh(z.each, out=inner)
+                np.tanh(out.each, out=inner)
                 np.multiply(inner, inner, out=slope)
                 np.subtract(1, slope, out=slope)
-        self._through(ws.h[-1], self.at, len(ws.h) - 1, ws.out)
+        self._through(ws.h[-1], at, len(ws.slope), ws.out, extra[-1])
 
     def _backward(self) -> None:
         """Leaves the deltas, once."""
         if self._went_back:
             return
-        ws = self.ws
+        ws, (z, extra) = self.ws, self._scratch()
         ws.delta[-1].each[...] = self.out.grad
-        for layer in range(len(ws.h) - 1, 0, -1):
-            back = ws.z[layer - 1] if ws.back is None else ws.back[layer - 1]
-            self._back(ws.delta[layer], self.at, layer, back)
-            np.multiply(back.each, ws.slope[layer - 1], out=ws.delta[layer - 1].each)
+        for layer in range(len(ws.slope) - 1, -1, -1):
+            back = z[layer] if ws.back is None else ws.back[layer]
+            self._back(ws.delta[layer + 1], self.at, layer + 1, back, extra[layer])
+            np.multiply(back.each, ws.slope[layer], out=ws.delta[layer].each)
         self._went_back = True
 
     @property
@@ -175,23 +187,23 @@ class NetPoint:
         self._backward()
         if not (isinstance(v, Factored) and v.rank <= self.problem.narrow):
             v = Factored(self.net, (), Layers(self.net, np.asarray(v)))
-        ws, second = self.ws, self.problem.pool.take(Second, *self._key)
+        ws, (z, extra) = self.ws, self._scratch()
+        second = self.problem.pool.take(Second, *self._key)
         for layer, h in enumerate(ws.h):
-            dz = ws.z[layer]
             if layer:
-                self._through(second.h[layer], self.at, layer, dz)
-            self._through(h, v, layer, dz, add=layer > 0)
+                self._through(second.h[layer], self.at, layer, z[layer], extra[layer])
+            self._through(h, v, layer, z[layer], extra[layer], add=layer > 0)
             if layer < len(ws.slope):
-                np.multiply(dz.each, ws.slope[layer], out=second.h[layer + 1].inner)
-        second.delta[-1].each[...] = self.out.hvp(dz.each)
-        for layer in range(len(ws.slope), 0, -1):
-            back, d_delta = ws.z[layer - 1], second.delta[layer - 1].each
-            self._back(second.delta[layer], self.at, layer, back)
-            self._back(ws.delta[layer], v, layer, back, add=True)
-            np.multiply(back.each, ws.slope[layer - 1], out=d_delta)
+                np.multiply(z[layer].each, ws.slope[layer], out=second.h[layer + 1].inner)
+        second.delta[-1].each[...] = self.out.hvp(z[-1].each)
+        for layer in range(len(ws.slope) - 1, -1, -1):
+            back, d_delta = z[layer], second.delta[layer].each
+            self._back(second.delta[layer + 1], self.at, layer + 1, back, extra[layer])
+            self._back(ws.delta[layer + 1], v, layer + 1, back, extra[layer], add=True)
+            np.multiply(back.each, ws.slope[layer], out=d_delta)
             if ws.back is not None:  # tanh'' = −2 tanh tanh'; R{h} has the slope in it
-                bend = ws.h[layer].inner * second.h[layer].inner
-                bend *= ws.back[layer - 1].each
+                bend = ws.h[layer + 1].inner * second.h[layer + 1].inner
+                bend *= ws.back[layer].each
                 bend *= 2
                 d_delta -= bend
         return self._product(second, v.layers is None)

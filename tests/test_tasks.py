@@ -387,3 +387,14 @@ def test_a_batch_casts_slices_and_appends_ones() -> None:
 def test_a_family_without_sample_says_so() -> None:
     with pytest.raises(TypeError, match="Tasks deals no tasks: it needs a method sample"):
         Tasks().sample(np.random.default_rng(0), 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_sinusoids_drawn_in_single_precision_are_the_same_tasks(noise: float) -> None:
+    family = mg.sinusoid(noise=noise)
+    precise = family.sample(np.random.default_rng(3), 2, 5, 4, 6)
+    single = family.draw(np.random.default_rng(3), 2, 5, 4, 6, np.float32)
+    for part, other in zip(single, precise, strict=True):
+        assert (part.x.dtype, part.y.dtype) == (np.float32, np.float32)
+        np.testing.assert_allclose(part.x, other.x, rtol=1e-6)
+        np.testing.assert_allclose(part.y, other.y, atol=5e-6)

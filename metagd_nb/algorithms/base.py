@@ -199,7 +199,7 @@ class Meta(Algorithm):
 
     def look(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> Look:
         found, tasks = self.meta_gradient(problem, theta, batch), len(batch)
-        return Look(real(found.loss.mean()), found.grad, tasks * found.grad_evals, tasks * found.hvps, state)
+        return Look(real(found.loss.sum()) / tasks, found.grad, tasks * found.grad_evals, tasks * found.hvps, state)
 
     def move(self, theta: Array, look: Look) -> tuple[Array, State]:
         step, state = self._rule.update(look.grad, look.state, self.meta_lr)

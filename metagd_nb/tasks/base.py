@@ -116,6 +116,12 @@ class Tasks:
         """
         raise TypeError(f"{type(self).__name__} deals no tasks: it needs a method sample")
 
+    def draw(
+        self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int, dtype: np.typing.DTypeLike
+    ) -> TaskBatch:
+        """As `sample`, in a precision: the same numbers drawn; a family may already compute in it, which is faster."""
+        return self.sample(rng, batches, n, shots, queries).cast(dtype)
+
     def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
         """Known values of the mean query loss (that of ``loss``), for a learner with these settings."""
         return []

@@ -39,6 +39,6 @@ class Sampler:
         held = self._held
         if held is None or held[0] != chunk:
             rng = np.random.default_rng([self.seed, chunk])
-            drawn = self.tasks.sample(rng, self.ahead, self.n, self.shots, self.queries).cast(self.dtype)
+            drawn = self.tasks.draw(rng, self.ahead, self.n, self.shots, self.queries, self.dtype)
             held = self._held = chunk, drawn
         return held[1] if self.tasks.full else held[1].tasks(slice(i * self.n, (i + 1) * self.n))
