@@ -214,3 +214,25 @@ def test_lbfgs_carries_plain_numbers() -> None:
     again = mg.prepare("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, steps=5)
     look = again.algorithm.look(again.problem, run.theta, tuple(run._state), None)
     np.testing.assert_array_equal(look.grad, run._look.grad)  # type: ignore[union-attr]
+
+
+def test_lbfgs_learns_nothing_from_a_curve_that_bends_down() -> None:
+    """On the hump of a cosine sᵀy < 0: such a pair would turn its steps uphill, and is left out."""
+    run = mg.prepare("lbfgs", loss=lambda w: np.sum(np.cos(w)), params={"w": np.array([0.3, 0.2])}, lr=0.05)
+    run.step(3)
+    assert run._state.s.shape == run._state.y.shape == (0, 2)
+    assert (np.diff(run.record["loss"]) < 0).all()
+    run.set(lr=1.0)
+    run.step(30)
+    np.testing.assert_allclose(run.shown.theta, np.pi, atol=1e-6)
+
+
+def test_lbfgs_forgets_its_curvature_where_that_leads_nowhere() -> None:
+    """A memory that leads far out of where the loss is a number: the step is the gradient's own, and all is counted."""
+    run = mg.prepare("lbfgs", loss=lambda w: np.sum(w - np.log(w)), params={"w": np.array([5.0, 4.0])})
+    wild = run._state._replace(s=np.array([[1.0, 0.0]]), y=np.array([[1e-14, 0.0]]))
+    with np.errstate(invalid="ignore"):
+        plain, misled = (run.algorithm.look(run.problem, run.theta, state, None) for state in (run._state, wild))
+    assert len(misled.state.s) == len(misled.state.y) == 0
+    np.testing.assert_array_equal(misled.state.ahead[0], plain.state.ahead[0])
+    assert misled.grad_evals > plain.grad_evals + 5
