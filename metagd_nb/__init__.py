@@ -11,6 +11,7 @@ from .algorithms import ALGORITHMS
 from .beginner import gradient, linear_regression_model, meta_gradient_descent, mse_loss
 from .errors import MetagdError
 from .exercises import exercise
+from .load import load
 from .models import conv, linear, mlp
 from .recognise import recognise
 from .run import Run
@@ -41,6 +42,7 @@ __all__ = [
     "linear",
     "linear_regression_model",
     "linked",
+    "load",
     "meta_gradient_descent",
     "mixed",
     "mlp",

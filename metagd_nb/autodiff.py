@@ -14,6 +14,7 @@ from autograd.tracer import getval
 from .arguments import Binding, as_parameters, data_names, flat_gradient, namespace_of, reads_missing
 from .diagnose import diagnosed, scalar
 from .errors import MetagdError
+from .fingerprint import Parts, digest_of, joined_parts
 from .follow import Followed, Snapshot, follow
 from .layout import Layout
 from .problem import Array
@@ -100,6 +101,13 @@ class LossProblem:
     def fingerprint(self) -> str:
         """Hash over code and data, the same in another process."""
         return self._plain.fingerprint + (self.own.fingerprint if self.own else "")
+
+    @property
+    def parts(self) -> Parts:
+        """Hashes of each function and of each of the data that it reads, by name."""
+        bound = dict(self._binding.data) | (self._gradient_binding.data if self.own else {})
+        given = {"code": {}, "data": {name: digest_of(value) for name, value in bound.items()}}
+        return joined_parts([given, self._plain.parts, *([self.own.parts] if self.own else [])])
 
     def start(self, rng: np.random.Generator | None = None) -> Array:
         """The given starting values (P,); a copy."""

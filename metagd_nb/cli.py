@@ -9,13 +9,13 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from .errors import MetagdError
+from .files import write_whole
 
 PACKAGE = Path(__file__).resolve().parent
 HANDED_OUT = ".metagd-chapters.json"  # in DIR: what each file was when it was handed out
@@ -42,22 +42,6 @@ def files(folder: Path) -> Iterator[Path]:
         inside = path.relative_to(folder)
         if path.is_file() and not any(part.startswith((".", "__")) for part in inside.parts):
             yield inside
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a reader never meets half of it, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's own 0600 would hide it from a class that shares a folder
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def hand_out(source: Path, target: Path) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import MetagdError
-from .follow import written_by_user
+from .fingerprint import written_by_user
 
 _PACKAGE = __name__.partition(".")[0]
 

@@ -16,7 +16,7 @@ from collections.abc import Generator
 import numpy as np
 
 from .errors import MetagdError
-from .pace import Frame, Pacer, stand_aside
+from .pace import Frame, Keeper, Pacer, stand_aside
 from .run import MEMORY, Run
 
 SLICE = 0.02  # seconds after which an asyncio task lets others in
@@ -24,7 +24,7 @@ SLICE = 0.02  # seconds after which an asyncio task lets others in
 
 def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
     """Train to the end; yields True when there is nothing to do until ``run.wake``, else now and then False."""
-    pacer = Pacer(run, frame)
+    pacer, keeper = Pacer(run, frame), Keeper(run)
     with np.errstate(all="ignore"):  # a diverging run is told of in words, once
         try:
             if not len(run.record):
@@ -45,6 +45,8 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
                 trained = run.trained()
                 if trained >= pacer.due and run.at_hand:
                     pacer.draw()
+                if trained >= keeper.due and run.at_hand:
+                    keeper.keep()
                 if trained >= breath:
                     yield False
                     breath = trained + SLICE
@@ -55,6 +57,7 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
         except BaseException as error:  # a SystemExit in the loss ends the run, not the thread
             run.fail(error)
         _remember(run)
+        keeper.keep()
     pacer.draw(final=True)
 
 

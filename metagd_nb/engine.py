@@ -28,6 +28,8 @@ class Plan(NamedTuple):
     references: tuple[Reference, ...] = ()
     note: str | None = None
     warm_start: Array | None = None  # (P,) where learning begins, in place of the problem's own start
+    given: Any = None  # what the person handed over
+    again: Callable[..., Plan] | None = None  # a plan of the same settings, from other things: ``again(loss=…)``
 
 
 class Shown(NamedTuple):
@@ -87,6 +89,9 @@ class Engine(Protocol):
             How many steps may follow each other from here, this one included, if nobody intervenes.
         """
 
+    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+        """Stand where another run of the same plan stood between two steps."""
+
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """A person has set the rates ``changed``; ``algorithm`` has them."""
 
@@ -112,6 +117,10 @@ class Steps:
         seconds = time.perf_counter() - clock
         rates = algorithm.rates(self.problem, theta, look.state)
         return Row(Shown(step, theta, look.loss, look.state), norm, look.grad_evals, look.hvps, seconds, rates)
+
+    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+        """Go on from there."""
+        self.theta, self.state, self.look = theta, state, look
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """Rates that are learned start again from where they were set."""

@@ -7,38 +7,29 @@ rebuilt from what the code refers to. The user's namespace is never changed.
 from __future__ import annotations
 
 import builtins
-import dis
 import functools
-import hashlib
-import site
-import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from .fingerprint import (
+    INSTALLED,
+    PACKAGE,
+    Parts,
+    array_digest,
+    codes,
+    digest_of,
+    global_names,
+    take_apart,
+    written_by_user,
+)
 from .rewrite import METHODS, rewritten
 from .standin import StandIn, function_stand_in, method, module_stand_in
 
 LIMIT = 64 * 2**20  # bytes of arrays that are copied; larger ones are referenced and their contents hashed
-_PACKAGE = __name__.partition(".")[0]
-
-
-def _installed() -> tuple[str, ...]:
-    paths = [sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return tuple({*paths, *site.getsitepackages(), site.getusersitepackages()})
-
-
-_INSTALLED = _installed()
-
-
-def written_by_user(code: CodeType, module: str = "") -> bool:
-    """Whether code is the user's (or one of the beginner's functions of the kit), not an installed library's."""
-    if module.partition(".")[0] == _PACKAGE:
-        return True
-    return not code.co_filename.startswith((*_INSTALLED, "<frozen"))
 
 
 @dataclass
@@ -62,7 +53,7 @@ class Snapshot:
             return self._seen[id(value)][1]
         if self.copied + value.nbytes > self.limit:
             kept = value
-            self.large[name] = (value, _digest(value))
+            self.large[name] = (value, array_digest(value))
         else:
             kept = value.copy()
             self.copied += value.nbytes
@@ -71,7 +62,7 @@ class Snapshot:
 
     def changed(self) -> list[str]:
         """Names of the arrays that were too large to copy and have been changed since."""
-        return [name for name, (array, digest) in self.large.items() if _digest(array) != digest]
+        return [name for name, (array, digest) in self.large.items() if array_digest(array) != digest]
 
 
 @dataclass
@@ -104,10 +95,14 @@ class Followed:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash over the code and the data, the same in another process."""
-        hasher = hashlib.blake2b(digest_size=16)
-        for part in _describe(self.function, {}):
-            hasher.update(part)
-        return hasher.hexdigest()
+        return digest_of(self.function)
+
+    @functools.cached_property
+    def parts(self) -> Parts:
+        """``code`` of each function by name and each of the ``data`` that they read: hashes, to tell what differs."""
+        found: Parts = {"code": {}, "data": {}}
+        take_apart(getattr(self.function, "__name__", "function"), self.function, found)
+        return found
 
 
 def follow(function: Callable[..., Any], *, traced: bool = True, snapshot: Snapshot | None = None) -> Followed:
@@ -186,7 +181,7 @@ class _Follower:
         closure = tuple(self._cell_made(cells[name]) for name in code.co_freevars)
         copy = FunctionType(code, space, function.__name__, None, closure)
         self._met[id(function)] = (function, copy)  # before its parts: it may call itself
-        attributes = tuple(dict.fromkeys(name for part in _codes(code) for name in part.co_names))
+        attributes = tuple(dict.fromkeys(name for part in codes(code) for name in part.co_names))
         for name, cell in cells.items():
             self._fill(cell, name, attributes)
         own = functools.partial(self.value, attributes=attributes)
@@ -196,7 +191,7 @@ class _Follower:
             copy.__kwdefaults__ = {key: own(d, key) for key, d in function.__kwdefaults__.items()}
         copy.__qualname__, copy.__module__, copy.__doc__ = function.__qualname__, function.__module__, function.__doc__
         copy.__dict__.update(function.__dict__)
-        for name in _global_names(code):
+        for name in global_names(code):
             self._bind(name, function.__globals__, space, attributes)
         return copy
 
@@ -243,8 +238,8 @@ class _Follower:
         if self.traced and (stand_in := module_stand_in(module)) is not None:
             return stand_in
         path = getattr(module, "__file__", None) or ""
-        of_kit = module.__name__.partition(".")[0] == _PACKAGE
-        if not of_kit and (not path.endswith(".py") or path.startswith(_INSTALLED)):
+        of_kit = module.__name__.partition(".")[0] == PACKAGE
+        if not of_kit and (not path.endswith(".py") or path.startswith(INSTALLED)):
             return module
         double = self._met.setdefault(id(module), (module, StandIn(module)))[1]
         for name in attributes:  # a helper in the user's own file: only what the code may take from it
@@ -258,89 +253,3 @@ def _traced_import(name: str, *args: Any) -> Any:
     """``import numpy as np`` inside a function gives the stand-in too."""
     module = builtins.__import__(name, *args)
     return module_stand_in(module) or module
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code object and those nested in it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
-
-
-@functools.lru_cache(256)
-def _global_names(code: CodeType) -> tuple[str, ...]:
-    """Names that the code reads from its globals, nested functions included, in order."""
-    names: dict[str, None] = {}
-    for part in _codes(code):
-        for step in dis.get_instructions(part):
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                names[step.argval] = None
-    return tuple(names)
-
-
-def _digest(array: np.ndarray) -> str:
-    hasher = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
-    if array.dtype.hasobject:
-        hasher.update(repr(array.tolist()).encode())
-    else:
-        hasher.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return hasher.hexdigest()
-
-
-def _describe(value: Any, met: dict[int, Any]) -> Iterator[bytes]:
-    """Bytes that say what a value is, free of addresses, file names and line numbers."""
-    if isinstance(value, (bool, int, float, complex, str, bytes, type(None), np.generic)):
-        yield f"{type(value).__name__}:{value!r};".encode()
-        return
-    if isinstance(value, np.ndarray):
-        yield _digest(value).encode()
-        return
-    if id(value) in met:
-        yield b"again;"
-        return
-    met[id(value)] = value  # held, so that no other object gets its id
-    yield f"{type(value).__qualname__}:".encode()
-    if isinstance(value, FunctionType) and written_by_user(value.__code__, value.__module__ or ""):
-        yield from _describe_function(value, met)
-    elif isinstance(value, CodeType):
-        yield from _describe_code(value, met)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _describe(item, met)
-    elif isinstance(value, (set, frozenset)):
-        yield repr(sorted(map(repr, value))).encode()
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield f"{key!r}=".encode()
-            yield from _describe(item, met)
-    elif isinstance(value, functools.partial):
-        yield from _describe((value.func, value.args, value.keywords), met)
-    elif isinstance(value, MethodType):
-        yield from _describe((value.__func__, vars(value.__self__) if hasattr(value.__self__, "__dict__") else ()), met)
-    elif isinstance(value, (FunctionType, BuiltinFunctionType, type, ModuleType, np.ufunc)):
-        yield getattr(value, "__name__", "").encode()
-    elif hasattr(value, "__array__"):
-        yield _digest(np.asarray(value)).encode()
-
-
-def _describe_function(function: FunctionType, met: dict[int, Any]) -> Iterator[bytes]:
-    yield from _describe_code(function.__code__, met)
-    yield from _describe(function.__defaults__, met)
-    yield from _describe(function.__kwdefaults__, met)
-    for cell in function.__closure__ or ():
-        try:
-            yield from _describe(cell.cell_contents, met)
-        except ValueError:
-            yield b"empty;"
-    for name in _global_names(function.__code__):
-        if name in function.__globals__:
-            yield f"{name}=".encode()
-            yield from _describe(function.__globals__[name], met)
-
-
-def _describe_code(code: CodeType, met: dict[int, Any]) -> Iterator[bytes]:
-    yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_flags)).encode()
-    yield code.co_code
-    for constant in code.co_consts:
-        yield from _describe(constant, met)

@@ -17,6 +17,7 @@ from .errors import MetagdError, unknown
 from .hyper import whole
 from .layers import Activation, BatchNorm, Context, Dense, Layer, Pass
 from .layout import Layout
+from .recipe import recorded
 
 ACTIVATIONS = ("relu", "tanh")
 NORMS = ("batch",)
@@ -62,6 +63,7 @@ class Net:
         if norm is not None and norm not in NORMS:
             raise unknown("norm", norm, NORMS)
         self.norm, self.context = norm, whole(context, "context", 0)
+        self.recipe: Any = None  # how it was made, where a function of the kit made it
         self.plain = norm is None and not self.context
         self.layers = self._chain()
         self.layout = Layout({name: shape for layer in self.layers for name, shape in layer.shapes.items()})
@@ -177,6 +179,7 @@ def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.nd
     return values
 
 
+@recorded
 def linear(d: int, outputs: int = 1, bias: bool = True) -> Net:
     """Linear regression x·W + b from ``d`` inputs; starts at zero.
 
@@ -190,6 +193,7 @@ def linear(d: int, outputs: int = 1, bias: bool = True) -> Net:
     return Net((d, outputs), "relu", bias, None)
 
 
+@recorded
 def mlp(
     *sizes: int,
     activation: str = "relu",
@@ -246,6 +250,7 @@ class ConvNet(Net):
         )
 
 
+@recorded
 def conv(
     outputs: int, side: int = 28, channels: int = 1, filters: int = 64, blocks: int = 4, norm: str | None = "batch"
 ) -> ConvNet:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
-from .errors import told
+from .errors import MetagdError, told
 from .run import Run
 
 SHARE = 0.035  # of the time, for drawing; runs that train at once share it
@@ -123,3 +123,24 @@ class Pacer:
             self._drawn -= (wait - RARER * usual) * (share + left / SOON)  # forgiven
             wait = RARER * usual
         self.due = self._last + max(FASTEST, wait)
+
+
+class Keeper:
+    """Writes a long run to its checkpoint file now and then: what a crash costs is the time since."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.due = run.trained() + run.settings.checkpoint_every if run.settings.checkpoint else float("inf")
+
+    def keep(self) -> None:
+        """Write it now, where it has a file, and schedule the next; a full disk must not cost the training."""
+        if not self.run.settings.checkpoint:
+            return
+        start = time.perf_counter()
+        try:
+            self.run.write(self.run.settings.checkpoint)
+        except MetagdError as error:
+            self.run.note = f"no checkpoint: {error}; training goes on"
+        took = time.perf_counter() - start
+        self.run.rested(took)
+        self.due = self.run.trained() + max(self.run.settings.checkpoint_every, took / SHARE)  # no more than its share

@@ -35,11 +35,25 @@ class Record:
     def append(self, row: tuple[float, ...]) -> None:
         """Add one row; values in the order of ``columns``."""
         if self._n == len(self._rows):
-            grown = np.empty((self._n + self._n // 2, len(self.columns)))
+            grown = np.empty((max(256, self._n + self._n // 2), len(self.columns)))
             grown[: self._n] = self._rows
             self._rows = grown
         self._rows[self._n] = row
         self._n += 1
+
+    @classmethod
+    def of(cls, columns: Sequence[str], rows: np.ndarray) -> Record:
+        """A record that holds ``rows`` (n, columns) already, and grows from there."""
+        made = cls(columns)
+        made._rows, made._n = rows.reshape(-1, len(made.columns)), len(rows)
+        return made
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All rows (n, columns) as float64, without copying."""
+        view = self._rows[: self._n]
+        view.flags.writeable = False
+        return view
 
     def __len__(self) -> int:
         return self._n

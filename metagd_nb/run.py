@@ -10,9 +10,7 @@ import contextlib
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,8 @@ from .engine import Plan, Shown
 from .errors import MetagdError
 from .evaluate import Evaluation, evaluate
 from .hyper import hypers
-from .stepper import Event, Stepper
+from .replay import Kept, refuse_absent
+from .stepper import Event
 from .stops import REASONS
 from .tasks import Reference, Tasks
 
@@ -34,7 +33,7 @@ Array = np.ndarray
 MEMORY = "METAGD_MEMORY"  # the environment's word for where past runs are remembered; see `memory`
 
 
-class Run(Stepper):
+class Run(Kept):
     """One training: its settings, its record, its controls and its result."""
 
     # ---- what a person may ask ----------------------------------------------------------------------------------
@@ -43,7 +42,7 @@ class Run(Stepper):
         if self.stopped is not None:
             if kind == "stop":
                 return
-            raise MetagdError(f"the run has ended ({self.stopped}); start a new one", kind)
+            raise MetagdError(f"the run has ended ({self.stopped}); start a new one, or resume this one", kind)
         ticket = self._queue(kind, value)
         if self._driven_elsewhere():
             self._await(lambda: self._obeyed >= ticket or not self.running)
@@ -63,9 +62,24 @@ class Run(Stepper):
         """Hold after the step under way."""
         self._ask("pause")
 
-    def resume(self) -> None:
-        """Go on."""
-        self._ask("resume")
+    def resume(self, **changed: Any) -> None:
+        """Go on, in the background: after a pause, or after the end as if there had been none.
+
+        Parameters
+        ----------
+        **changed : settings
+            For a run that has ended by a rule, the rule that now holds: ``run.resume(steps=2000)`` for 2000 steps
+            in all, ``loss_below=…``, ``grad_below=…``, ``patience=…``, ``seconds=…``.
+        """
+        if self.running or (self.stopped is None and self.kept is None and not changed):
+            if changed:
+                raise MetagdError("the run is going on; its rules can be changed once it has ended", "resume")
+            self._ask("resume")
+            return
+        from .drive import background
+
+        self.reopen(changed)
+        background(self)
 
     def step(self, n: int = 1) -> None:
         """Hold, and do ``n`` steps."""
@@ -125,25 +139,16 @@ class Run(Stepper):
 
     # ---- results ------------------------------------------------------------------------------------------------
 
-    @property
-    def shown(self) -> Shown:
-        """Step, parameters (P,) and loss that belong together, now; never waits."""
-        return self._shown
-
     def peek(self) -> dict[str, Any]:
         """``step``, ``loss`` and ``params`` that belong together, now; never waits."""
         shown = self._shown
-        return {"step": shown.step, "loss": shown.loss, "params": self._named(shown)}
-
-    def _named(self, shown: Shown) -> dict[str, Array]:
-        flat = self.algorithm.result(self.problem, shown.theta, shown.state)
-        return {name: view.copy() for name, view in self.problem.layout.views(flat).items()}
+        return {"step": shown.step, "loss": shown.loss, "params": self.named(shown)}
 
     @property
     def params(self) -> dict[str, Array]:
         """Name → array; of the best row where the run diverged, else of the last."""
         self._settle("params")
-        return self._named(self._shown)
+        return self.named(self._shown)
 
     @property
     def learned(self) -> dict[str, Array]:
@@ -212,6 +217,7 @@ class Run(Stepper):
             ``f(x_new)`` → array (N,) or (N, C), as ``y`` was given; labels (N,) for labels.
         """
         algorithm = self._meta("adapt")
+        refuse_absent(self.plan)
         self._settle("parameters")
         return predictor(self.problem, algorithm, self._shown.theta, x, y, steps, self.plan.tasks)
 
@@ -231,6 +237,7 @@ class Run(Stepper):
         judged at most once.
         """
         algorithm = self._meta("evaluate")
+        refuse_absent(self.plan)
         self._settle("scores")
         return evaluate(
             self.problem,
@@ -246,27 +253,36 @@ class Run(Stepper):
             self.costs,
         )
 
-    def replay(self) -> Run:
+    def save(self, path: Any, data: bool = True) -> None:
+        """Keep the run in one file, whole or not at all; `metagd_nb.load` reads it.
+
+        The file holds settings, events, the record, the parameters and, as text, the cell; of your functions only
+        hashes, never the code. It holds the data of ``x``, ``y`` and `groups` too, up to 64 MB each.
+
+        Parameters
+        ----------
+        path : str or path
+        data : bool
+            False leaves that data out: `load` then needs it again.
+        """
+        self._settle("saved")
+        self.write(path, data)
+
+    def replay(self, **session: Any) -> Run:
         """The same run again, from seed, settings and events: equal to the bit.
 
-        A stop by time or by a person happens at the step at which it happened.
+        A stop by time or by a person happens at the step at which it happened. Of a run that came from a file this
+        says first whether to expect equality to the bit (same machine, versions and number of BLAS threads) or to
+        1e-9 relative, and what differs in code and data; at the end how far the two are apart.
+
+        Parameters
+        ----------
+        **session : loss, gradient, model, tasks, x, y, namespace
+            For a run from a file: what the file does not hold, such as your loss.
         """
         self._settle("record")
-        again = Run(self.plan._replace(settings=replace(self.settings, seconds=None)))  # steps, not the clock, end it
-        changes = deque(e for e in self.events if e.kind == "set")
-        last = int(self.record.last("step")) if len(self.record) else -1
-        with np.errstate(all="ignore"):
-            while again.stopped is None:
-                while changes and changes[0].step <= again._shown.step:
-                    again.request("set", changes.popleft().value)
-                    again.obey()
-                if again._shown.step >= last:
-                    break
-                again.advance()
-        if again.stopped is None and self.stopped is not None:
-            again._end(self.stopped)
-        again.plan, again.settings = self.plan, self.settings
-        again.events, again.note = list(self.events), self.note
+        again = Run(self.plan_again(session))
+        self.replay_into(again)
         return again
 
     def plot(self) -> Any:

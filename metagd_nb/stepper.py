@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .algorithms import Look
+from .algorithms import Algorithm, Look
 from .buffers import keep_freed_memory
 from .engine import Engine, Plan, Shown, Steps
 from .errors import told, unknown
@@ -58,6 +58,8 @@ class Stepper:
         self.driver: threading.Thread | None = None
         self.keep: Any = None  # an asyncio task, which its loop only references weakly
         self.error: BaseException | None = None  # what a user's function raised under way
+        self.cell: str | None = None  # the text of the cell that started it
+        self.kept: dict[str, Any] | None = None  # what the file says that it was read from
         self.record = Record((*COUNTED, *self.algorithm.live()))
         # (M,): the parameters (P,), then what else is learned
         theta = self.algorithm.lift(self.problem, self.beginning(), plan.tasks)
@@ -98,6 +100,11 @@ class Stepper:
         return self._engine.look
 
     @property
+    def shown(self) -> Shown:
+        """Step, parameters (P,) and loss that belong together, now; never waits."""
+        return self._shown
+
+    @property
     def at_hand(self) -> bool:
         """Whether the present parameters can be read without computing anything."""
         return self._engine.at_hand
@@ -131,6 +138,28 @@ class Stepper:
         if not len(self.record):
             return 0.0
         return (time.perf_counter() if self._left is None else self._left) - self._clock
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on beside the plan, and the results: what a file keeps."""
+        look = self._look
+        return {
+            "theta": self.theta,
+            "state": self._state,
+            "look": None if look is None else tuple(look),
+            "shown": tuple(self._shown),
+            "best": tuple(self._best),
+            "verdict": self._verdict.state(),
+        }
+
+    def restore(self, state: dict[str, Any], algorithm: Algorithm, record: Record) -> None:
+        """Stand where another run stood, as its `state` tells, with the rates it had then."""
+        self.algorithm, self.record = algorithm, record
+        self._engine.restore(state["theta"], state["state"], None if state["look"] is None else Look(*state["look"]))
+        self._shown, self._best = Shown(*state["shown"]), Shown(*state["best"])
+        self._verdict.restore(state["verdict"])
+        if len(record):
+            self._grad_evals, self._hvps = int(record.last("grad_evals")), int(record.last("hvps"))
+            self._clock, self._left = -record.last("seconds"), 0.0  # the time until the next step is rest
 
     def rested(self, seconds: float) -> None:
         """Time that was not spent training (drawing, paused) is not counted as such."""

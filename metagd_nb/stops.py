@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from .hyper import Checked, hyper
 
@@ -33,6 +34,8 @@ class Settings(Checked):
     patience: int | None = hyper(None, "stop after this many steps without a better loss", low=1, kind=int)
     seconds: float | None = hyper(None, "stop after this long", low=0, kind=float)
     seed: int = hyper(0, "seed of everything random", low=0, high=2**32 - 1)
+    checkpoint: str | None = hyper(None, "file that keeps the run while it goes on, and its end", kind=str)
+    checkpoint_every: float = hyper(60.0, "seconds between two checkpoints", low=0, high=1e6)
     backend: str = hyper("numpy", "what computes", choices=("numpy",))
     dtype: str = hyper("float64", "precision", choices=("float32", "float64"))
 
@@ -53,6 +56,15 @@ class Verdict:
         self._limit = math.inf
         self.best = math.inf
         self.best_step = 0
+
+    def state(self) -> dict[str, Any]:
+        """What it has seen, as far as it matters."""
+        return {"recent": list(self._recent), "limit": self._limit, "best": self.best, "best_step": self.best_step}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._recent.extend(state["recent"])
+        self._limit, self.best, self.best_step = state["limit"], state["best"], state["best_step"]
 
     def judge(self, step: int, loss: float, norm: float, seconds: float) -> str | None:
         """The reason to stop at this row, or None. ``best_step`` is ``step`` where the row is the best so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from .algorithms import ALGORITHMS, Algorithm, Meta
 from .builtin import LeastSquares, NetProblem, QuadraticProblem, match
 from .drive import background, foreground
 from .errors import MetagdError, unknown
+from .follow import Snapshot
 from .hyper import hypers
 from .losses import LOSSES, checked
 from .models import Net
@@ -33,6 +35,7 @@ class Given(NamedTuple):
     y: Any = None
     namespace: Mapping[str, Any] | None = None
     check: bool = True
+    warm_start: Any = None
 
 
 def prepare(
@@ -85,12 +88,30 @@ def prepare(
     if method not in ALGORITHMS:
         raise unknown("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
-    given = Given(loss, params, gradient, model, tasks, x, y, namespace, check)
+    given = Given(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
+    return Run(planned(method, algorithm, settings, given))
+
+
+def planned(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
+    """What a run of these parts is made from."""
+    snapshot = Snapshot()  # what a later cell writes into x does not reach a run under way
+    with contextlib.suppress(ValueError):  # no array: refused below, in words
+        own: dict[str, Any] = {
+            n: snapshot.array(np.asarray(v), n) for n in ("x", "y") if (v := getattr(given, n)) is not None
+        }
+        given = given._replace(**own)
     make = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
     plan = make(method, algorithm, settings, given)
-    if warm_start is not None:
-        plan = plan._replace(warm_start=_flat(warm_start, plan.problem))
-    return Run(plan)
+    if given.warm_start is not None:
+        plan = plan._replace(warm_start=_flat(given.warm_start, plan.problem))
+
+    def again(**other: Any) -> Plan:
+        for name in other:
+            if name not in Given._fields:
+                raise unknown("argument", name, Given._fields)
+        return planned(method, algorithm, settings, given._replace(**other))
+
+    return plan._replace(given=given, again=again)
 
 
 def _flat(given: Any, problem: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from autograd.tracer import getval
 from .arguments import as_parameters
 from .autodiff import following, joined, one, pieces
 from .diagnose import diagnosed, scalar
+from .fingerprint import Parts, joined_parts
 from .follow import Followed, Snapshot
 from .layout import Layout
 from .losses import as_function
@@ -32,6 +33,11 @@ class OutputLoss:
         self.snapshot = snapshot or Snapshot()
         self._traced, self._plain = following(loss, self.snapshot)
         self.reads, self.fingerprint = self._traced.reads, self._plain.fingerprint
+
+    @property
+    def parts(self) -> Parts:
+        """Hashes of each function and of each of the data that it reads, by name."""
+        return self._plain.parts
 
     def linearize(self, prediction: Array, target: Array) -> OutputPoint:
         """Evaluate at predictions (T, K, C).
@@ -113,6 +119,11 @@ class ModelProblem:
     def fingerprint(self) -> str:
         """Hash over code and data, the same in another process."""
         return self._plain_model.fingerprint + self._plain_loss.fingerprint
+
+    @property
+    def parts(self) -> Parts:
+        """Hashes of each function and of each of the data that it reads, by name."""
+        return joined_parts([self._plain_model.parts, self._plain_loss.parts])
 
     def start(self, rng: np.random.Generator | None = None) -> Array:
         """The given starting values (P,); a copy."""

@@ -20,15 +20,27 @@ PACKAGE = ROOT / "metagd_nb"
 # A module may import what stands left of it. A folder is one place in the row: its files may import each other.
 ORDER = [
     "arrays",
-    *("errors", "hyper", "layout", "buffers", "losses", "outer", "tasks", "layers", "convolution", "models"),
+    *("errors", "files", "recipe"),
+    *("hyper", "layout", "buffers", "losses", "outer", "tasks", "layers", "convolution", "models"),
     *("problem", "chain", "factored", "nets", "builtin"),
-    *("tracing", "rewrite", "standin", "follow", "arguments", "diagnose", "autodiff", "usermodel", "check"),
+    *(
+        "tracing",
+        "rewrite",
+        "standin",
+        "fingerprint",
+        "follow",
+        "arguments",
+        "diagnose",
+        "autodiff",
+        "usermodel",
+        "check",
+    ),
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
     *("recognise", "sequences"),
     "engine",
-    *("stepper", "run"),
-    *("features", "memory", "pace", "drive", "train", "advice", "beginner", "table", "exercises"),
+    *("store", "stepper", "replay", "run"),
+    *("features", "memory", "pace", "drive", "train", "load", "advice", "beginner", "table", "exercises"),
     *("decimate", "axes", "panels", "plot", "charts", "live", "book", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
@@ -36,6 +48,7 @@ FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
 
 # Doors to the right, opened only when somebody walks through them (an import inside the function named here).
 DOORS = {
+    ("run", "drive"): "Run.resume",  # a run that had ended goes on, and somebody must drive it
     ("run", "plot"): "Run.plot",  # `run.plot()` is where a reader looks for the figure of a run
 }
 

@@ -176,7 +176,7 @@ def test_user_stop_keeps_the_present_state() -> None:
     assert run.events[-1][:2] == (done, "stop")
     run.stop()  # again: nothing happens
     assert run.iteration == done
-    for call in (run.pause, run.resume, run.step, lambda: run.set(lr=1.0)):
+    for call in (run.pause, run.step, lambda: run.set(lr=1.0)):
         with pytest.raises(mg.MetagdError, match=r"the run has ended \(user\); start a new one"):
             call()
 

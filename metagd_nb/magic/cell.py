@@ -69,7 +69,7 @@ class Cell:
         elif line.word == "remember":
             _remember(line)
         else:
-            return self._train(line, names, hash((text, cell)))
+            return self._train(line, names, f"%metagd {text}" if cell is None else f"%%metagd {text}\n{cell}")
         return None
 
     def _executed(self, line: str, cell: str | None) -> bind.Names:
@@ -89,7 +89,7 @@ class Cell:
 
     # ---- training ----------------------------------------------------------------------------------------------
 
-    def _train(self, line: Line, names: bind.Names, text: int) -> Run | None:
+    def _train(self, line: Line, names: bind.Names, text: str) -> Run | None:
         try:
             found = bind.given(line, names)
             if line.name in (found.get("params") or {}):
@@ -102,7 +102,8 @@ class Cell:
                 run = prepare(line.word, **found, **(advice.options | line.options))
         except MetagdError as error:
             raise _as_typed(error, line) from None
-        self._replace_former(run, text)
+        run.cell = text
+        self._replace_former(run, hash(text))
         self.ip.user_ns[line.name] = run
         if run.note:
             print(f"metagd: {run.note}")

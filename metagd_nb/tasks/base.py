@@ -104,6 +104,7 @@ class Tasks:
     full: bool = False
     there_are: int | None = None
     test_queries: int = 100
+    recipe: Any = None  # how it was made, where a function of the kit made it
     loss: str = "mse"
     classes: np.ndarray | None = None
     ways: int = 1

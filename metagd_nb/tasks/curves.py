@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import MetagdError, short
 from ..hyper import number
+from ..recipe import recorded
 from .base import Batch, Example, Reference, TaskBatch, Tasks
 from .sinusoid import interval
 
@@ -75,6 +76,7 @@ class Curves(Tasks):
         return Example(Batch(x, y), grid, truth, f"{self.name}: {told}" if told else self.name)
 
 
+@recorded
 def curves(function: Callable[..., Any], x: Range = (-5.0, 5.0), noise: float = 0.0, **ranges: Range) -> Curves:
     """Tasks y = f(x; a, b, …): your formula, its numbers drawn anew for each task.
 

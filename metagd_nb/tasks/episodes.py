@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import MetagdError
 from ..hyper import whole
+from ..recipe import derived, recorded
 from .base import Batch, Reference, TaskBatch, Tasks
 from .columns import labels, numbers_2d
 
@@ -58,6 +59,7 @@ class Episodes(Tasks):
     def __repr__(self) -> str:
         return f"{self.name}({self.ways} ways of {self.n_classes} classes, D={self.inputs})"
 
+    @derived
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Episodes, Episodes]:
         """Two families with no class in common: one to learn from, one held out.
 
@@ -115,6 +117,7 @@ class Episodes(Tasks):
         return [Reference(math.log(self.ways), "guessing")]
 
 
+@recorded
 def episodes(x: Any, y: Any, ways: int = 5) -> Episodes:
     """Your own labelled data as N-way K-shot tasks: each has a few classes and a few rows of each.
 

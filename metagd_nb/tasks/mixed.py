@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import MetagdError, short, unknown
 from ..hyper import number
+from ..recipe import derived, recorded
 from .base import Batch, Example, Reference, TaskBatch, Tasks
 from .curves import Curves
 from .sinusoid import sinusoid
@@ -78,6 +79,7 @@ class Mixed(Tasks):
         kinds = ", ".join(self.kinds[g] for g in self._dealt)
         return f"mixed({kinds})" if len(self._dealt) == len(self.kinds) else f"mixed(…).only({kinds})"
 
+    @derived
     def only(self, *kinds: str) -> Mixed:
         """The same mixture, dealing out tasks of these kinds alone; what each kind is called stays."""
         for kind in kinds:
@@ -116,6 +118,7 @@ class Mixed(Tasks):
         return found._replace(label=f"{kind}: {found.label}")
 
 
+@recorded
 def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
     """Several kinds of task in one family: ready ones, such as line, and your own.
 

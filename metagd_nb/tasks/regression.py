@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import MetagdError
 from ..hyper import number, whole
+from ..recipe import recorded
 from .base import Batch, Example, Reference, TaskBatch, Tasks
 from .columns import numbers_2d
 
@@ -66,6 +67,7 @@ class Regression(Tasks):
         return Example(Batch(x, y), grid, grid * w[0, 0, 0], f"{w[0, 0, 0]:.1f}·x")
 
 
+@recorded
 def regression(d: int, w0: float | np.ndarray = 0, spread: float = 1, noise: float = 0) -> Regression:
     """Linear tasks y = x·w + noise, x ~ N(0, I_d), w ~ N(w0, spread²·I_d).
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import MetagdError, short
 from ..hyper import number
+from ..recipe import recorded
 from .base import Batch, Example, Reference, TaskBatch, Tasks
 
 
@@ -103,6 +104,7 @@ class Sinusoid(Tasks):
         return Example(Batch(x, y), grid, amplitude * np.sin(grid - phase), f"{amplitude:.1f}·sin(x − {phase:.1f})")
 
 
+@recorded
 def sinusoid(
     amplitude: tuple[float, float] = (0.1, 5.0),
     phase: tuple[float, float] = (0.0, math.pi),
