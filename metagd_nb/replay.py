@@ -77,7 +77,8 @@ class Kept(Stepper):
                     break
                 again.advance()
         again.stopped, again.paused, again.cell = self.stopped, self.paused, self.cell
-        again.settings, again.plan = self.settings, again.plan._replace(settings=self.settings)
+        again.settings = again._verdict.settings = self.settings
+        again.plan = again.plan._replace(settings=self.settings)
         again.events, again.note = list(self.events), self.note
         if self.kept is not None:
             print(f"metagd: replayed {self.iteration} steps: {apart(self, again)}")
