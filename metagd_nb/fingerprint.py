@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .standin import StandIn
-
+LIMIT = 64 * 2**20  # bytes of arrays that are copied; larger ones are referenced and their contents hashed
 PACKAGE = __name__.partition(".")[0]
 Parts = dict[str, dict[str, str]]  # "code" and "data": name → hash
 
@@ -56,6 +55,8 @@ def global_names(code: CodeType) -> tuple[str, ...]:
 
 def take_apart(name: str, value: Any, found: Parts) -> None:
     """Each function that ``value`` leads to into ``found["code"]``, all else that it reads into ``found["data"]``."""
+    from .standin import StandIn  # brings autograd: only with a function of a person's
+
     if isinstance(value, FunctionType) and written_by_user(value.__code__, value.__module__ or ""):
         if name in found["code"]:
             return

@@ -17,6 +17,7 @@ import numpy as np
 
 from .fingerprint import (
     INSTALLED,
+    LIMIT,
     PACKAGE,
     Parts,
     array_digest,
@@ -28,8 +29,6 @@ from .fingerprint import (
 )
 from .rewrite import METHODS, rewritten
 from .standin import StandIn, function_stand_in, method, module_stand_in
-
-LIMIT = 64 * 2**20  # bytes of arrays that are copied; larger ones are referenced and their contents hashed
 
 
 @dataclass

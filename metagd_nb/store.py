@@ -27,8 +27,7 @@ from numpy.lib.format import write_array
 from .algorithms import ALGORITHMS
 from .errors import MetagdError
 from .files import writing_whole
-from .fingerprint import Parts, array_digest, digest_of, joined_parts
-from .follow import LIMIT
+from .fingerprint import LIMIT, Parts, array_digest, digest_of, joined_parts
 from .hyper import hypers
 from .recipe import plain
 

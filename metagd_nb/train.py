@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from .algorithms import ALGORITHMS, Algorithm, Meta
 from .builtin import LeastSquares, NetProblem, QuadraticProblem, match
 from .drive import background, foreground
 from .errors import MetagdError, unknown
-from .follow import Snapshot
+from .fingerprint import LIMIT
 from .hyper import hypers
 from .losses import LOSSES, checked
 from .models import Net
@@ -94,12 +93,7 @@ def prepare(
 
 def planned(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
     """What a run of these parts is made from."""
-    snapshot = Snapshot()  # what a later cell writes into x does not reach a run under way
-    with contextlib.suppress(ValueError):  # no array: refused below, in words
-        own: dict[str, Any] = {
-            n: snapshot.array(np.asarray(v), n) for n in ("x", "y") if (v := getattr(given, n)) is not None
-        }
-        given = given._replace(**own)
+    given = given._replace(**{name: _snapshot(getattr(given, name)) for name in ("x", "y")})
     make = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
     plan = make(method, algorithm, settings, given)
     if given.warm_start is not None:
@@ -112,6 +106,17 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, given: Given)
         return planned(method, algorithm, settings, given._replace(**other))
 
     return plan._replace(given=given, again=again)
+
+
+def _snapshot(column: Any) -> Any:
+    """Data as it is now: what a later cell writes into it does not reach a run under way, up to 64 MB."""
+    if column is None:
+        return None
+    try:
+        array = np.asarray(column)
+    except ValueError:
+        return column  # refused later, in words
+    return array if array.nbytes > LIMIT else array.copy()
 
 
 def _flat(given: Any, problem: Any) -> np.ndarray:
