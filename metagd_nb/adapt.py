@@ -31,7 +31,8 @@ def predictor(
     if len(inputs) != len(wanted):
         raise MetagdError(f"have {len(inputs)} and {len(wanted)} points; need the same number", "x, y")
     if isinstance(problem, NetProblem):
-        match(problem.net, inputs.shape[1], None if algorithm.embeds else wanted.shape[1], "the data")
+        what = "targets" if classes is None else "classes"
+        match(problem.net, inputs.shape[1], None if algorithm.embeds else wanted.shape[1], "the data", what)
     if steps is not None:
         steps = whole(steps, "steps", 0)
     flat_y = np.ndim(y) == 1

@@ -137,7 +137,7 @@ class LeastSquares:
         return self.net.predict(phi, x)
 
 
-def match(net: Net, inputs: int, outputs: int | None, whose: str) -> None:
+def match(net: Net, inputs: int, outputs: int | None, whose: str, what: str = "targets") -> None:
     """Refuse a net whose ends do not fit the data; ``outputs`` None: only its inputs matter.
 
     Raises
@@ -148,4 +148,4 @@ def match(net: Net, inputs: int, outputs: int | None, whose: str) -> None:
     if net.inputs != inputs:
         raise MetagdError(f"{net!r} takes {net.inputs} inputs, {whose} have {inputs}", "model")
     if outputs is not None and net.outputs != outputs:
-        raise MetagdError(f"{net!r} gives {net.outputs} outputs, {whose} have {outputs} targets", "model")
+        raise MetagdError(f"{net!r} gives {net.outputs} outputs, {whose} have {outputs} {what}", "model")

@@ -211,7 +211,7 @@ def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Give
     y, loss, _ = targets(given.y, "y", loss)
     if len(x) != len(y):
         raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
-    match(given.model, x.shape[1], y.shape[1], "the data")
+    match(given.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
     batch = Batch(x[None], y[None])
     if given.model.plain and len(given.model.sizes) == 2 and loss == "mse" and not callable(given.loss):
         squares = LeastSquares(given.model, batch, settings.dtype)

@@ -171,7 +171,7 @@ def test_any_value_of_an_option_is_taken_or_refused_by_its_name(method: str, dat
         ),
         ("gd", "model = linear(2)\nx, y = np.ones((3, 2)), np.ones(4)", "x, y: have 3 and 4 rows"),
         ("gd", "model = linear(2)\nx, y = np.ones((3, 1)), np.ones(3)", None),
-        ("gd", "model = linear(2)\nx, y = np.ones((3, 2)), ['a', 'b', 'c']", "y"),
+        ("gd", "model = linear(2)\nx, y = np.ones((3, 2)), ['a', 'b', 'c']", "model"),
         ("gd", "model = linear(1)\nx, y = np.array([1, np.nan]), np.ones(2)", "x"),
         ("gd --params w", DATA + "model = linear(3)", "--params: names arguments of a loss"),
         ("gd --params w,v", "def loss(w): return w ** 2\nw = v = 1.0", "--params: v is not an argument of loss"),

@@ -155,7 +155,7 @@ X = np.arange(6.0)
         (np.ones((6, 2)), "cross-entropy", r"^y: has rows that are no distribution over the classes"),
         (np.tile([2.0, -1.0], (6, 1)), "cross-entropy", r"^y: has rows that are no distribution"),
         ([0, 1, 2, 0, 1, np.nan], "cross-entropy", r"^y: has 1 missing labels \(first in row 5\)"),
-        (list("abcdab"), None, r"^model: linear\(1, .* gives 3 outputs, the data have 4 targets$"),
+        (list("abcdab"), None, r"^model: linear\(1, .* gives 3 outputs, the data have 4 classes$"),
         (["a", 1, "b", 2, "c", 3], "cross-entropy", r"^model: |^y: holds labels that cannot be sorted"),
     ],
 )
@@ -163,6 +163,14 @@ def test_labels_that_are_refused(y: Any, loss: Any, line: str) -> None:
     with pytest.raises(MetagdError, match=line) as caught:
         mg.train("gd", model=mg.linear(1, 3), x=X, y=y, loss=loss)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_are_read_as_text_are_numbers() -> None:
+    as_text = mg.train("gd", model=mg.linear(1), x=X, y=[str(v) for v in X], steps=5)
+    as_numbers = mg.train("gd", model=mg.linear(1), x=X, y=X, steps=5)
+    np.testing.assert_array_equal(as_text.record["loss"], as_numbers.record["loss"])
+    assert mg.groups(X, list("123123"), list("aabbcc")).loss == "mse"
+    assert mg.groups(X, list("12312x"), list("aabbcc")).outputs == 4
 
 
 def test_a_name_is_no_loss_of_parameters() -> None:

@@ -124,7 +124,7 @@ def test_learning_from_episodes() -> None:
     rows = np.flatnonzero(np.isin(y, ["b", "g"]))
     told = run.adapt(x[rows], y[rows])(x[rows])  # fewer classes than there are ways: none else is told
     assert set(told) <= {"b", "g"}
-    with pytest.raises(MetagdError, match=r"^model: mlp\(.* gives 3 outputs, the data have 8 targets$"):
+    with pytest.raises(MetagdError, match=r"^model: mlp\(.* gives 3 outputs, the data have 8 classes$"):
         run.adapt(x, y)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,10 +104,13 @@ def targets(y: Any, name: str, loss: str | None = None, classes: np.ndarray | No
 
 
 def is_text(y: Any) -> bool:
-    """Whether values are labels that no one could take for numbers."""
+    """Whether values are labels that no one could take for numbers, nor for numbers read as text."""
     try:
         array = np.asarray(y)
     except ValueError:
+        return False
+    with contextlib.suppress(TypeError, ValueError):
+        array.astype(float)
         return False
     return array.dtype.kind in "US" or (
         array.dtype.kind == "O" and array.size > 0 and all(isinstance(v, str) for v in array.flat)
