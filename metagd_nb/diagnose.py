@@ -54,7 +54,7 @@ def diagnosed(error: Exception, plain: Callable[[], Any], what: str = "loss") ->
     return MetagdError(_explained(error, what))
 
 
-def _user_line(error: BaseException) -> tuple[str, str]:
+def user_line(error: BaseException) -> tuple[str, str]:
     """``line 3: `float(w)` `` and its text, of the innermost line of the user's."""
     found: TracebackType | None = None
     entry = error.__traceback__
@@ -68,7 +68,7 @@ def _user_line(error: BaseException) -> tuple[str, str]:
     return f" (line {found.tb_lineno}{f': {text}' if text else ''})", text
 
 
-def _assigns(text: str) -> bool:
+def assigns(text: str) -> bool:
     """Whether a line assigns to an element, as in ``out[i] = …``."""
     try:
         tree = ast.parse(text)
@@ -93,19 +93,19 @@ def _library(error: BaseException) -> str:
 
 def raised(error: Exception) -> str:
     """``gradient raises ValueError (line 3: …): …``"""
-    return f"gradient raises {type(error).__name__}{_user_line(error)[0]}: {error}"
+    return f"gradient raises {type(error).__name__}{user_line(error)[0]}: {error}"
 
 
 _OWN = "or give a `gradient` of your own"
 
 
 def _explained(error: Exception, what: str) -> str:
-    line, text = _user_line(error)
+    line, text = user_line(error)
     message = str(error)
     if library := _library(error):
         return f"automatic differentiation cannot follow {library}{line}; write it with NumPy, {_OWN}"
     updates = "__array_ufunc__" in message and "out=(" in message
-    if "item assignment" in message or updates or ("array element" in message and _assigns(text)):
+    if "item assignment" in message or updates or ("array element" in message and assigns(text)):
         instead = "a = a + b instead of a += b" if updates else "np.where, np.concatenate or np.array([...])"
         return (
             f"{what} assigns into an array in place{line}; automatic differentiation cannot follow that: use {instead}"

@@ -28,7 +28,7 @@ from .fingerprint import (
     written_by_user,
 )
 from .rewrite import METHODS, rewritten
-from .standin import StandIn, function_stand_in, method, module_stand_in
+from .standin import AUTOGRAD, Doubles, StandIn
 
 
 @dataclass
@@ -104,7 +104,13 @@ class Followed:
         return found
 
 
-def follow(function: Callable[..., Any], *, traced: bool = True, snapshot: Snapshot | None = None) -> Followed:
+def follow(
+    function: Callable[..., Any],
+    *,
+    traced: bool = True,
+    snapshot: Snapshot | None = None,
+    doubles: Doubles = AUTOGRAD,
+) -> Followed:
     """A closed copy of ``function`` and of every helper that it calls.
 
     Parameters
@@ -112,11 +118,11 @@ def follow(function: Callable[..., Any], *, traced: bool = True, snapshot: Snaps
     function : callable
         A function of the user, a method, or a ``functools.partial``.
     traced : bool
-        Whether NumPy and SciPy in it stand for autograd's versions.
+        Whether NumPy and SciPy in it stand for ``doubles``: autograd's versions, or those of another tracer.
     snapshot : Snapshot, optional
         Shared by functions that are to read the same copies.
     """
-    follower = _Follower(traced, snapshot or Snapshot())
+    follower = _Follower(doubles if traced else None, snapshot or Snapshot())
     copy = follower.value(function, getattr(function, "__name__", "function"), ())
     return Followed(
         copy, tuple(follower.reads), tuple(follower.missing), follower.snapshot, tuple(follower._globals.values())
@@ -126,8 +132,8 @@ def follow(function: Callable[..., Any], *, traced: bool = True, snapshot: Snaps
 class _Follower:
     """One traversal; remembers what it has met, so that recursion ends and sharing stays sharing."""
 
-    def __init__(self, traced: bool, snapshot: Snapshot) -> None:
-        self.traced = traced
+    def __init__(self, doubles: Doubles | None, snapshot: Snapshot) -> None:
+        self.doubles = doubles
         self.snapshot = snapshot
         self.reads: dict[str, None] = {}
         self.missing: dict[str, None] = {}
@@ -159,7 +165,7 @@ class _Follower:
             return MethodType(self.value(value.__func__, name, attributes), value.__self__)
         if isinstance(value, functools._lru_cache_wrapper):  # a cache keyed by traced values would keep their trace
             return self.value(value.__wrapped__, name, attributes)
-        if self.traced and (stand_in := function_stand_in(value)) is not None:
+        if self.doubles and (stand_in := self.doubles.function(value)) is not None:
             return stand_in
         return value
 
@@ -174,7 +180,7 @@ class _Follower:
         return copies if isinstance(value, dict) else type(value)(copies.values())
 
     def _function(self, function: FunctionType) -> FunctionType:
-        code = rewritten(function) if self.traced else function.__code__
+        code = rewritten(function) if self.doubles else function.__code__
         space = self._space(function)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         closure = tuple(self._cell_made(cells[name]) for name in code.co_freevars)
@@ -199,10 +205,10 @@ class _Follower:
         key = id(function.__globals__)
         if key not in self._globals:
             own = dict(vars(builtins))
-            if self.traced:
-                own["__import__"] = _traced_import
+            if self.doubles:
+                own["__import__"] = functools.partial(_traced_import, self.doubles)
             space = {"__builtins__": own, "__name__": function.__globals__.get("__name__", "__main__")}
-            space.update({METHODS[name]: method(name) for name in METHODS} if self.traced else {})
+            space.update({METHODS[name]: self.doubles.methods[name] for name in METHODS} if self.doubles else {})
             self._globals[key] = space
         return self._globals[key]
 
@@ -234,7 +240,7 @@ class _Follower:
             made.cell_contents = self.value(contents, name, attributes)
 
     def _module(self, module: ModuleType, attributes: tuple[str, ...]) -> Any:
-        if self.traced and (stand_in := module_stand_in(module)) is not None:
+        if self.doubles and (stand_in := self.doubles.module(module)) is not None:
             return stand_in
         path = getattr(module, "__file__", None) or ""
         of_kit = module.__name__.partition(".")[0] == PACKAGE
@@ -248,7 +254,7 @@ class _Follower:
         return double
 
 
-def _traced_import(name: str, *args: Any) -> Any:
+def _traced_import(doubles: Doubles, name: str, *args: Any) -> Any:
     """``import numpy as np`` inside a function gives the stand-in too."""
     module = builtins.__import__(name, *args)
-    return module_stand_in(module) or module
+    return doubles.module(module) or module

@@ -11,7 +11,7 @@ import functools
 import importlib
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -252,56 +252,67 @@ def scipy_stand_in(name: str) -> StandIn:
     return double
 
 
-def module_stand_in(module: ModuleType) -> ModuleType | None:
-    """What stands for a module while a function of the user is traced; None where nothing needs to."""
-    name = module.__name__
-    if isinstance(module, StandIn):
-        return module
-    if module is random:
-        return RandomStandIn(module)
-    if name in ("numpy", "numpy.linalg", "numpy.fft", "numpy.random"):
-        double = numpy_stand_in()
-        return double if name == "numpy" else double.__dict__[name.rpartition(".")[2]]
-    if name == "scipy" or (name.startswith("scipy.") and name.count(".") == 1):
-        return scipy_stand_in(name)
-    return None
+class Doubles:
+    """What stands for NumPy, SciPy and Python's random numbers while a function of the user is traced.
 
+    Parameters
+    ----------
+    numpy : function
+        Gives the double of ``numpy``.
+    scipy : function
+        The same for ``scipy`` or a module of it, by its full name.
+    methods : mapping name → function
+        ``a.name(…)`` as a function, for methods that lose the trace on a plain array or that a traced one lacks.
+    """
 
-@functools.cache
-def _by_identity(root: str) -> dict[int, Any]:
-    """id of a function of NumPy or of a loaded module of SciPy → what stands for it."""
-    found: dict[int, Any] = {}
-    doubles = [numpy_stand_in(), numpy_stand_in().linalg, numpy_stand_in().fft]
-    if root != "numpy":
-        doubles = [scipy_stand_in(root)]
-    for double in doubles:
-        for name, value in vars(double).items():
-            original = getattr(double.__real__, name, None)
-            if not name.startswith("__") and not isinstance(original, ModuleType):
-                found[id(original)] = value  # scipy.stats.norm is an object there and a module here
-    return found
+    def __init__(
+        self, numpy: Callable[[], StandIn], scipy: Callable[[str], StandIn], methods: Mapping[str, Callable[..., Any]]
+    ) -> None:
+        self.numpy, self.scipy, self.methods = numpy, scipy, methods
+        self._found: dict[str, dict[int, Any]] = {}
 
-
-def function_stand_in(value: Any) -> Any:
-    """What stands for a function taken from NumPy or SciPy (``from numpy import dot``); None where nothing does."""
-    if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
-        return RandomSource()
-    if isinstance(value, type) or not callable(value):
+    def module(self, module: ModuleType) -> ModuleType | None:
+        """The double of a module; None where it needs none."""
+        name = module.__name__
+        if isinstance(module, StandIn):
+            return module
+        if module is random:
+            return RandomStandIn(module)
+        if name in ("numpy", "numpy.linalg", "numpy.fft", "numpy.random"):
+            double = self.numpy()
+            return double if name == "numpy" else double.__dict__[name.rpartition(".")[2]]
+        if name == "scipy" or (name.startswith("scipy.") and name.count(".") == 1):
+            return self.scipy(name)
         return None
-    bound = getattr(value, "__self__", None)
-    if isinstance(bound, (np.random.Generator, np.random.RandomState, random.Random)):
-        return refusing(f"a random generator's .{value.__name__}()")
-    if (found := _by_identity("numpy").get(id(value))) is not None:
-        return found
-    for name in SCIPY:
-        if f"scipy.{name}" in sys.modules and (found := _by_identity(f"scipy.{name}").get(id(value))) is not None:
+
+    def function(self, value: Any) -> Any:
+        """What stands for a function taken from NumPy or SciPy (``from numpy import dot``); None where nothing does."""
+        if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
+            return RandomSource()
+        if isinstance(value, type) or not callable(value):
+            return None
+        bound = getattr(value, "__self__", None)
+        if isinstance(bound, (np.random.Generator, np.random.RandomState, random.Random)):
+            return refusing(f"a random generator's .{value.__name__}()")
+        if (found := self._by_identity("numpy").get(id(value))) is not None:
             return found
-    return None
+        for name in SCIPY:
+            if f"scipy.{name}" in sys.modules and (found := self._by_identity(f"scipy.{name}").get(id(value))):
+                return found
+        return None
 
-
-def method(name: str) -> Callable[..., Any]:
-    """``a.name(…)`` as a function, for the methods that lose the trace on a plain array or that a traced one lacks."""
-    return _METHODS[name]
+    def _by_identity(self, root: str) -> dict[int, Any]:
+        """id of a function of NumPy or of a loaded module of SciPy → what stands for it."""
+        if root not in self._found:
+            found: dict[int, Any] = {}
+            doubles = [self.numpy(), self.numpy().linalg, self.numpy().fft] if root == "numpy" else [self.scipy(root)]
+            for double in doubles:
+                for name, value in vars(double).items():
+                    original = getattr(double.__real__, name, None)
+                    if not name.startswith("__") and not isinstance(original, ModuleType):
+                        found[id(original)] = value  # scipy.stats.norm is an object there and a module here
+            self._found[root] = found
+        return self._found[root]
 
 
 def _dot_method(a: Any, *args: Any, **kwargs: Any) -> Any:
@@ -313,4 +324,4 @@ def _copy_method(a: Any, *args: Any, **kwargs: Any) -> Any:
     return a if isbox(a) else a.copy(*args, **kwargs)
 
 
-_METHODS: dict[str, Callable[..., Any]] = {"dot": _dot_method, "copy": _copy_method}
+AUTOGRAD = Doubles(numpy_stand_in, scipy_stand_in, {"dot": _dot_method, "copy": _copy_method})

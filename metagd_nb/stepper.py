@@ -37,6 +37,14 @@ class Event(NamedTuple):
     value: Any = None
 
 
+def _engine(plan: Plan, theta: Array, state: Any) -> Engine:
+    if plan.settings.backend != "jax":
+        return Steps(plan, theta, state)
+    from .onjax import engine
+
+    return engine(plan, theta, state)
+
+
 class Stepper:
     """One training, step by step; `Run` adds waiting and results.
 
@@ -63,7 +71,8 @@ class Stepper:
         self.record = Record((*COUNTED, *self.algorithm.live()))
         # (M,): the parameters (P,), then what else is learned
         theta = self.algorithm.lift(self.problem, self.beginning(), plan.tasks)
-        self._engine: Engine = Steps(plan, theta, self.algorithm.init(theta))
+        self._engine = _engine(plan, theta, self.algorithm.init(theta))
+        self.note = self.note or getattr(self._engine, "note", None)
         self._shown = self._best = Shown(-1, theta, math.nan, self._engine.state)
         self._verdict = Verdict(self.settings, self.sampled)
         self._grad_evals = self._hvps = 0

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import sources
 from .algorithms import ALGORITHMS, Algorithm, Meta
-from .builtin import LeastSquares, NetProblem, QuadraticProblem, match
+from .builtin import match
 from .drive import background, foreground
 from .errors import MetagdError, unknown
 from .fingerprint import LIMIT
 from .hyper import hypers
-from .losses import LOSSES, checked
+from .losses import checked
 from .models import Net
 from .pace import Frame
 from .run import Plan, Run
@@ -87,6 +88,10 @@ def prepare(
     if method not in ALGORITHMS:
         raise unknown("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
+    if settings.backend == "jax":
+        sources.need_jax()
+    elif settings.devices > 1:
+        raise MetagdError(f"{settings.devices} need the backend jax", "devices")
     given = Given(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
     return Run(planned(method, algorithm, settings, given))
 
@@ -172,11 +177,9 @@ def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: 
         raise MetagdError(f"{method} needs a loss of the parameters, or a model with x and y", "loss")
     if not given.params:
         raise MetagdError("needs a dict of starting values, one for each parameter of the loss", "params")
-    from .autodiff import LossProblem
     from .check import check_gradient
 
-    namespace = given.namespace
-    problem = LossProblem(given.loss, given.params, given.gradient, dtype=settings.dtype, namespace=namespace)
+    problem = sources.loss(settings, given.loss, given.params, given.gradient, namespace=given.namespace)
     note = None
     if given.gradient is not None and given.check:
         verdict = check_gradient(problem)
@@ -214,19 +217,11 @@ def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Give
     match(given.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
     batch = Batch(x[None], y[None])
     if given.model.plain and len(given.model.sizes) == 2 and loss == "mse" and not callable(given.loss):
-        squares = LeastSquares(given.model, batch, settings.dtype)
+        squares = sources.squares(given.model, batch, settings)
         known = (Reference(squares.best_loss, "least squares (optimum)"),)
         return Plan(method, algorithm, squares, _nothing, settings, references=known)
-    problem = NetProblem(given.model, _output_loss(given.loss or loss), settings.dtype)
+    problem = sources.net(given.model, given.loss or loss, settings)
     return Plan(method, algorithm, problem, _Always(batch.cast(settings.dtype)), settings)
-
-
-def _output_loss(loss: Callable[..., Any] | str) -> Any:
-    if isinstance(loss, str):
-        return LOSSES[loss]
-    from .usermodel import OutputLoss
-
-    return OutputLoss(loss)
 
 
 def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
@@ -238,16 +233,14 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
     if isinstance(loss, str):
         checked(loss, tasks.outputs)
     if isinstance(tasks, Quadratics):
-        problem: Any = QuadraticProblem(tasks, settings.dtype)
+        problem: Any = sources.quadratic(tasks, settings)
     elif isinstance(model, Net):
         match(model, tasks.inputs, None if algorithm.embeds else tasks.outputs, "the tasks")
-        problem = NetProblem(model, _output_loss(loss), settings.dtype)
+        problem = sources.net(model, loss, settings)
     elif callable(model):
-        from .usermodel import ModelProblem
-
         if not given.params:
             raise MetagdError("needs a dict of starting arrays for a model that is a function", "params")
-        problem = ModelProblem(model, loss, given.params, dtype=settings.dtype)
+        problem = sources.model(settings, model, loss, given.params)
     else:
         raise MetagdError(f"{_told(model)}; {method} needs mlp(…), linear(…) or function(params, x)", "model")
     batches = Sampler(
@@ -255,7 +248,8 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
     )
     with np.errstate(all="ignore"):  # what does not fit is refused here, not under way
         theta = algorithm.lift(problem, problem.start(np.random.default_rng(settings.seed)), tasks)
-        algorithm.meta_gradient(problem, theta, batches(0))
+        if settings.backend != "jax":  # there the step is traced, which looks at all but the values
+            algorithm.meta_gradient(problem, theta, batches(0))
     known: tuple[Reference, ...] = ()
     if loss == tasks.loss:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))

@@ -38,8 +38,9 @@ ORDER = [
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
     *("recognise", "sequences"),
-    "engine",
+    *("engine", "onjax"),
     *("store", "stepper", "replay", "run"),
+    "sources",
     *("features", "memory", "pace", "drive", "train", "load", "advice", "beginner", "table", "exercises"),
     *("decimate", "axes", "panels", "plot", "charts", "live", "book", "controls", "magic", "cli"),
 ]

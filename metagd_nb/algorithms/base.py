@@ -49,6 +49,7 @@ class Algorithm(Checked):
 
     kind: ClassVar[str] = "descent"
     source: ClassVar[str] = ""
+    refuses: ClassVar[bool] = False  # whether a look may raise over a value; compiled, it then gives nan
 
     def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
         """All that is learned (M,), from the starting parameters (P,): these first, then what else there is.

@@ -26,6 +26,7 @@ class IMAML(Meta):
     """
 
     source: ClassVar[str] = "Rajeswaran et al. 2019, eq. 6 and algorithms 1–2"
+    refuses: ClassVar[bool] = True
 
     lam: float = hyper(2.0, "strength λ of the pull towards θ", low=0, above=True, high=1e9, scale="log")
     inner_steps: int = hyper(16, "adaptation steps at most", low=0, high=100_000)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..arrays import namespace
 from ..problem import Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient
@@ -27,4 +28,4 @@ class Scratch(Meta):
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         query = problem.linearize(self.adapt(problem, theta, batch.support), batch.query)
-        return MetaGradient(query.loss, np.zeros_like(theta), self.inner_steps + 1)
+        return MetaGradient(query.loss, namespace(theta).zeros_like(theta), self.inner_steps + 1)

@@ -61,7 +61,8 @@ class Unroll(Algorithm):
         learned = gather(problem.layout, self.sharing, self.horizon, in_rates)
         still = np.zeros(size, theta.dtype)  # every descent begins at the same start
         grad = namespace(learned).concatenate([still, learned])
-        return Look(real(end.loss[0]), grad, self.horizon + 1, self.horizon, (state[0], problem.flat(phi, 1)[0]))
+        ended = namespace(learned).concatenate([problem.flat(phi, 1)[0], theta[size:]])
+        return Look(real(end.loss[0]), grad, self.horizon + 1, self.horizon, (state[0], ended))
 
     def move(self, theta: np.ndarray, look: Look) -> tuple[np.ndarray, State]:
         step, kept = self._rule.update(look.grad, look.state[0], self.hyper_lr)
