@@ -56,7 +56,7 @@ def engine(plan: Plan, theta: np.ndarray, state: Any) -> Engine:
 class OneByOne(Steps):
     """A method in NumPy, of a problem whose derivatives JAX computes."""
 
-    note = "the method's own arithmetic is NumPy's, one step at a time; JAX computes the derivatives"
+    note = "the method's own arithmetic is NumPy's, one step at a time"
 
 
 def _spreads(plan: Plan, tasks: int, devices: int) -> None:

@@ -7,7 +7,7 @@ call of each shape. Inside a compiled step it takes and gives traced ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,9 @@ from .standin import JAX
 
 Array = np.ndarray
 
-jax.tree_util.register_pytree_node(Batch, lambda batch: ((batch.x, batch.y), None), lambda _, xy: Batch(*xy))
+jax.tree_util.register_pytree_node(
+    Batch, lambda batch: ((batch.x, batch.y, batch.kind), None), lambda _, parts: Batch(*parts)
+)
 
 
 class OnJax:
@@ -54,12 +56,13 @@ class OnJax:
 
     def task_gradient(self, theta: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """The loss of one task at θ (P,), and its gradient (P,)."""
-        loss, grads = jax.value_and_grad(self.task_loss)(self.layout.views(theta), x, y)
-        return loss, self._flat(grads)
 
-    def _flat(self, parts: dict[str, Any]) -> Any:
-        """(P,): put together by hand, as the derivative of taking a vector apart is a sum of padded vectors."""
-        return jnp.concatenate([parts[name].reshape(-1) for name in self.layout.shapes])
+        def of_parts(parts: list[Any]) -> Any:  # a dict would come back in another order
+            return self.task_loss(dict(zip(self.layout.shapes, parts, strict=True)), x, y)
+
+        # with respect to the parts: the derivative of taking a vector apart is a sum of padded vectors
+        loss, grads = jax.value_and_grad(of_parts)(list(self.layout.views(theta).values()))
+        return loss, _joined(grads)
 
     def linearize(self, phi: Any, batch: Batch | None = None) -> Any:
         """Evaluate at ``phi`` (P,) shared by all tasks, or (T, P)."""
@@ -158,7 +161,7 @@ class JaxNet(OnJax, NetProblem):
     @property
     def key(self) -> Any:
         """Nets of one shape with a built-in loss share their programs."""
-        if type(self.net) is not Net or self._name is None:
+        if type(self.net) is not Net or not self.net.plain or self._name is None:
             return self
         return self.net.sizes, self.net.activation, self.net.bias, self._name, self.dtype.str
 
@@ -189,11 +192,16 @@ class JaxSquares(OnJax, LeastSquares):
     """Full-batch linear regression from XᵀX and Xᵀy."""
 
     def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
-        off = self._flat(params).reshape(-1, self.width) - self.anchor  # XᵀX·θ − Xᵀy = XᵀX·off + slack
+        off = _joined(params.values()).reshape(-1, self.width) - self.anchor  # XᵀX·θ − Xᵀy = XᵀX·off + slack
         return self.anchor_loss + jnp.sum(off * (self.gram @ off + 2.0 * self.slack))
 
     def flat(self, phi: Any, tasks: int = 1) -> Any:
         return phi.reshape(1, -1)
+
+
+def _joined(parts: Iterable[Any]) -> Any:
+    """(P,) of the parameters one by one."""
+    return jnp.concatenate([jnp.ravel(part) for part in parts])
 
 
 class _Traced:
