@@ -458,3 +458,13 @@ def test_tasks_are_spread_over_devices() -> None:
 def test_devices_that_make_no_sense(method: str, given: dict[str, Any], words: str) -> None:
     with pytest.raises(MetagdError, match=words):
         prepared(method, **({"backend": "jax"} | given))
+
+
+def test_a_run_goes_on_from_a_saved_state_within_a_chunk() -> None:
+    whole, first, second = small(), small(), small()
+    drive(whole)
+    while first.iteration < 41:
+        first.advance()
+    second.restore(first.state(), first.algorithm, first.record)
+    drive(second)
+    assert_same(second, whole)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -62,8 +63,11 @@ class Underway(Shown):
         """What the method keeps."""
         return self.chunk.place(self.step - self.chunk.first + 1).state
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.step, self.theta, self.loss, self.state))
+
     def _replace(self, **changed: Any) -> Shown:  # type: ignore[override]  # what comes out knows its parameters
-        return Shown(**{"step": self.step, "theta": self.theta, "loss": self.loss, "state": self.state} | changed)
+        return Shown(*self)._replace(**changed)
 
 
 class Chunks:
@@ -143,6 +147,11 @@ class Chunks:
         with np.errstate(all="ignore"):
             here = chunk.place(self._done)
             algorithm.look(self.plan.problem, here.theta, here.state, self.plan.batches(step))
+
+    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+        """Go on from there."""
+        grad = np.zeros_like(theta) if look is None else look.grad
+        self._place, self._chunk, self._began = Place(theta, grad, state), None, look is not None
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """Go on from here with other rates; what was computed ahead is forgotten."""
