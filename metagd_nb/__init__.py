@@ -15,7 +15,22 @@ from .load import load
 from .models import conv, linear, mlp
 from .recognise import recognise
 from .run import Run
-from .tasks import Tasks, curves, episodes, groups, mixed, omniglot, quadratics, regression, series, sinusoid
+from .tasks import (
+    Tasks,
+    curves,
+    episodes,
+    glyphs,
+    groups,
+    lung,
+    mixed,
+    omniglot,
+    quadratics,
+    regression,
+    series,
+    sinusoid,
+    tumours,
+    words,
+)
 from .train import prepare, start, train
 
 if TYPE_CHECKING:
@@ -37,12 +52,14 @@ __all__ = [
     "curves",
     "episodes",
     "exercise",
+    "glyphs",
     "gradient",
     "groups",
     "linear",
     "linear_regression_model",
     "linked",
     "load",
+    "lung",
     "meta_gradient_descent",
     "mixed",
     "mlp",
@@ -60,6 +77,8 @@ __all__ = [
     "source",
     "start",
     "train",
+    "tumours",
+    "words",
 ]
 
 # Name → module, imported when first used: they bring matplotlib, or a database.

@@ -52,6 +52,7 @@ DOORS = {
     ("run", "drive"): "Run.resume",  # a run that had ended goes on, and somebody must drive it
     ("run", "plot"): "Run.plot",  # `run.plot()` is where a reader looks for the figure of a run
 }
+OWN_DATA = {"tasks.glyphs"}  # its characters are data that matplotlib's fonts hold; it draws no figure
 
 LINES, FUNCTION_LINES = 400, 40
 LONG_FUNCTIONS: dict[str, str] = {  # "module.function": why it reads better in one piece
@@ -110,7 +111,7 @@ def wrong_arrows(path: Path) -> list[str]:
             right = target is not None and target != here.split(".")[0] and ORDER.index(target) >= place
             if right and DOORS.get((here, str(target))) != scope:
                 found.append(f"{here} imports {full}, which stands right of it")
-        elif parts[0] in DRAWS and place < FIRST_THAT_DRAWS:
+        elif parts[0] in DRAWS and place < FIRST_THAT_DRAWS and not (scope and here in OWN_DATA):
             found.append(f"{here} imports {full}: nothing left of plot draws")
     return found
 
@@ -192,6 +193,8 @@ def told(owner: type, member: str) -> bool:
         ("run", "class Run:\n    def plot(self):\n        from .plot import figure", None),
         ("tasks/made_up", "from .sinusoid import sinusoid\nfrom ..errors import MetagdError", None),
         ("run", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .plot import figure", None),
+        ("tasks/glyphs", "import matplotlib", "nothing left of plot draws"),  # inside a function only
+        ("tasks/glyphs", "def f():\n    from matplotlib.path import Path", None),
         ("plot", "import matplotlib", None),
     ],
 )

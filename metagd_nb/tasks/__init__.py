@@ -7,15 +7,18 @@ from collections.abc import Callable
 from .base import Batch, Example, Reference, TaskBatch, Tasks
 from .curves import curves
 from .episodes import episodes
+from .glyphs import glyphs
 from .groups import groups
 from .mixed import mixed
 from .omniglot import omniglot
+from .patients import lung, tumours
 from .quadratic import Quadratics, quadratics
 from .real import m1_yearly, stocks
 from .regression import regression
 from .sampler import Sampler
 from .series import series
 from .sinusoid import sinusoid
+from .words import words
 
 FAMILIES: dict[str, Callable[..., Tasks]] = {
     "sinusoid": sinusoid,
@@ -27,6 +30,10 @@ FAMILIES: dict[str, Callable[..., Tasks]] = {
     "groups": groups,
     "episodes": episodes,
     "omniglot": omniglot,
+    "glyphs": glyphs,
+    "words": words,
+    "lung": lung,
+    "tumours": tumours,
 }
 
 __all__ = [
@@ -40,7 +47,9 @@ __all__ = [
     "Tasks",
     "curves",
     "episodes",
+    "glyphs",
     "groups",
+    "lung",
     "m1_yearly",
     "mixed",
     "omniglot",
@@ -49,4 +58,6 @@ __all__ = [
     "series",
     "sinusoid",
     "stocks",
+    "tumours",
+    "words",
 ]

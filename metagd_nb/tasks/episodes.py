@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,30 @@ class Episodes(Tasks):
     number : array (n,)
         Which class each row belongs to, 0…N−1, every class with a row or more.
     ways : int
+    names, parents : sequences (N,), optional
+        What each class is called, and what it belongs to (a letter's script); `split` takes parents apart.
     """
 
     name = "episodes"
     loss = "cross-entropy"
     test_queries = 15  # a class
 
-    def __init__(self, x: np.ndarray, number: np.ndarray, ways: int) -> None:
+    def __init__(
+        self,
+        x: np.ndarray,
+        number: np.ndarray,
+        ways: int,
+        names: Sequence[str] | None = None,
+        parents: Sequence[str] | None = None,
+    ) -> None:
         self.x, self.number = x, number
         self.sizes = np.bincount(number)
         self._rows, self._first = np.argsort(number, kind="stable"), np.cumsum(self.sizes) - self.sizes
         self.ways = self.outputs = whole(ways, "ways", 2)
         self.inputs = x.shape[1]
+        every = np.arange(len(self.sizes))
+        self.names = every.astype(str) if names is None else np.asarray(names)
+        self.parents = every if parents is None else np.asarray(parents)
         if self.ways > self.n_classes:
             raise MetagdError(f"{ways} needs as many classes; there are {self.n_classes}", "ways")
 
@@ -61,25 +74,29 @@ class Episodes(Tasks):
 
     @derived
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Episodes, Episodes]:
-        """Two families with no class in common: one to learn from, one held out.
+        """Two families with no parent, hence no class, in common: one to learn from, one held out.
 
         Parameters
         ----------
         fraction : float
-            Share of the classes in the first.
+            Share of the parents (where none are known: of the classes) in the first.
         """
-        first = round(fraction * len(self.sizes))
-        if min(first, len(self.sizes) - first) < self.ways:
+        kinds = np.unique(self.parents)
+        order, first = np.random.default_rng(seed).permutation(len(kinds)), round(fraction * len(kinds))
+        sides = [np.flatnonzero(np.isin(self.parents, kinds[part])) for part in (order[:first], order[first:])]
+        if min(map(len, sides)) < self.ways:
             raise MetagdError(
                 f"{fraction!r} of {len(self.sizes)} classes leaves a side with fewer than {self.ways}", "fraction"
             )
-        order = np.random.default_rng(seed).permutation(len(self.sizes))
-        return self._of(order[:first]), self._of(order[first:])
+        return self._of(sides[0]), self._of(sides[1])
 
     def _of(self, classes: np.ndarray) -> Episodes:
         """The same family on some of the classes."""
         rows = np.isin(self.number, classes)
-        return Episodes(self.x[rows], np.unique(self.number[rows], return_inverse=True)[1], self.ways)
+        number = np.unique(self.number[rows], return_inverse=True)[1]
+        part = Episodes(self.x[rows], number, self.ways, self.names[np.sort(classes)], self.parents[np.sort(classes)])
+        part.name = self.name
+        return part
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """``shots`` and ``queries`` points of each class, class by class; support and query share no row.

@@ -41,7 +41,7 @@ class Groups(Tasks):
 
     def __repr__(self) -> str:
         told = "" if self.classes is None else f", {self.outputs} classes"
-        return f"groups({len(self)} groups of {self.sizes.min()}–{self.sizes.max()} rows, D={self.inputs}{told})"
+        return f"{self.name}({len(self)} groups of {self.sizes.min()}–{self.sizes.max()} rows, D={self.inputs}{told})"
 
     @derived
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Groups, Groups]:
@@ -61,6 +61,7 @@ class Groups(Tasks):
 
     def _part(self, rows: np.ndarray) -> Groups:
         part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss)
+        part.name = self.name
         part.classes = self.classes  # also those that no row of this part has
         return part
 
