@@ -41,7 +41,7 @@ class Exercise:
     solution: str
     mistakes: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[tuple[Any, ...], ...] = ()
-    rtol: float = 2e-3
+    rtol: float = 5e-3
 
 
 def mistake(exercise: Exercise, answer: Any) -> str | None:
