@@ -10,7 +10,7 @@ import pytest
 from cases import BY_STEPS, META, METHODS, assert_same, trained
 
 import metagd_nb as mg
-from metagd_nb.costs import Costs, Peak, peak_of
+from metagd_nb.costs import Costs, Counted, Peak, peak_of
 from metagd_nb.run import Run
 
 
@@ -36,6 +36,7 @@ def test_peak_is_the_largest_moment_not_the_sum() -> None:
 def test_peak_joins_a_tracing_under_way() -> None:
     tracemalloc.start()
     try:
+        np.zeros(1 << 20)  # a higher peak, over before the work begins
         before = np.zeros(1 << 18)
         with Peak() as peak:
             assert peak.bytes() < 10_000
@@ -45,6 +46,17 @@ def test_peak_joins_a_tracing_under_way() -> None:
         assert before.size > more.size
     finally:
         tracemalloc.stop()
+
+
+def test_a_counted_problem_is_what_it_was_and_counts(run: Run) -> None:
+    counted, batch = Counted(run.problem), run._batches(0).support
+    point = counted.linearize(run.theta, batch)
+    plain = run.problem.linearize(run.theta, batch)
+    v = np.ones((4, run.theta.size))
+    np.testing.assert_array_equal(np.asarray(point.hvp(v)), np.asarray(plain.hvp(v)))
+    np.testing.assert_array_equal(np.asarray(point.grad), np.asarray(plain.grad))
+    assert (counted.grad_evals, counted.hvps) == (4, 4)
+    assert counted.layout is run.problem.layout
 
 
 def test_what_fails_aside_fails_here() -> None:
