@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .algorithms import ALGORITHMS
 from .beginner import gradient, linear_regression_model, meta_gradient_descent, mse_loss
+from .compare import compare
 from .errors import MetagdError
 from .exercises import exercise
 from .load import load
@@ -48,6 +49,7 @@ __all__ = [
     "Tasks",
     "advise",
     "bayesian_last_layer",
+    "compare",
     "conv",
     "curves",
     "episodes",

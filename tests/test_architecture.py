@@ -41,8 +41,9 @@ ORDER = [
     *("engine", "onjax"),
     *("store", "stepper", "replay", "run"),
     "sources",
-    *("features", "memory", "pace", "drive", "train", "load", "advice", "beginner", "table", "exercises"),
-    *("decimate", "axes", "panels", "plot", "charts", "live", "book", "controls", "magic", "cli"),
+    *("features", "memory", "pace", "drive", "train", "load", "compare"),
+    *("advice", "beginner", "table", "exercises"),
+    *("decimate", "axes", "panels", "plot", "overlay", "charts", "live", "book", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
 FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
@@ -50,6 +51,7 @@ FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
 # Doors to the right, opened only when somebody walks through them (an import inside the function named here).
 DOORS = {
     ("run", "drive"): "Run.resume",  # a run that had ended goes on, and somebody must drive it
+    ("compare", "overlay"): "Comparison.plot",
     ("run", "plot"): "Run.plot",  # `run.plot()` is where a reader looks for the figure of a run
 }
 OWN_DATA = {"tasks.glyphs"}  # its characters are data that matplotlib's fonts hold; it draws no figure

@@ -605,7 +605,7 @@ def test_check_takes_a_body_and_params(ip: Any) -> None:
 def test_compare_lays_losses_over_each_other(ip: Any) -> None:
     cell(ip, "%%metagd gd --lr 0.1 --steps 30 --wait -o slow" + BODY)
     cell(ip, "%metagd gd --lr 0.3 --steps 20 --wait -o fast")
-    from metagd_nb.magic.compare import overlay
+    from metagd_nb.overlay import laid_over as overlay
 
     runs = {"slow": ip.user_ns["slow"], "fast": ip.user_ns["fast"]}
     figure = overlay(runs)
@@ -623,7 +623,7 @@ def test_compare_lays_losses_over_each_other(ip: Any) -> None:
 def test_compare_draws_means_of_noisy_losses_and_takes_a_run_under_way(ip: Any) -> None:
     cell(ip, "%%metagd maml --steps 200 --wait -o one\ntasks = sinusoid()\nmodel = mlp(1, 4, 1)")
     cell(ip, "%metagd fomaml --steps 100000000 -o two")
-    from metagd_nb.magic.compare import overlay
+    from metagd_nb.overlay import laid_over as overlay
 
     (ax,) = overlay({"one": ip.user_ns["one"], "two": ip.user_ns["two"]}).axes
     assert ax.yaxis.label.get_text().startswith("query loss: means")

@@ -1,7 +1,7 @@
 """The ``%%metagd`` cell: a line, a body, and a run under the cell; see `cell` for what happens when.
 
 A folder: `line` reads the options, `body` runs the code, `bind` finds the parts of a run in the namespace, `cell`
-starts it, `pages` are the help, `complete` is Tab, `compare` the picture of several runs.
+starts it, `pages` are the help, `complete` is Tab.
 """
 
 from __future__ import annotations

@@ -159,7 +159,8 @@ class Cell:
         print(*check_functions(loss, gradient, params, names.space).lines, sep="\n")
 
     def _compare(self, line: Line) -> None:
-        from .compare import overlay
+        from ..compare import compare
+        from ..overlay import laid_over
 
         runs = {name: value for name, value in self.ip.user_ns.items() if isinstance(value, Run) and name[0] != "_"}
         if len(line.words) < 2:
@@ -167,7 +168,14 @@ class Cell:
         for name in line.words:
             if name not in runs:
                 raise MetagdError(f"{name} is not a run{nearest(name, runs) or f'; there {_are(list(runs))}'}")
-        display(overlay({name: runs[name] for name in line.words}))  # type: ignore[no-untyped-call]
+        chosen = {name: runs[name] for name in line.words}
+        seeds, over = line.options.get("seeds", 0), line.options.get("over", "steps")
+        if not seeds and over == "steps":
+            display(laid_over(chosen))  # type: ignore[no-untyped-call]
+            return
+        found = compare(chosen, seeds, baselines=line.baselines)
+        display(found.plot(over))  # type: ignore[no-untyped-call]
+        display(found)  # type: ignore[no-untyped-call]
 
 
 def _advised(run: Run, line: Line) -> Any:

@@ -15,7 +15,7 @@ from ..stops import Settings
 
 COMMANDS = {
     "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",
-    "compare": "RUN RUN …  lay the losses of runs over each other",
+    "compare": "RUN RUN …  lay the losses of runs over each other; with --seeds N train and judge them on N seeds",
     "advise": "METHOD [OPTIONS]  how to set a method for what stands below, and on what grounds",
     "remember": "[FILE | off]  keep what each run teaches, for advice",
 }
@@ -41,6 +41,14 @@ EXTRAS = (
     Extra("--help", "", "what the options are"),
 )
 
+OF_COMMANDS: dict[str, tuple[Hyper | Extra, ...]] = {  # options that a command has to itself
+    "compare": (
+        Hyper("seeds", int, 0, "train each on so many seeds and judge it; 0: take the runs as they are", 0, 1000),
+        Hyper("over", str, "steps", "what the losses are drawn over", choices=("steps", "evaluations", "seconds")),
+        Extra("--no-baselines", "", "leave the traditional methods out"),
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Line:
@@ -64,6 +72,7 @@ class Line:
     wait: bool = False
     plot: bool = True
     check: bool = True
+    baselines: bool = True
     help: bool = False
     advise: bool = False
     only: bool = False  # the advice, without a run
@@ -72,7 +81,8 @@ class Line:
 def allowed(word: str) -> dict[str, Hyper | Extra]:
     """Option → declaration, of an algorithm or a command, in the order of the help."""
     if word in COMMANDS:
-        return {one.option: one for one in EXTRAS if word == "check" and one.option == "--params"}
+        own = {one.option: one for one in EXTRAS if word == "check" and one.option == "--params"}
+        return own | {one.option: one for one in OF_COMMANDS.get(word, ())}
     method = ALGORITHMS[word]
     found: dict[str, Hyper | Extra] = {h.option: h for h in (hypers(method) | hypers(Settings)).values()}
     return found | {one.option: one for one in EXTRAS if one.kind in ("", method.kind)}
@@ -108,11 +118,11 @@ def _read(words: Sequence[str], names: Iterable[str]) -> Line:
     if "--help" in given:
         return Line(word, help=True)
     params = _names("--params", given["--params"].split(",")) if "--params" in given else ()
-    if word in COMMANDS:
-        return Line(word, words=free, params=params)
     options = {
         one.name: _value(one, given[o]) for o, one in allowed(word).items() if isinstance(one, Hyper) and o in given
     }
+    if word in COMMANDS:
+        return Line(word, options, words=free, params=params, baselines="--no-baselines" not in given)
     return Line(
         word,
         options,
