@@ -55,29 +55,35 @@ class QuadraticProblem:
 
 
 ALIKE = 1e-9  # share of the largest eigenvalue of XᵀX, columns scaled alike, that is taken for rounding
+UNLIKE = 1e-6  # smallest square of a pivot at which nobody need ask
 
 
 class GramPoint:
     """Least squares at θ (P,), from XᵀX and Xᵀy alone."""
 
-    __slots__ = ("_gram", "grad", "loss", "phi")
+    __slots__ = ("grad", "loss", "phi", "problem")
 
     def __init__(self, problem: LeastSquares, phi: Array) -> None:
-        self.phi, self._gram = phi, problem.gram
-        flat = phi.reshape(-1, problem.width)
-        half = problem.gram @ flat - problem.moment
-        self.grad = (2.0 * half).reshape(1, -1)
+        self.phi, self.problem = phi, problem
         # measured from (nearly) the minimum, where yᵀy − … would cancel to noise
-        off = flat - problem.anchor
-        self.loss = np.array([problem.anchor_loss + off.ravel() @ (half + problem.slack).ravel()])
+        off = phi.reshape(-1) - problem.anchor
+        bent = problem.bend(off)
+        self.grad = (bent + problem.slack).reshape(1, -1)
+        self.loss = np.array([problem.anchor_loss + 0.5 * off.dot(bent) + off.dot(problem.slack)])
 
     def hvp(self, v: Array) -> Array:
         """(1, P) → (1, P)"""
-        return np.asarray(2.0 * (self._gram @ v.reshape(len(self._gram), -1)).reshape(1, -1))
+        return self.problem.bend(v.reshape(-1)).reshape(1, -1)
 
     def step(self, rate: Any) -> Array:
         """θ − rate·grad (1, P)"""
         return np.asarray(self.phi - rate * self.grad)
+
+
+def _sizes(gram: Array) -> Array:
+    """(P, 1), the lengths of the columns of X: how unlike they are must not decide what is solved for."""
+    size = np.sqrt(gram.diagonal())
+    return np.where(size > 0, size, 1.0)[:, None]
 
 
 class LeastSquares:
@@ -104,21 +110,39 @@ class LeastSquares:
         if net.bias:
             gram[:d, d] = gram[d, :d] = x.sum(0)
             gram[d, d], moment[d] = n, y.sum(0)
-        scale = 1.0 / n
-        size = np.sqrt(gram.diagonal())  # of a column: how unlike they are must not decide what is solved for
-        size = np.where(size > 0, size, 1.0)[:, None]
-        best, _, rank, _ = np.linalg.lstsq(gram / (size * size.T), moment / size, rcond=ALIKE)
-        best /= size
+        best, rank = self._best(gram, moment)
+        best = best.astype(self.dtype).astype(float)  # the point itself from which a step measures
         residual = x @ best[:d] + (best[d] if net.bias else 0.0) - y
         self.anchor_loss = self.best_loss = float(np.mean(residual * residual))
         if rank < rows:  # columns (nearly) alike: XᵀX cannot tell what is best, X can
             ones = np.concatenate([x, np.ones((n, 1))], axis=1) if net.bias else x
+            size = _sizes(gram)
             residual = ones @ (np.linalg.lstsq(ones / size.T, y, rcond=None)[0] / size) - y
             self.best_loss = min(self.best_loss, float(np.mean(residual * residual)))
-        slack = gram @ best - moment  # zero but for rounding where ``best`` is the best
-        scale /= self.width  # the mean runs over outputs too
-        kept = (gram * scale, moment * scale, best, slack * scale)
-        self.gram, self.moment, self.anchor, self.slack = (a.astype(self.dtype) for a in kept)
+        scale = 2.0 / (n * self.width)  # the mean runs over outputs too
+        slope = scale * (gram @ best - moment)  # zero but for rounding where ``best`` is the best
+        self._hessian = (scale * gram).astype(self.dtype)  # of each output: they do not share a weight
+        self.anchor, self.slack = (a.astype(self.dtype).ravel() for a in (best, slope))
+
+    def bend(self, v: Array) -> Array:
+        """Hessian times v (P,)."""
+        if self.width == 1:
+            return np.asarray(self._hessian.dot(v))
+        return np.asarray(self._hessian.dot(v.reshape(-1, self.width)).ravel())
+
+    @staticmethod
+    def _best(gram: Array, moment: Array) -> tuple[Array, int]:
+        """What solves gram·θ = moment, and the rank; the shortest such where columns are (nearly) alike."""
+        size = _sizes(gram)
+        gram, moment = gram / (size * size.T), moment / size
+        try:
+            sure = np.linalg.cholesky(gram).diagonal().min() ** 2 > UNLIKE
+        except np.linalg.LinAlgError:
+            sure = False
+        if sure:
+            return np.linalg.solve(gram, moment) / size, len(gram)
+        best, _, rank, _ = np.linalg.lstsq(gram, moment, rcond=ALIKE)
+        return best / size, int(rank)
 
     def start(self, rng: np.random.Generator) -> Array:
         """Starting parameters (P,)."""

@@ -113,7 +113,7 @@ class Steps:
             theta, state = algorithm.move(theta, self.look)
         look = algorithm.look(self.problem, theta, state, self.batches(step))
         self.theta, self.state, self.look = theta, look.state, look
-        norm = math.sqrt(look.grad @ look.grad)
+        norm = math.sqrt(look.grad.dot(look.grad))
         seconds = time.perf_counter() - clock
         rates = algorithm.rates(self.problem, theta, look.state)
         return Row(Shown(step, theta, look.loss, look.state), norm, look.grad_evals, look.hvps, seconds, rates)

@@ -352,9 +352,9 @@ def test_least_squares_reference_is_the_optimum(kind: str, bias: bool) -> None:
         assert run.loss == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("net", [mg.linear(3, 2), mg.linear(3, 2, bias=False)], ids=repr)
+@pytest.mark.parametrize("net", [mg.linear(3, o, bias) for o in (1, 2) for bias in (True, False)], ids=repr)
 def test_least_squares_is_the_net_in_all_three(net: Net) -> None:
-    x, y = table(40, 3, 2)
+    x, y = table(40, 3, net.outputs)
     batch = Batch(x[None], y[None])
     theta, v = np.random.default_rng(0).standard_normal((2, net.layout.size))
     fast, plain = LeastSquares(net, batch).linearize(theta), NetProblem(net).linearize(theta, batch)
