@@ -121,14 +121,14 @@ class LeastSquares:
             self.best_loss = min(self.best_loss, float(np.mean(residual * residual)))
         scale = 2.0 / (n * self.width)  # the mean runs over outputs too
         slope = scale * (gram @ best - moment)  # zero but for rounding where ``best`` is the best
-        self._hessian = (scale * gram).astype(self.dtype)  # of each output: they do not share a weight
+        self.hessian = (scale * gram).astype(self.dtype)  # of each output: they do not share a weight
         self.anchor, self.slack = (a.astype(self.dtype).ravel() for a in (best, slope))
 
     def bend(self, v: Array) -> Array:
         """Hessian times v (P,)."""
         if self.width == 1:
-            return np.asarray(self._hessian.dot(v))
-        return np.asarray(self._hessian.dot(v.reshape(-1, self.width)).ravel())
+            return np.asarray(self.hessian.dot(v))
+        return np.asarray(self.hessian.dot(v.reshape(-1, self.width)).ravel())
 
     @staticmethod
     def _best(gram: Array, moment: Array) -> tuple[Array, int]:
