@@ -2,7 +2,7 @@
 
 Callbacks only queue a request; the thread that trains shows what came of it between two steps, through ``frame``.
 So what is seen is what happened, and no click ever waits for a step. When the run has ended nothing can be asked
-of it any more: the controls are disabled, freed, and leave their place to the plot, which tells the reason. A
+of it any more: the controls are disabled, freed, and gone from under the plot, which tells the reason. A
 notebook opened again then shows no empty shells of widgets.
 """
 
@@ -114,7 +114,9 @@ class Controls:
     # ---- what stands where -------------------------------------------------------------------------------------
 
     def _button(self, text: str, icon: str, tooltip: str, act: Callable[[], None]) -> Any:
-        button = ipywidgets.Button(description=text, icon=icon, tooltip=tooltip, layout={"width": "92px"})
+        button = ipywidgets.Button(
+            description=text, icon=icon, tooltip=tooltip, layout={"flex": "0 1 92px", "min_width": "0"}
+        )
         button.on_click(lambda _: self._safely(act))
         return button
 
@@ -130,15 +132,15 @@ class Controls:
             description=words(name),
             tooltip=f"{declared.help}; {declared.allowed}",
             style={"description_width": "initial"},
-            layout={"flex": "1 1 320px", "width": "auto", "min_width": "280px", "max_width": "100%"},
+            layout={"flex": "1 1 320px", "width": "auto", "min_width": "0", "max_width": "100%"},
         )
         slider.observe(lambda change: self._safely(lambda: self._set(name, change["new"])), "value")
         return slider
 
     def _arrange(self) -> Any:
         wrap = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px", "overflow": "visible"}
-        buttons = ipywidgets.HBox([self.pause, self.step, self.stop], layout={"flex": "0 0 auto"})
-        far = ipywidgets.VBox([self.bar, self.told], layout={"flex": "1 1 300px", "min_width": "260px"})
+        buttons = ipywidgets.HBox([self.pause, self.step, self.stop], layout={"flex": "0 1 296px", "min_width": "0"})
+        far = ipywidgets.VBox([self.bar, self.told], layout={"flex": "1 1 300px", "min_width": "0"})
         first = ipywidgets.HBox([buttons, far], layout=wrap)
         rates = ipywidgets.HBox(list(self.sliders.values()), layout=wrap)
         return ipywidgets.VBox([first, rates, self.status], layout={"width": "100%", "max_width": f"{WIDTH}px"})

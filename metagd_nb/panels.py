@@ -132,13 +132,15 @@ class StepPanel:
             means = np.concatenate([np.asarray(curve.line.get_ydata()) for curve in self.curves])
             means = means[means > 0]
             log = low >= 0 and helps(means.min(initial=math.inf), means.max(initial=0.0), self.log)
+        floor = -0.03 if low >= 0 and not log else -math.inf  # of the height: no room below zero for what has none
         low = positive if log else low
         for value, _, _ in self.references:
             if (not log or low / 1e3 <= value) and value < high + 3 * (high - low or abs(high)):
                 low, high = min(low, value), max(high, value)
         if any(value == low for value, _, _ in self.references):  # room for its label below it
             low = low * (low / high) ** 0.06 if log else low - 0.06 * (high - low)
-        limits = grown(low, high, self.limits if log == self.log else None, log, final)
+        bottom, top = grown(low, high, self.limits if log == self.log else None, log, final)
+        limits = max(bottom, floor * abs(top)), top
         if log == self.log and limits == self.limits:
             return False
         self.log, self.limits = log, limits

@@ -189,6 +189,36 @@ def test_an_interrupt_of_a_waiting_cell(lab: Lab) -> None:
     assert lab.ask("print(run.stopped)") == "interrupted"
 
 
+def test_in_a_very_narrow_window_nothing_is_cut(lab: Lab, artefacts: Path) -> None:
+    lab.page.set_viewport_size({"width": 400, "height": 1000})
+    going(lab, "slim", cell=META)
+    button(lab, "Pause").click()
+    button(lab, "Resume").wait_for()
+    lab.page.wait_for_timeout(300)
+    lab.page.screenshot(path=artefacts / "very-narrow.png")
+    area = lab.page.locator(".jp-OutputArea-output:has(.jupyter-button)").first.bounding_box()
+    parts = lab.page.locator(".jupyter-button, .widget-hslider, .widget-hprogress, .widget-readout")
+    for index in range(parts.count()):
+        box = parts.nth(index).bounding_box()
+        assert box["x"] >= area["x"] - 1
+        assert box["x"] + box["width"] <= area["x"] + area["width"] + 1
+    for index in range(3):
+        assert parts.nth(index).evaluate("e => e.scrollWidth <= e.clientWidth")  # its words are whole
+
+
+def test_the_plot_keeps_its_place_when_the_controls_leave(lab: Lab) -> None:
+    lab.page.set_viewport_size({"width": 900, "height": 1000})
+    going(lab, "place", "run")
+    place = lab.page.locator(".jp-OutputArea img").bounding_box()
+    hands = lab.page.locator(".jp-OutputArea-output:has(.jupyter-button)").first.bounding_box()
+    assert hands["y"] >= place["y"] + place["height"]  # under the picture, as in a player
+    button(lab, "Stop").click()
+    lab.until("run.stopped == 'user' and not run.running")
+    lab.page.locator(".jupyter-button").first.wait_for(state="detached")
+    lab.page.wait_for_timeout(300)
+    assert lab.page.locator(".jp-OutputArea img").bounding_box() == place
+
+
 def test_the_plot_stays_in_the_file_without_a_kernel(lab: Lab, artefacts: Path) -> None:
     lab.open("kept", [SETUP, CELL.replace("100000000", "2000")])
     lab.run_all()

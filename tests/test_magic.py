@@ -416,10 +416,10 @@ def kinds(displays: list[Told]) -> list[str]:
     return [type(one).__name__ for one in displays]
 
 
-def test_controls_above_the_plot_shown_by_the_cell_and_moved_by_the_run(ip: Any, displays: list[Told]) -> None:
+def test_controls_under_the_plot_shown_by_the_cell_and_moved_by_the_run(ip: Any, displays: list[Told]) -> None:
     cell(ip, "%%metagd gd --steps 50" + BODY)
     ip.user_ns["run"].wait()
-    assert kinds(displays) == ["Controls", "Live"]
+    assert kinds(displays) == ["Live", "Controls"]
     for one in displays:
         assert one.run is ip.user_ns["run"]
         assert one.calls[0] == ("show", threading.main_thread())
@@ -429,7 +429,7 @@ def test_controls_above_the_plot_shown_by_the_cell_and_moved_by_the_run(ip: Any,
 
 @pytest.mark.parametrize(
     ("options", "shown"),
-    [("", ["Controls", "Live"]), (" --wait", ["Controls", "Live"]), (" --no-plot", ["Controls"])],
+    [("", ["Live", "Controls"]), (" --wait", ["Live", "Controls"]), (" --no-plot", ["Controls"])],
 )
 def test_what_is_shown(ip: Any, displays: list[Told], options: str, shown: list[str]) -> None:
     cell(ip, f"%%metagd gd --steps 5{options}" + BODY)
@@ -477,7 +477,7 @@ def test_a_display_that_breaks_does_not_take_the_others_along(ip: Any, displays:
     frames.frame()
     frames.frame(final=True)
     assert len(second.calls) == told + 2
-    assert run.note == "the controls display stopped (ZeroDivisionError: division by zero); training went on"
+    assert run.note == "the live display stopped (ZeroDivisionError: division by zero); training went on"
 
 
 # ---- interrupts and failures under way --------------------------------------------------------------------------

@@ -209,6 +209,19 @@ def test_limits_grow_in_jumps_and_hold_the_data(sampled: bool) -> None:
     assert shown.redraws <= 30  # of 200 frames
 
 
+def test_a_loss_that_is_never_negative_has_no_axis_below_zero() -> None:
+    run = StandInRun().fill([5.0, 4.9])
+    plot = Plot(run)
+    plot.refresh()
+    run.fill(np.linspace(4.9, 0.5, 50))
+    plot.refresh()  # grows by a jump
+    bottom, top = plot.panels[0].ax.get_ylim()
+    assert -0.05 * top <= bottom <= 0.5
+    run.fill(np.linspace(0.5, -1.0, 50))
+    plot.refresh()
+    assert plot.panels[0].ax.get_ylim()[0] < -1.0
+
+
 def test_a_cached_frame_is_pixel_for_pixel_a_full_one() -> None:
     run = StandInRun("maml", {"inner_lr": 0.1, "meta_lr": 0.01}, True, panel=held_out, references=[(3.0, "best")])
     run.fill(noisy(300))

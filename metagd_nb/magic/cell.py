@@ -129,19 +129,23 @@ class Cell:
         self._started[key] = (now, runs)
 
     def _shown(self, run: Run, plot: bool, hands: bool) -> Frame | None:
-        """The displays of a run, under the cell; controls only where somebody can use them."""
+        """The displays of a run, under the cell; controls only where somebody can use them.
+
+        The picture stands first, so that it keeps its place when the controls leave. In each frame they come first:
+        a button that was pressed is quicker to show than a curve.
+        """
         wanted: list[Callable[[], Any]] = []
-        if hands and shows_pictures():
-            wanted.append(lambda: _controls(run, leave=plot))
         if plot:
             wanted.append(lambda: Live(run))
-        parts = []
+        if hands and shows_pictures():
+            wanted.append(lambda: _controls(run, leave=plot))
+        parts: list[Frame] = []
         for make in wanted:
             try:
                 with drawing():
                     part = make()
                     part.show()
-                parts.append(part)
+                parts.insert(0, part)
             except Exception as error:  # a broken display must not cost the training
                 print(f"metagd: {_missing(error)}; the run goes on without")
         return Frames(run, *parts) if parts else None
