@@ -31,6 +31,7 @@ from metagd_nb.tasks import m1_yearly, stocks
 from metagd_nb.tasks.generators import GENERATORS
 from metagd_nb.tasks.series import Series
 
+TIDY = {"v": np.arange(1, 25), "g": list("ab") * 12}
 ROWS = np.arange(60.0).reshape(3, 20) ** 1.5
 
 
@@ -139,6 +140,26 @@ def test_split_chosen_and_without_last() -> None:
             call()
     with pytest.raises(MetagdError, match=r"^fraction: 0\.01 of 12 series leaves one side empty$"):
         family.split(0.01)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: mg.series("ar2", 2),
+    lambda: mg.series([np.arange(9.0) ** i for i in (1, 2, 3)], 2, 2, names=["a", "b", "c"]),
+    lambda: mg.series(TIDY, 2, value="v", group="g", log=True).without_last(2),
+    lambda: mg.series(ROWS, 2).split(0.6)[1],
+])  # fmt: skip
+def test_series_are_kept_in_a_file(make: Any, tmp_path: Any) -> None:
+    run = mg.train("maml", model=mg.mlp(2, 4, make().outputs), tasks=make(), steps=3, shots=3)
+    run.save(tmp_path / "run.metagd")
+    again = mg.load(tmp_path / "run.metagd")
+    np.testing.assert_array_equal(again.evaluate(n_tasks=3).mean, run.evaluate(n_tasks=3).mean)
+    np.testing.assert_array_equal(again.plan.tasks.names, run.plan.tasks.names)
+
+
+def test_names_are_one_a_series() -> None:
+    assert mg.series(ROWS, 2, names=list("xyz")).chosen([1]).names.tolist() == ["y"]
+    with pytest.raises(MetagdError, match=r"^names: has 2 names for 3 series$"):
+        mg.series(ROWS, 2, names=["x", "y"])
 
 
 def test_logarithms() -> None:

@@ -34,9 +34,8 @@ def m1_yearly(window: int = 3, horizon: int = 1) -> Series:
     """
     text = _file("aeon", "datasets/data/m1_yearly_dataset/m1_yearly_dataset.tsf", "sequences").read_text("cp1252")
     lines = [line.split(":") for line in text.partition("@data")[2].split("\n") if line.strip()]
-    made = series([np.array(line[-1].split(","), float) for line in lines], window, horizon, log=True)
-    made.names = np.array([line[0] for line in lines])
-    return made
+    values = [np.array(line[-1].split(","), float) for line in lines]
+    return series(values, window, horizon, log=True, names=[line[0] for line in lines])
 
 
 def stocks(window: int = 12, horizon: int = 1) -> Series:
@@ -46,6 +45,4 @@ def stocks(window: int = 12, horizon: int = 1) -> Series:
         rows = list(csv.reader(line for line in lines if not line.startswith("#")))
     names = rows[0][1:]
     columns = [[float(row[i]) for row in rows[1:] if row[i]] for i in range(1, len(rows[0]))]
-    made = series([np.array(column) for column in columns], window, horizon, log=True)
-    made.names = np.array(names)
-    return made
+    return series([np.array(column) for column in columns], window, horizon, log=True, names=names)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import MetagdError, nearest, short, unknown
 from ..hyper import whole
+from ..recipe import derived
 from .base import Batch, TaskBatch, Tasks
 from .columns import labels, numbers_2d
 from .generators import GENERATORS
@@ -91,22 +92,26 @@ class Series(Tasks):
         """The inverse of `transformed`."""
         return np.asarray(np.exp(values)) if self.log else values
 
+    @derived
     def with_horizon(self, horizon: int) -> Series:
         """The same series with another number of values to forecast at once."""
         return Series(self.values, self.names, self.window, horizon, self.log, self._make)
 
+    @derived
     def without_last(self, values: int) -> Series:
         """The same series as they were this many values ago: nothing later can be learned from them."""
         self._only_given("without_last")
         values = whole(values, "values", 1)
         return Series([one[:-values] for one in self.values], self.names, self.window, self.horizon, self.log, None)
 
+    @derived
     def chosen(self, which: Any) -> Series:
         """Some of the series, by their numbers."""
         self._only_given("chosen")
         which = np.arange(len(self))[which]
         return Series([self.values[i] for i in which], self.names[which], self.window, self.horizon, self.log, None)
 
+    @derived
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Series, Series]:
         """Two families with no series in common: one to learn from, one held out."""
         self._only_given("split")
@@ -189,6 +194,7 @@ def series(
     value: str | None = None,
     group: str | None = None,
     time: str | None = None,
+    names: Any = None,
 ) -> Series:
     """Series as tasks: from a window of values forecast what comes next.
 
@@ -213,11 +219,24 @@ def series(
     value, group, time : str
         Of a table: the columns of values, of the names of the series, and (unless rows are in order) of the time.
 
+    names : array (S,), optional
+        What the series are called, where no table says it.
+
     Raises
     ------
     MetagdError
         For values that are not finite numbers, columns that do not exist, and series too short.
     """
+    made = _made(data, window, horizon, log, value, group, time, names)
+    if isinstance(data, str) or made.values:  # what a file can hold; a person's function it cannot
+        kept = {"window": window, "horizon": horizon, "log": log}
+        own = {} if isinstance(data, str) else {"names": made.names}
+        made.recipe = {"name": "series", "args": [made.values or data], "kwargs": kept | own}
+    return made
+
+
+def _made(data: Any, window: int, horizon: int, log: bool, *of_table: Any) -> Series:
+    *columns, names = of_table
     if isinstance(data, str):
         if data not in GENERATORS:
             raise unknown("generator", data, GENERATORS)
@@ -227,11 +246,12 @@ def series(
     table = isinstance(data, Mapping) or hasattr(data, "columns")
     if callable(data) and not table:
         return Series([], [getattr(data, "__name__", "generator")], window, horizon, log, _checked(data))
-    if table:
-        values, names = _tidy(data, value, group, time)
-    else:
-        values, names = _listed(data)
-    return Series(values, names, window, horizon, log, None)
+    values, found = _tidy(data, *columns) if table else _listed(data)
+    if names is not None:
+        found = labels(list(names), "names")
+        if len(found) != len(values):
+            raise MetagdError(f"has {len(found)} names for {len(values)} series", "names")
+    return Series(values, found, window, horizon, log, None)
 
 
 def _checked(make: Callable[..., Any]) -> Generator:
