@@ -49,6 +49,10 @@ class Absent:
         """Refuse."""
         raise self.refuse()
 
+    def embed(self, theta: Any, x: Any) -> Any:
+        """Refuse."""
+        raise self.refuse()
+
     def flat(self, phi: Any, tasks: int) -> Array:
         """Refuse."""
         raise self.refuse()
@@ -126,16 +130,28 @@ class _Parts(NamedTuple):
         return made._replace(again=self.plan)
 
 
+def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What can be made again of what a run was made from, and the names of what cannot."""
+    own: dict[str, Any] = {}
+    missing = []
+    for name, value in given.items():
+        if isinstance(value, dict) and value == SESSION:
+            missing.append(name)
+            continue
+        try:
+            own[name] = remade(value["recipe"], TABLES[name]) if isinstance(value, dict) else value
+        except MetagdError as error:
+            if error.option != "path":
+                raise
+            missing.append(name)  # the person's own files, which have moved since
+    return own, missing
+
+
 def _parts(path: str, kept: dict[str, Any]) -> _Parts:
     with _trusting_nothing():
         origin, method = kept["origin"], kept["method"]
         given = origin["given"]
-        missing = [name for name, value in given.items() if isinstance(value, dict) and value == SESSION]
-        own = {
-            name: remade(value["recipe"], TABLES[name]) if isinstance(value, dict) else value
-            for name, value in given.items()
-            if name not in missing
-        }
+        own, missing = _again(given)
         if unfit := own.keys() - set(Given._fields):
             raise KeyError(unfit)
         return _Parts(

@@ -7,6 +7,7 @@ among the arguments are copied, so that what is written into them later reaches 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -47,7 +48,9 @@ def derived(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def _own(value: Any) -> Any:
-    """A copy of what looks like an array; labels that came as Python objects become text, where they all are."""
+    """A copy of what looks like an array, and a path as text; labels that came as objects become text, if all are."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if not hasattr(value, "__array__") or not np.ndim(value):
         return value
     array = np.array(value)

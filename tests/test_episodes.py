@@ -209,6 +209,25 @@ def test_the_seed_decides_the_split(tmp_path: Path) -> None:
     assert one != other
 
 
+def test_a_run_on_it_is_kept_in_a_file(tmp_path: Path) -> None:
+    """The file names the drawings' path and the side; where they are gone, it says so in one line."""
+    path = drawings.packed(tmp_path / "omniglot.npz")
+    train, test = sides(path, ways=2, train=8)
+    for side in (train, test):
+        run = mg.train("protonet", model=mg.conv(2, filters=3), tasks=side, shots=2, queries=2, steps=3)
+        run.save(tmp_path / "run.metagd")
+        back = mg.load(tmp_path / "run.metagd")
+        np.testing.assert_array_equal(back.replay().record["loss"], run.record["loss"])
+        assert back.plan.tasks.images.names == side.images.names  # type: ignore[union-attr]
+        assert back.plan.tasks.test.images.names == test.images.names  # type: ignore[union-attr]
+        assert back.evaluate(n_tasks=4).mean[1] == run.evaluate(n_tasks=4).mean[1]
+    path.rename(tmp_path / "elsewhere.npz")
+    gone = mg.load(tmp_path / "run.metagd")
+    assert gone.record["loss"].shape == (4,)
+    with pytest.raises(MetagdError, match=r"^tasks is not in .*; give it from here: metagd_nb.load\(…, tasks=tasks\)$"):
+        gone.evaluate()
+
+
 def test_what_the_loader_refuses(tmp_path: Path) -> None:
     path = drawings.packed(tmp_path / "omniglot.npz")
     (tmp_path / "empty").mkdir()

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import MetagdError
 from ..hyper import whole
+from ..recipe import derived, recorded
 from .episodes import Episodes
 
 SIDE, DRAWINGS = 28, 20
@@ -28,21 +29,29 @@ class Images(NamedTuple):
 
 
 class Omniglot(Episodes):
-    """N-way K-shot tasks from Omniglot; see `omniglot`.
-
-    Attributes
-    ----------
-    train, test : Omniglot
-        The characters to learn from, and those held out: this family is one of the two.
-    """
+    """N-way K-shot tasks from Omniglot; see `omniglot`. ``train`` and ``test``: this family is one of the two."""
 
     name = "omniglot"
-    train: Omniglot
-    test: Omniglot
+    sides: tuple[Omniglot, Omniglot]
 
     def __init__(self, images: Images, ways: int, turns: int) -> None:
         self.images, self.turns = images, turns
         super().__init__(images.pixels, images.number, ways)
+
+    @property
+    def train(self) -> Omniglot:
+        """The characters to learn from."""
+        return self.sides[0]
+
+    @property
+    def test(self) -> Omniglot:
+        """The characters held out."""
+        return self.sides[0].held_out()
+
+    @derived
+    def held_out(self) -> Omniglot:
+        """`test`, by a name that a file can say."""
+        return self.sides[1]
 
     @property
     def n_classes(self) -> int:
@@ -64,6 +73,7 @@ class Omniglot(Episodes):
         return np.asarray(drawn.reshape(*row.shape, SIDE * SIDE) / np.float32(self.images.white))
 
 
+@recorded
 def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotations: bool = True) -> Omniglot:
     """Omniglot: characters as N-way K-shot tasks.
 
@@ -103,7 +113,7 @@ def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotatio
     every = Omniglot(images, ways, turns)
     learned, held = every._of(order[:train]), every._of(order[train:])
     for side in (learned, held):
-        side.train, side.test = learned, held
+        side.sides = learned, held
     return learned
 
 
