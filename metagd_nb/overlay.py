@@ -40,8 +40,8 @@ def overlay(found: Comparison, x: str = "steps") -> RunFigure:
     figure, ax = _canvas(
         f"The losses of {', '.join(names)} over {TITLES.get(x, x)}, medians of {seeds} seeds with quartiles"
     )
-    meta = all("meta_lr" in entry.runs[0].record for entry in found.entries)
-    title = ("query loss" if meta else "loss") + (": median and quartiles over the seeds" if seeds > 1 else "")
+    meta = all(entry.runs[0].algorithm.kind == "meta" for entry in found.entries)
+    title = ("query loss" if meta else "loss") + (": median, quartiles" if seeds > 1 else "")
     look.dress(ax, title)
     lows, highs, right, left = [], [], 0.0, np.inf
     for i, entry in enumerate(found.entries):
@@ -73,7 +73,8 @@ def _finish(ax: Axes, lows: list[Any], highs: list[Any], span: tuple[float, floa
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: look.number(v) if x == "seconds" else look.count(v)))
     ax.set_xlabel(TITLES.get(x, x), color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT, labelpad=3)
     ax.legend(
-        frameon=False, loc="upper right", labelcolor=look.SOFT, handlelength=2.2,
+        frameon=False, loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=4, borderaxespad=0.3, handlelength=1.8,
+        columnspacing=1.2, labelcolor=look.SOFT,
         prop={"size": look.SMALL, "family": look.FONT},
     )  # fmt: skip
 

@@ -291,6 +291,17 @@ class Run(Kept):
 
         return figure(self)
 
+    def export(self, path: Any, **options: Any) -> None:
+        """Write it for others to read, as the ending of ``path`` says.
+
+        ``.csv``: the record. ``.png``, ``.svg``: the figure. ``.gif``: adaptation to a held-out task, step by step
+        (``steps=`` for more of them). ``.py``: a script that trains the same again without the magic.
+        """
+        self._settle("exported")
+        from .export import export
+
+        export(self, path, **options)
+
     def panel(self) -> Panel | None:
         """One held-out task before and after adaptation, for the plot; None where there is none to draw."""
         tasks, algorithm = self.plan.tasks, self.algorithm

@@ -41,9 +41,9 @@ ORDER = [
     *("engine", "onjax"),
     *("store", "stepper", "replay", "run"),
     "sources",
-    *("features", "memory", "pace", "drive", "train", "load", "compare"),
+    *("features", "memory", "pace", "drive", "train", "load", "script", "compare"),
     *("advice", "beginner", "table", "exercises"),
-    *("decimate", "axes", "panels", "plot", "overlay", "charts", "live", "book", "controls", "magic", "cli"),
+    *("decimate", "axes", "panels", "plot", "overlay", "export", "charts", "live", "book", "controls", "magic", "cli"),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
 FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
@@ -52,6 +52,7 @@ FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
 DOORS = {
     ("run", "drive"): "Run.resume",  # a run that had ended goes on, and somebody must drive it
     ("compare", "overlay"): "Comparison.plot",
+    ("run", "export"): "Run.export",
     ("run", "plot"): "Run.plot",  # `run.plot()` is where a reader looks for the figure of a run
 }
 OWN_DATA = {"tasks.glyphs"}  # its characters are data that matplotlib's fonts hold; it draws no figure
