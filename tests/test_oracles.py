@@ -6,6 +6,7 @@ here, it is written in plain matrix algebra, not with the kit's own functions.
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from cases import differences
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, FOMAML, HD, MAML, Adam, Momentum
 from metagd_nb.builtin import LeastSquares, NetProblem, QuadraticProblem
+from metagd_nb.losses import mse
 from metagd_nb.models import Net
 from metagd_nb.problem import Problem
 from metagd_nb.tasks import Batch, TaskBatch
@@ -27,9 +29,16 @@ def mean_square(prediction: Any, target: Any) -> Any:
     return np.mean((prediction - target) ** 2)
 
 
+HAS_JAX = importlib.util.find_spec("jax") is not None
+BACKENDS = pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("jax", marks=pytest.mark.skipif(not HAS_JAX, reason="needs the extra jax"))]
+)
+
+
 # ---- quadratics: fixed points and meta-gradients ------------------------------------------------------------------
 
 
+@BACKENDS
 @pytest.mark.parametrize(
     ("method", "inner_steps", "expected"),
     [
@@ -45,7 +54,7 @@ def mean_square(prediction: Any, target: Any) -> Any:
         ("imaml", 1000, 0.519231),
     ],
 )
-def test_fixed_point_of_two_parabolas(method: str, inner_steps: int, expected: float) -> None:
+def test_fixed_point_of_two_parabolas(method: str, inner_steps: int, expected: float, backend: str) -> None:
     more = {"lam": 2.0, "inner_tol": 1e-12} if method == "imaml" else {}
     run = mg.train(
         method,
@@ -55,6 +64,7 @@ def test_fixed_point_of_two_parabolas(method: str, inner_steps: int, expected: f
         outer="sgd",
         meta_lr=0.5,
         steps=600 if method != "imaml" else 60,
+        backend=backend,
         **more,
     )
     assert run.params["theta"] == pytest.approx(expected, abs=5e-7)
@@ -166,9 +176,10 @@ def test_anil_is_maml_with_the_other_rates_zero() -> None:
     )
 
 
+@BACKENDS
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("method", ["maml", "fomaml"])
-def test_fixed_point_on_random_quadratics(method: str, k: int) -> None:
+def test_fixed_point_on_random_quadratics(method: str, k: int, backend: str) -> None:
     """θ* = (ΣW)⁻¹ΣWc, W = RᵏARᵏ for MAML and ARᵏ for FOMAML."""
     rng = np.random.default_rng(3)
     a, c, rate = spd(rng, 5, 3), rng.standard_normal((5, 3)), 0.2
@@ -176,21 +187,25 @@ def test_fixed_point_on_random_quadratics(method: str, k: int) -> None:
     w = np.array([(r_i.T if method == "maml" else np.eye(3)) @ a_i @ r_i for a_i, r_i in zip(a, r, strict=True)])
     expected = np.linalg.solve(w.sum(0), np.einsum("tij,tj->i", w, c))
     given: dict[str, Any] = {"inner_lr": rate, "inner_steps": k, "outer": "sgd", "meta_lr": 1.0}
+    given["backend"] = backend
     run = mg.train(method, tasks=mg.quadratics(a, c), steps=5000, grad_below=1e-13, **given)
     assert run.stopped == "grad-below"
     np.testing.assert_allclose(run.params["theta"], expected, rtol=1e-9)
 
 
+@BACKENDS
 @pytest.mark.parametrize(
     ("rate", "expected", "wrong_order"),
     [((0.1, 0.2), (1.008, -0.306), (0.9, -0.45)), ((0.0, 0.2), (1.624, -0.128), (1.4, -0.52))],
 )
-def test_vector_rates_and_masks_multiply_before_the_hessian(rate: Any, expected: Any, wrong_order: Any) -> None:
+def test_vector_rates_and_masks_multiply_before_the_hessian(
+    rate: Any, expected: Any, wrong_order: Any, backend: str
+) -> None:
     """A scalar rate cannot tell H(rate·v) from rate·H(v); these can."""
     a, c = np.array([[[2.0, 1.0], [1.0, 3.0]]]), np.array([[-1.0, 2.0]])  # θ − c = (1, −2) at the start, θ = 0
-    run = mg.train(
-        "maml", tasks=mg.quadratics(a, c), inner_lr=rate, inner_steps=2, outer="sgd", meta_lr=1.0, steps=1
-    )  # one step of rate 1 from zero: the parameters are minus the meta-gradient
+    given: dict[str, Any] = {"inner_steps": 2, "outer": "sgd", "meta_lr": 1.0, "steps": 1, "backend": backend}
+    run = mg.train("maml", tasks=mg.quadratics(a, c), inner_lr=rate, **given)
+    # one step of rate 1 from zero: the parameters are minus the meta-gradient
     np.testing.assert_allclose(-run.params["theta"], expected, **EXACT)
     assert not np.allclose(expected, wrong_order)
     assert run.record["grad_norm"][0] == pytest.approx(np.linalg.norm(expected), rel=1e-12)
@@ -220,10 +235,19 @@ def by_source(source: str, d: int) -> Problem:
 
     if source == "built-in with a user's loss":
         return NetProblem(mg.linear(d, bias=False), OutputLoss(mean_square))
-    return ModelProblem(lambda params, x: np.dot(x, params["w"]), mean_square, {"w": np.zeros((d, 1))})
+    given: Any = (lambda params, x: np.dot(x, params["w"]), mean_square, {"w": np.zeros((d, 1))})
+    if source == "a user's model":
+        return ModelProblem(*given)
+    onjax = pytest.importorskip("metagd_nb.onjax", exc_type=ImportError)
+    net = mg.linear(d, bias=False)
+    if source == "JAX: built-in":
+        made: Problem = onjax.JaxNet(net, None, mse, "float64")
+        return made
+    made = onjax.JaxModel(*given)
+    return made
 
 
-SOURCES = ["built-in", "built-in with a user's loss", "a user's model"]
+SOURCES = ["built-in", "built-in with a user's loss", "a user's model", "JAX: built-in", "JAX: a user's model"]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -382,9 +406,10 @@ ALPHAS = [0.01, 0.01392, 0.0176546499, 0.0211571304, 0.0243929689]
 XS = [1.0, 0.98, 0.9527168, 0.9190770370, 0.8801869715, 0.8372462247]
 
 
-def test_hypergradient_descent() -> None:
+@BACKENDS
+def test_hypergradient_descent(backend: str) -> None:
     """Row t holds the rate of the step that leaves x_t."""
-    run = mg.train("hd", loss=parabola(2.0), params={"x": 1.0}, lr=0.01, hyper_lr=0.001, steps=5)
+    run = mg.train("hd", loss=parabola(2.0), params={"x": 1.0}, lr=0.01, hyper_lr=0.001, steps=5, backend=backend)
     np.testing.assert_allclose(run.record["lr"][:5], ALPHAS, atol=5e-11)
     np.testing.assert_allclose(np.sqrt(run.record["loss"]), XS, atol=5e-11)
     x, before, a = 1.0, 0.0, 0.01
@@ -433,9 +458,12 @@ def test_unrolled_hypergradient_through_the_engine() -> None:
     assert differences(last, np.array([0.13]))[0] == pytest.approx(-0.558689343738, rel=1e-7)
 
 
-def test_unrolled_hypergradient_of_the_method() -> None:
+@BACKENDS
+def test_unrolled_hypergradient_of_the_method(backend: str) -> None:
     """Its first move is β times that slope: the rate of its second row."""
-    run = mg.train("unroll", loss=parabola(2.0), params={"x": 1.0}, lr=0.13, horizon=7, hyper_lr=1e-3, steps=1)
+    run = mg.train(
+        "unroll", loss=parabola(2.0), params={"x": 1.0}, lr=0.13, horizon=7, hyper_lr=1e-3, steps=1, backend=backend
+    )
     assert run.record["lr"][0] == 0.13
     assert run.record["lr"][1] == pytest.approx(0.13 + 1e-3 * 0.558689343738, abs=1e-14)
     assert run.record["loss"][0] == pytest.approx((1 - 0.26) ** 14, rel=1e-10)
@@ -458,17 +486,19 @@ def test_hypergradient_descent_with_other_rules(rule: str, form: str) -> None:
         x = x - lr * u
 
 
+@BACKENDS
 @pytest.mark.parametrize("h", [1.0, 4.0])
-def test_gradient_descent_contracts(h: float) -> None:
-    run = mg.train("gd", loss=parabola(h), params={"x": 1.0}, lr=0.4, steps=20)
+def test_gradient_descent_contracts(h: float, backend: str) -> None:
+    run = mg.train("gd", loss=parabola(h), params={"x": 1.0}, lr=0.4, steps=20, backend=backend)
     np.testing.assert_allclose(run.record["loss"], 0.5 * h * (1 - 0.4 * h) ** (2 * np.arange(21)), rtol=1e-10)
     assert abs(1 - 0.4 * h) == pytest.approx(3 / 5)  # the best single rate on curvatures 1…4
 
 
+@BACKENDS
 @pytest.mark.parametrize(("h", "root", "c"), [(1.0, 1 / 3, 2 / 3), (4.0, -1 / 3, 4 / 3)])
-def test_momentum_contracts_by_a_third(h: float, root: float, c: float) -> None:
+def test_momentum_contracts_by_a_third(h: float, root: float, c: float, backend: str) -> None:
     """α = 4/9, β = 1/9 on curvatures 1 and 4 give the double root ±1/3: x_t = (1 + ct)·rootᵗ."""
-    run = mg.train("momentum", loss=parabola(h), params={"x": 1.0}, lr=4 / 9, momentum=1 / 9, steps=15)
+    run = mg.train("momentum", loss=parabola(h), params={"x": 1.0}, lr=4 / 9, momentum=1 / 9, steps=15, backend=backend)
     t = np.arange(16)
     np.testing.assert_allclose(run.record["loss"], 0.5 * h * ((1 + c * t) * root**t) ** 2, rtol=1e-9)
     algorithm, problem = Momentum(lr=4 / 9, momentum=1 / 9), QuadraticProblem(mg.quadratics([h], [0.0]))
