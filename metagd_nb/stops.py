@@ -36,7 +36,7 @@ class Settings(Checked):
     seed: int = hyper(0, "seed of everything random", low=0, high=2**32 - 1)
     checkpoint: str | None = hyper(None, "file that keeps the run while it goes on, and its end", kind=str)
     checkpoint_every: float = hyper(60.0, "seconds between two checkpoints", low=0, high=1e6)
-    backend: str = hyper("numpy", "what computes", choices=("numpy", "jax"))
+    backend: str = hyper("numpy", "what computes; auto: jax where it pays off", choices=("numpy", "jax", "auto"))
     devices: int = hyper(1, "devices over which the tasks of a step are spread (jax)", low=1, high=100_000)
     dtype: str = hyper("float64", "precision", choices=("float32", "float64"))
 

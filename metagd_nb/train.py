@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,12 +89,14 @@ def prepare(
     if method not in ALGORITHMS:
         raise unknown("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
-    if settings.backend == "jax":
-        sources.need_jax()
-    elif settings.devices > 1:
-        raise MetagdError(f"{settings.devices} need the backend jax", "devices")
     given = Given(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
-    return Run(planned(method, algorithm, settings, given))
+    chosen = sources.settled(settings, algorithm, model, loss)
+    try:
+        return Run(planned(method, algorithm, chosen, given))
+    except MetagdError:
+        if settings.backend != "auto" or chosen.backend == "numpy":
+            raise
+        return Run(planned(method, algorithm, replace(chosen, backend="numpy"), given))  # what JAX cannot follow
 
 
 def planned(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:

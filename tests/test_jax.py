@@ -15,6 +15,7 @@ from cases import DESCENT, META, METHODS, assert_same, deterministic, fitting, o
 
 import metagd_nb as mg
 from metagd_nb import sources
+from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.drive import background, drive
 from metagd_nb.errors import MetagdError
 from metagd_nb.run import Run
@@ -24,7 +25,8 @@ jax = pytest.importorskip("jax")
 from metagd_nb.onjax import OneByOne  # noqa: E402 — needs JAX
 from metagd_nb.onjax.chunks import Chunks, Underway  # noqa: E402
 
-ONE_BY_ONE = ("lbfgs", "protonet", "l2l")  # whose own arithmetic asks for values, or writes into arrays
+# Their own arithmetic asks for values (SciPy's search), or writes into arrays.
+ONE_BY_ONE = [name for name, kind in ALGORITHMS.items() if not kind.compiles]
 
 
 # ---- the same run as on NumPy ---------------------------------------------------------------------------------------
@@ -399,8 +401,27 @@ def test_a_model_that_does_not_fit_is_refused() -> None:
         mg.prepare("maml", model=lambda p, x: x @ p["w"], **given)
 
 
+def test_auto_takes_jax_where_it_pays_off(monkeypatch: Any) -> None:
+    def taken(method: str, **given: Any) -> str:
+        run = mg.prepare(method, **({"backend": "auto"} | given))
+        return run.settings.backend
+
+    own: dict[str, Any] = {"loss": lambda w: np.sum((w - 1) ** 2), "params": {"w": np.zeros(3)}}
+    net: dict[str, Any] = {"tasks": mg.sinusoid(), "model": mg.mlp(1, 5, 1)}
+    assert taken("gd", **own, steps=1000) == "numpy"  # compiling would take longer than the run
+    assert taken("gd", **own, steps=100_000) == "jax"
+    assert taken("lbfgs", **own, steps=100_000) == "numpy"
+    assert taken("gd", loss=branching, params={"w": np.ones(2)}, steps=100_000) == "numpy"  # JAX cannot follow it
+    assert taken("maml", **net, steps=1000) == "numpy"
+    assert taken("maml", **net, steps=100_000) == "jax"
+    assert taken("maml", **net | {"model": mg.mlp(1, 80, 80, 1)}, steps=100_000) == "numpy"  # large arrays
+    assert taken("maml", **net, loss=crooked, steps=5000) == "jax"  # which NumPy would call task by task
+    monkeypatch.setattr(sources, "has_jax", lambda: False)
+    assert taken("gd", **own, steps=100_000) == "numpy"
+
+
 def test_without_jax_one_line(monkeypatch: Any) -> None:
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sources, "has_jax", lambda: False)
     with pytest.raises(MetagdError, match=r"backend: 'jax' is not installed here; pip install 'metagd-nb\[jax\]'"):
         small()
 

@@ -49,6 +49,7 @@ class Algorithm(Checked):
 
     kind: ClassVar[str] = "descent"
     source: ClassVar[str] = ""
+    compiles: ClassVar[bool] = True  # whether JAX can trace a whole step; otherwise it is taken in NumPy
     refuses: ClassVar[bool] = False  # whether a look may raise over a value; compiled, it then gives nan
 
     def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:

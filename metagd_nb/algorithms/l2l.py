@@ -28,6 +28,7 @@ class L2L(Meta):
     """
 
     source: ClassVar[str] = "Andrychowicz et al. 2016, §2 and appendix A"
+    compiles: ClassVar[bool] = False
 
     inner_lr: float | tuple[float, ...] = hyper(
         0.1,

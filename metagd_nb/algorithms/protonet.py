@@ -38,6 +38,7 @@ class ProtoNet(Meta):
     """
 
     source: ClassVar[str] = "Snell, Swersky & Zemel 2017, §2.2 and algorithm 1"
+    compiles: ClassVar[bool] = False
     embeds: ClassVar[bool] = True
 
     inner_lr: float = dataclasses.field(default=0.0, init=False)  # no options: no gradient step adapts

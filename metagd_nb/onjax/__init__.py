@@ -43,14 +43,11 @@ def engine(plan: Plan, theta: np.ndarray, state: Any) -> Engine:
     devices = plan.settings.devices
     if devices > 1:
         _spreads(plan, len(batch) if plan.algorithm.kind == "meta" else 1, devices)
-    try:
+    if plan.algorithm.compiles:
         return Chunks(plan, theta, state)
-    except MetagdError:
-        raise
-    except Exception as error:  # the user's part was followed: it is the method that asks for values
-        if devices > 1:
-            raise MetagdError(f"{plan.method} cannot be compiled, and so not spread", "devices") from error
-        return OneByOne(plan, theta, state)
+    if devices > 1:
+        raise MetagdError(f"{plan.method} cannot be compiled, and so not spread", "devices")
+    return OneByOne(plan, theta, state)
 
 
 class OneByOne(Steps):
