@@ -114,7 +114,9 @@ def ticks(ax: Axes, log: bool, most: int) -> None:
         for parts in ((1, 3), (1, 2, 5)):
             finer = [m * 10.0**k for k in tens for m in parts if k > -308 and bottom <= k + math.log10(m) <= top]
             marks = finer if len(finer) <= most else marks
-        ax.yaxis.set_major_locator(FixedLocator(marks))
+        seen = sum(bottom <= math.log10(mark) <= top for mark in marks)
+        even = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10])  # where the round numbers lie too far apart
+        ax.yaxis.set_major_locator(FixedLocator(marks) if seen > 1 else even)
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
 

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 from standin_run import StandInRun, held_out
 
 import metagd_nb as mg
 from metagd_nb import axes, plot
+from metagd_nb.axes import ticks
 from metagd_nb.decimate import Buckets
 from metagd_nb.plot import Plot, figure, png
 
@@ -207,6 +209,16 @@ def test_limits_grow_in_jumps_and_hold_the_data(sampled: bool) -> None:
                 assert x0 <= curve.x.min() <= curve.x.max() <= x1
                 assert y0 <= curve.low.min() <= curve.high.max() <= y1
     assert shown.redraws <= 30  # of 200 frames
+
+
+@pytest.mark.parametrize(("bottom", "top"), [(110, 390), (2.1, 4.9), (0.31, 0.99), (1e-7, 1.0), (1, 9), (5.1, 5.2)])
+def test_a_log_axis_has_two_numbers_or_more(bottom: float, top: float) -> None:
+    """One number alone tells nobody how far apart two heights are."""
+    ax = Figure().add_subplot()
+    ax.set_yscale("log")
+    ax.set_ylim(bottom, top)
+    ticks(ax, True, 4)
+    assert sum(bottom <= mark <= top for mark in ax.get_yticks()) >= 2
 
 
 def test_a_loss_that_is_never_negative_has_no_axis_below_zero() -> None:
