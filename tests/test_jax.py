@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import DESCENT, META, METHODS, assert_same, deterministic, fitting, options, prepared, table
+from cases import DESCENT, META, METHODS, assert_same, deterministic, fitting, heaps, options, prepared, table
 
 import metagd_nb as mg
 from metagd_nb import sources
@@ -130,6 +130,23 @@ def test_float32_is_honoured() -> None:
 def test_other_nets(model: str) -> None:
     net = mg.mlp(1, 6, 1) if model == "relu" else mg.mlp(1, 6, 1, norm="batch")
     assert_alike(*both("maml", tasks=mg.sinusoid(), model=net))
+
+
+@pytest.mark.parametrize(
+    ("method", "net"),
+    [
+        ("maml", mg.mlp(2, 5, 3, norm="batch", activation="tanh")),
+        ("cavia", mg.mlp(2, 5, 3, context=2, activation="tanh")),
+        ("anil", mg.conv(3, side=2, channels=1, filters=4, blocks=2)),
+    ],
+    ids=["norm", "context", "conv"],
+)
+def test_classes_and_nets_that_are_not_plain(method: str, net: Any) -> None:
+    x, y = heaps()
+    x = np.concatenate([x, x[:, ::-1]], axis=1) if net.inputs == 4 else x
+    given: dict[str, Any] = {"model": net, "tasks": mg.episodes(x, y, ways=3), "shots": 3, "queries": 2}
+    given |= {"adapted": "context"} if method == "cavia" else {}
+    assert_alike(*both(method, **given, steps=20))
 
 
 # ---- a chunk met step by step ---------------------------------------------------------------------------------------
