@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from . import axes as look
 from .plot import DPI, RunFigure
 
+KINDS = (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK)
+
 
 def _figure(width: int, height: int) -> tuple[RunFigure, Axes]:
     figure = RunFigure((width / DPI, height / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
@@ -113,4 +115,80 @@ def forecast(history: Any, found: Mapping[str, Any], which: int, title: str = ""
     ax.set_axisbelow(True)
     ax.legend(loc="best", frameon=False, fontsize=look.SMALL, labelcolor=look.SOFT)
     _words(ax, title, "step", "")
+    return figure
+
+
+def movement(found: Any) -> RunFigure:
+    """How far adaptation moves each part of a model, and how alike each layer's activations stay.
+
+    Parameters
+    ----------
+    found : Movement
+        What `interpret.movement` gives.
+    """
+    figure = RunFigure((640 / DPI, 300 / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rows = range(len(found.names))
+    left.barh(rows, found.moved, xerr=found.interval, color=look.BLUE, ecolor=look.INK, height=0.62)
+    left.set_yticks(rows, found.names, fontfamily=look.FONT)
+    left.invert_yaxis()
+    _words(left, "moved by adapting", "‖φ − θ‖ / ‖θ‖", "")
+    layers = range(len(found.layers))
+    right.barh(layers, found.same, color=look.GREEN, height=0.62)
+    right.set_yticks(layers, found.layers, fontfamily=look.FONT)
+    right.set_xlim(0, 1)
+    right.invert_yaxis()
+    _words(right, "sees the same as before", "likeness of activations (CKA)", "")
+    return figure
+
+
+def influence(x: Any, y: Any, x_new: Any, found: Any, at: float) -> RunFigure:
+    """Support points on one-dimensional inputs, each as large as its influence on the prediction at ``at``.
+
+    Parameters
+    ----------
+    x, y : arrays (K,)
+        The support points.
+    x_new : array (N,)
+        Where the influence was taken.
+    found : array (K, N)
+        What `interpret.influence` gives.
+    at : float
+        The place of which the picture tells: the nearest of ``x_new``.
+    """
+    x, y, x_new = (np.asarray(a, float).ravel() for a in (x, y, x_new))
+    column = np.asarray(found)[:, int(np.abs(x_new - at).argmin())]
+    figure, ax = _figure(560, 320)
+    area = 12 + 320 * np.abs(column) / max(float(np.abs(column).max()), 1e-300)
+    for up, color, marker, word in ((True, look.BLUE, "^", "up"), (False, look.VERMILLION, "v", "down")):
+        of = (column >= 0) == up
+        ax.scatter(x[of], y[of], area[of], color=color, marker=marker, label=f"pulls the prediction {word}", alpha=0.85)
+    ax.axvline(at, color=look.REFERENCE, linewidth=0.8, linestyle="--", label=f"the prediction at {at:g}")
+    ax.grid(True, color=look.GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.legend(fontsize=look.SMALL, frameon=False, markerscale=0.5)
+    _words(ax, "what the prediction rests on", "x", "y")
+    return figure
+
+
+def task_map(found: Any) -> RunFigure:
+    """Tasks as points in the plane of their two main directions; kinds by colour and by shape.
+
+    Parameters
+    ----------
+    found : TaskMap
+        What `interpret.task_map` gives.
+    """
+    figure, ax = _figure(480, 400)
+    kind = np.zeros(len(found.points), int) if found.kind is None else found.kind
+    for g, marker in zip(np.unique(kind), "osD^vPX*<>", strict=False):
+        of = kind == g
+        label = found.kinds[g] if found.kinds and found.kind is not None else None
+        color = KINDS[int(g) % len(KINDS)]
+        x, y = found.points[of].T
+        ax.scatter(x, y, 22, color=color, marker=marker, label=label, alpha=0.75, linewidths=0)
+    if found.kind is not None and found.kinds:
+        ax.legend(fontsize=look.SMALL, frameon=False)
+    one, two = found.share
+    _words(ax, f"{len(found.points)} tasks", f"first direction ({one:.0%})", f"second direction ({two:.0%})")
     return figure

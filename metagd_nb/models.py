@@ -133,6 +133,15 @@ class Net:
             h = self.activate(self._layer(h, w))
         return h
 
+    def activations(self, theta: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
+        """What each layer of a plain net gives: (..., K, H) of every hidden layer, then the outputs."""
+        found, h = [], x
+        *hidden, last = self.matrices(theta)
+        for w in hidden:
+            h = self.activate(self._layer(h, w))
+            found.append(h)
+        return [*found, self._layer(h, last)]
+
     def predict(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Outputs (..., K, C) for inputs ``x`` (..., K, D); ``theta`` (P,), or (T, P) with ``x`` (T, K, D)."""
         if not self.plain:

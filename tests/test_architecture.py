@@ -37,7 +37,7 @@ ORDER = [
     ),
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
-    *("recognise", "sequences"),
+    *("recognise", "interpret", "sequences"),
     *("engine", "onjax"),
     *("store", "stepper", "replay", "run"),
     "sources",
