@@ -79,7 +79,7 @@ EXERCISES = (
     ),
     Exercise(
         "The multiplicative form changes the rate by a share: $\\eta \\leftarrow \\eta\\,(1 + \\beta\\cos)$, with the"
-        " cosine between the two gradients. With $\\eta = 0.1$, $\\beta = 0.02$ and gradients that point exactly against"
+        " cosine of the two gradients. With $\\eta = 0.1$, $\\beta = 0.02$ and gradients that point exactly against"
         " each other, what is the new rate?",
         answer=0.098,
         rtol=1e-3,
