@@ -70,9 +70,9 @@ def test_omniglot_is_looked_at_on_the_way(name: str, tmp_path: Path, monkeypatch
     monkeypatch.setattr(published, "N_TASKS", 40)
     entries = list(published.run_one(name, seed=0, steps=2))
     assert [entry["steps"] for entry in entries] == [1, 2]
-    assert list(entries[1]["scores"]) == ["3 steps, after 1 meta-steps", "3 steps, after 2 meta-steps"]
-    assert entries[0]["scores"].items() <= entries[1]["scores"].items()
-    last = published.scores_of(entries[1])["3 steps, after 2 meta-steps"]
+    assert list(entries[1]["scores"]) == ["3 steps, after 1 meta-steps", "3 steps, after 2 meta-steps", "3 steps"]
+    first, last = (published.scores_of(entry)["3 steps"] for entry in entries)
+    assert first == published.scores_of(entries[1])["3 steps, after 1 meta-steps"]
     assert last.mean == pytest.approx(20, abs=4)
     assert 0 < last.interval < 4
     claim = EXPERIMENTS[name].claim
@@ -136,6 +136,7 @@ def test_results_are_kept_one_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = published.table()
     assert "| 5-shot, 1 step | 0.500 ± 0.196 | 0.629 ± 0.057 | within the intervals |" in text
     assert "7 steps; seeds 0, 1; 1 s at most" in text
+    assert "**Cut short: 7 of 70,000 meta-steps.**" in text
 
 
 def test_the_committed_table_is_made_from_the_committed_results() -> None:
@@ -146,9 +147,10 @@ def test_the_committed_table_is_made_from_the_committed_results() -> None:
 def test_what_was_reached_is_what_is_printed(name: str) -> None:
     """Every whole training committed: no figure worse than the printed one, every claim held."""
     experiment, entries = EXPERIMENTS[name], published.read()[name]
-    assert all(entry["steps"] == experiment.steps for entry in entries)
+    whole = all(entry["steps"] == experiment.steps for entry in entries)
+    assert whole or name in OMNIGLOT
     for label, expected in experiment.expected.items():
-        if not experiment.short:
+        if whole:
             assert (
                 published.judged(published.over_seeds(entries, label), expected, experiment.accuracy) != "**worse**"
             ), label
