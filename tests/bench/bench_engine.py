@@ -30,10 +30,10 @@ TARGET = 1.8  # times JAX
 Array = np.ndarray
 
 
-def ours(steps: int) -> mg.Run:
+def ours(steps: int, backend: str = "numpy") -> mg.Run:
     """The public path."""
-    model, tasks = mg.mlp(1, HIDDEN, HIDDEN, 1), mg.sinusoid()
-    run = mg.train("maml", model=model, tasks=tasks, inner_lr=ALPHA, meta_lr=BETA, steps=steps, dtype="float32")
+    given: dict[str, Any] = {"model": mg.mlp(1, HIDDEN, HIDDEN, 1), "tasks": mg.sinusoid(), "backend": backend}
+    run = mg.train("maml", inner_lr=ALPHA, meta_lr=BETA, steps=steps, dtype="float32", **given)
     assert run.stopped == "steps", run.note  # a run that broke off early would look fast
     return run
 
@@ -199,6 +199,8 @@ def worker(name: str) -> None:
     """One contender, in this process."""
     if name == "ours":
         serve(ours)
+    elif name == "ours on JAX":
+        serve(lambda steps: ours(steps, "jax"))
     elif name == "NumPy":
         serve(numpy_train, f"{apart(lambda *given: numpy_meta_gradient(*given)[1]):.0e}")
     else:
@@ -295,13 +297,16 @@ def main() -> int:
         worker(options.worker)
         return 0
     names, has_jax = ["ours", "NumPy"], importlib.util.find_spec("jax") is not None
-    workers = {name: Worker("tests.bench.bench_engine", name) for name in names + ["JAX"] * has_jax}
+    names += ["JAX", "ours on JAX"] * has_jax
+    workers = {name: Worker("tests.bench.bench_engine", name) for name in names}
     found = per_step(workers, SHORT, LONG, options.rounds)
     print(f"MAML meta-step, {TASKS} tasks, {SHOTS}+{QUERIES} points, 1-{HIDDEN}-{HIDDEN}-1, float32; {machine()}")
     for name, timing in found.items():
         compared = f"; ours / {name} {found['ours'].over(timing):.2f}, meta-gradients {workers[name].said} apart"
-        extra = "" if name == "ours" else compared
-        print(f"  {name:6} {1e3 * timing.median:6.3f} ms   (least {1e3 * timing.least:.3f}){extra}")
+        extra = "" if name.startswith("ours") else compared
+        if name == "ours on JAX":
+            extra = f"; ours on JAX / JAX {timing.over(found['JAX']):.2f}"
+        print(f"  {name:11} {1e3 * timing.median:6.3f} ms   (least {1e3 * timing.least:.3f}){extra}")
         workers[name].close()
     print(f"  median of {options.rounds} rounds; target: ours / JAX ≤ {TARGET}")
     if not has_jax:
