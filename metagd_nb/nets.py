@@ -172,20 +172,19 @@ class NetPoint:
     @property
     def grad(self) -> Any:
         """(T, P)"""
-        term = self._term
-        if self._stays_factored(self.at.rank + self._key[3]):
-            return Factored(self.net, ((1.0, term),))
-        return Factored(self.net, ((1.0, term),)).dense()
+        grad = Factored(self.net, ((1.0, self._term),))
+        return grad if self._pairs_pay else grad.dense()
 
-    def _stays_factored(self, rank: int) -> bool:
-        """Whether that many outer products are less work than matrices."""
+    @property
+    def _pairs_pay(self) -> bool:
+        """Whether a gradient of so few points, at weights that the tasks share, is less work as outer products."""
         shared = self.at.layers is not None and self.at.layers.flat.ndim == 1
-        return shared and self._key[2] > 1 and rank <= self.problem.narrow
+        return shared and self._key[2] > 1 and self._key[3] <= self.problem.narrow
 
     def hvp(self, v: Any) -> Any:
         """(T, P) → (T, P)"""
         self._backward()
-        if not (isinstance(v, Factored) and v.rank <= self.problem.narrow):
+        if not (isinstance(v, Factored) and v.rank <= self.problem.narrow and len(v.terms) <= self.problem.pairs):
             v = Factored(self.net, (), Layers(self.net, np.asarray(v)))
         ws, (z, extra) = self.ws, self._scratch()
         second = self.problem.pool.take(Second, *self._key)
@@ -217,7 +216,7 @@ class NetPoint:
 
     def step(self, rate: Any) -> Any:
         """φ − rate·grad (T, P)"""
-        if np.ndim(rate) == 0 and self._stays_factored(self.at.rank + self._key[3]):
+        if np.ndim(rate) == 0 and self._pairs_pay and len(self.at.terms) < self.problem.pairs:
             return Factored(self.net, (*self.at.terms, (-float(rate), self._term)), self.at.layers)
         moved = rate * np.asarray(self.grad)
         return np.subtract(np.asarray(self.phi), moved, out=moved)
@@ -230,8 +229,11 @@ class NetProblem:
         self.net, self.loss, self.dtype = net, loss, np.dtype(dtype)
         self.layout = net.layout
         self.pool = Pool()
-        pairs = [(i + net.bias, o) for i, o in pairwise(net.sizes)]
-        self.narrow = 3 * sum(i * o for i, o in pairs) // sum(i + o for i, o in pairs)
+        shapes = [(i + net.bias, o) for i, o in pairwise(net.sizes)]
+        # points up to which inputs and deltas are less work than their product, the matrix
+        self.narrow = 2 * sum(i * o for i, o in shapes) // sum(i + o for i, o in shapes)
+        # terms up to which φ or a direction is kept so: each meets each, and a matrix does not grow with the steps
+        self.pairs = 1
 
     def start(self, rng: np.random.Generator) -> Array:
         """Starting parameters (P,)."""

@@ -36,7 +36,7 @@ def problem(net: Net, narrow: int | None = None) -> NetProblem:
     """A net whose vectors stay factored up to rank ``narrow``: −1 never, None as it decides itself."""
     made = NetProblem(net)
     if narrow is not None:
-        made.narrow = narrow
+        made.narrow, made.pairs = narrow, narrow
     return made
 
 
