@@ -199,6 +199,8 @@ class Recogniser:
         seen, held = (tasks.sample(rng, 1, n, shots, 1).support for n in (n_tasks, max(n_tasks // 2, 200)))
         assert seen.kind is not None
         assert held.kind is not None
+        if missing := set(range(len(self.kinds))) - set(seen.kind.tolist()):
+            raise MetagdError(f"deals none of kind {self.kinds[min(missing)]}: {tasks!r}", "tasks")
         self._read = Reader(by, seen, model)
         told, told_held = self._read(seen), self._read(held)
         self.classifier = Classifier.learned(told, seen.kind, told_held, held.kind, len(self.kinds))

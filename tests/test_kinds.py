@@ -396,6 +396,8 @@ def test_told_needs_to_be_told() -> None:
         run.adapt([0.0, 1.0], [0.0, 1.0])
     with pytest.raises(MetagdError, match=r"^kinds: 'told' needs tasks that know their kind"):
         run.evaluate(mg.sinusoid(), n_tasks=5)
+    with pytest.raises(MetagdError, match=r"^kinds: 'told' of 2 kinds cannot be told of kind 5$"):
+        run.evaluate(mg.mixed(), n_tasks=5)
 
 
 def test_ready_kinds_are_five() -> None:

@@ -159,6 +159,10 @@ def test_scores_by_hand() -> None:
         (lambda: mg.recognise(mg.mixed("line")), r"^tasks: mixed\(line\) does not have two kinds"),
         (lambda: mg.recognise(3), r"^tasks: 3 does not have two kinds"),  # type: ignore[arg-type]
         (lambda: mg.recognise(mg.mixed(), by="curve"), r"^unknown way 'curve'; did you mean 'curvature'\?$"),
+        (
+            lambda: mg.recognise(mg.mixed().only("line", "tanh")),
+            r"^tasks: deals none of kind sinusoid: mixed\(…\)\.only",
+        ),
         (lambda: mg.recognise(mg.mixed(), shots=0), r"^shots: 0 is not allowed"),
         (lambda: mg.recognise(mg.mixed(), n_tasks=50), r"^n_tasks: 50 is not allowed; needs a whole number ≥ 100$"),
         (

@@ -88,6 +88,8 @@ class Multimodal(Meta):
         if self.kinds == "told":
             if support.kind is None:
                 raise MetagdError("'told' needs tasks that know their kind, such as mixed()", "kinds")
+            if support.kind.max() >= kinds:
+                raise MetagdError(f"'told' of {kinds} kinds cannot be told of kind {support.kind.max() + 1}", "kinds")
             return np.eye(kinds, dtype=theta.dtype)[support.kind], np.zeros((len(support), 0))
         known = self._known(problem, theta, support)
         scale = supports.Scale(*(known[name] for name in supports.Scale._fields))

@@ -2,7 +2,7 @@
 
 Sinusoid, line, quadratic, |x| and tanh with noise 0.3 (Vuorio et al. 2019, §5.1).
 
-python -m tests.bench.kinds [--quick] [-o tests/bench/kinds.md]
+python -m tests.bench.kinds [recognition | 2 | 3 | 5 …] [--quick] [-o tests/bench/kinds.md]
 """
 
 from __future__ import annotations
@@ -149,49 +149,53 @@ def gap(one: np.ndarray, other: np.ndarray) -> str:
     return f"{off.mean():+.3f} ± {1.96 * np.sqrt(max(within, between)):.3f}"
 
 
-def multimodal(quick: bool) -> str:
-    """Query loss of every method on 2, 3 and 5 kinds, and the gaps."""
-    steps, seeds, n_tasks = (500, 1, 400) if quick else (5_000, 3, 2000)
+def multimodal(modes: int, quick: bool) -> str:
+    """Query loss of every method on so many kinds, and the gaps."""
+    steps, seeds, n_tasks = (300, 1, 400) if quick else (3_000, 2, 2000)
     rows, gaps = [], []
-    for modes, names in MODES.items():
-        for inner_lr, inner_steps in ((0.01, 1), (0.003, 5)):
-            losses = {}
-            for name, (method, special) in methods(modes).items():
-                given = {"model": mg.mlp(1, 40, 40, 1), "tasks": mg.mixed(*names), "dtype": "float32"} | special
-                found = []
-                for seed in range(seeds):
-                    run = mg.train(method, **given, inner_lr=inner_lr, inner_steps=inner_steps, steps=steps, seed=seed)
-                    assert run.stopped == "steps", run.note
-                    found.append(scores(run, n_tasks, inner_steps))
-                losses[name] = np.array(found)
-                print(modes, inner_steps, name, losses[name].mean(axis=1).round(3), flush=True)
-            one, told = losses["one MAML"], losses["kind told (oracle)"]
-            for name, loss in losses.items():
-                half = 1.96 * loss.std(ddof=1) / np.sqrt(loss.size)
-                rows.append([str(modes), f"{inner_steps} of {inner_lr}", name, f"{loss.mean():.3f} ± {half:.3f}"])
-                if name not in ("one MAML", "kind told (oracle)"):
-                    gaps.append([str(modes), f"{inner_steps} of {inner_lr}", name, gap(one, loss), gap(loss, told)])
+    for inner_lr, inner_steps in ((0.01, 1), (0.003, 5)):
+        losses = {}
+        for name, (method, special) in methods(modes).items():
+            given = {"model": mg.mlp(1, 40, 40, 1), "tasks": mg.mixed(*MODES[modes]), "dtype": "float32"} | special
+            found = []
+            for seed in range(seeds):
+                run = mg.train(method, **given, inner_lr=inner_lr, inner_steps=inner_steps, steps=steps, seed=seed)
+                assert run.stopped == "steps", run.note
+                found.append(scores(run, n_tasks, inner_steps))
+            losses[name] = np.array(found)
+            print(modes, inner_steps, name, losses[name].mean(axis=1).round(3), flush=True)
+        one, told = losses["one MAML"], losses["kind told (oracle)"]
+        for name, loss in losses.items():
+            half = 1.96 * loss.std(ddof=1) / np.sqrt(loss.size)
+            rows.append([f"{inner_steps} of {inner_lr}", name, f"{loss.mean():.3f} ± {half:.3f}"])
+            if name not in ("one MAML", "kind told (oracle)"):
+                gaps.append([f"{inner_steps} of {inner_lr}", name, gap(one, loss), gap(loss, told)])
     return "\n\n".join(
         (
-            f"1-40-40-1 ReLU, 25 tasks a step, 10 + 10 points, Adam 0.001, {steps:,} steps, float32, seeds"
-            f" 0…{seeds - 1}; {n_tasks:,} new tasks a seed with 100 query points each; the noise alone is 0.090.",
-            table(["kinds", "inner steps", "method", "query loss"], rows),
-            "Gaps, task by task. The first is what knowing kinds gains over one MAML (positive: better than it), the"
-            " second what it still loses to the oracle (negative: better than it):",
-            table(["kinds", "inner steps", "method", "one MAML − it", "it − oracle"], gaps),
+            f"{', '.join(MODES[modes])}. 1-40-40-1 ReLU, 25 tasks a step, 10 + 10 points, Adam 0.001, {steps:,} steps,"
+            f" float32, seeds 0…{seeds - 1}; {n_tasks:,} new tasks a seed, 100 query points each. Noise alone: 0.090.",
+            table(["inner steps", "method", "query loss"], rows),
+            "Gaps, task by task: what knowing kinds gains over one MAML (positive: better than it), and what it still"
+            " loses to the oracle (negative: better than it):",
+            table(["inner steps", "method", "one MAML − it", "it − oracle"], gaps),
         )
     )
+
+
+PARTS = {"recognition": "Recognition", **{str(modes): f"Multimodal MAML, {modes} kinds" for modes in MODES}}
 
 
 def main() -> None:
     """Write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of an hour, to see that it runs")
+    parser.add_argument("parts", nargs="*", help=f"which tables, of {', '.join(PARTS)}; all when left out")
+    parser.add_argument("--quick", action="store_true", help="a minute instead of half an hour, to see that it runs")
     parser.add_argument("-o", type=Path, help="file to write; by default the tables are printed")
     given = parser.parse_args()
-    command = f"python -m tests.bench.kinds{' --quick' if given.quick else ''}"
-    text = f"# Kinds of task\n\nWritten by `{command}`.\n\n## Recognition\n\n{recognition(given.quick)}\n"
-    text += f"\n## Multimodal MAML\n\n{multimodal(given.quick)}\n"
+    text = "" if given.parts else "# Kinds of task\n\nWritten by `python -m tests.bench.kinds`.\n"
+    for part in given.parts or PARTS:
+        told = recognition(given.quick) if part == "recognition" else multimodal(int(part), given.quick)
+        text += f"\n## {PARTS[part]}\n\n{told}\n"
     given.o.write_text(text, encoding="utf-8") if given.o else print(text)
 
 
