@@ -240,6 +240,7 @@ class Pass:
 
     def __init__(self, layers: Sequence[Layer], layout: Layout, theta: Array, x: Array) -> None:
         self.layers, self.layout, self.theta, self.tasks = layers, layout, theta, len(x)
+        self.first = next((i for i, layer in enumerate(layers) if layer.shapes), len(layers))  # that has parameters
         self.w = layout.views(theta)
         self.kept: list[Any] = []
         h = x
@@ -248,17 +249,21 @@ class Pass:
             self.kept.append(kept)
         self.out = h
 
+    def _empty(self) -> Array:
+        """(T, P) to be filled by layers; zeros where they do not have all the parameters."""
+        all_here = sum(len(layer.shapes) for layer in self.layers) == len(self.layout.shapes)
+        return (np.empty if all_here else np.zeros)((self.tasks, self.layout.size), self.theta.dtype)
+
     def pull(self, cotangent: Array, to_x: bool = False) -> tuple[Array, Array | None, list[Array]]:
         """A gradient in ``out`` (T, K, o): pulled back to θ (T, P), to x if wanted, and to each layer's outputs."""
-        grad = np.zeros((self.tasks, self.layout.size), self.theta.dtype)
+        grad = self._empty()
         into = self.layout.views(grad)
-        deltas, delta = [cotangent], cotangent
-        for i in range(len(self.layers) - 1, -1, -1):
-            further = self.layers[i].back(self.w, self.kept[i], delta, into, to_x or i > 0)
-            if i and further is not None:
-                delta = further
-                deltas.insert(0, delta)
-        return grad, further if to_x else None, deltas
+        delta: Any = cotangent
+        deltas, last = [cotangent] * len(self.layers), 0 if to_x else self.first
+        for i in range(len(self.layers) - 1, last - 1, -1):
+            deltas[i] = delta
+            delta = self.layers[i].back(self.w, self.kept[i], delta, into, to_x or i > last)
+        return grad, delta if to_x else None, deltas
 
     def push(self, v: Array) -> tuple[Array, list[Any]]:
         """How ``out`` moves when θ moves along v (T, P), and what `bend` needs of it."""
@@ -271,13 +276,13 @@ class Pass:
 
     def bend(self, v: Array, moved: list[Any], deltas: list[Array], cotangent: Array) -> Array:
         """How the gradient of `pull` (T, P) moves along v, when that in ``out`` moves by ``cotangent``."""
-        product = np.zeros((self.tasks, self.layout.size), self.theta.dtype)
+        product = self._empty()
         dw, into = self.layout.views(v), self.layout.views(product)
-        d_delta = cotangent
-        for i in range(len(self.layers) - 1, -1, -1):
-            layer = self.layers[i]
-            further = layer.back(self.w, self.kept[i], d_delta, into, i > 0)
-            bent = layer.bend(self.w, self.kept[i], moved[i], deltas[i], dw, into, i > 0)
-            if i and further is not None:
-                d_delta = further if bent is None else further + bent
+        d_delta: Any = cotangent
+        for i in range(len(self.layers) - 1, self.first - 1, -1):
+            layer, further = self.layers[i], i > self.first
+            moves = layer.back(self.w, self.kept[i], d_delta, into, further)
+            bent = layer.bend(self.w, self.kept[i], moved[i], deltas[i], dw, into, further)
+            if further:
+                d_delta = moves if bent is None else moves + bent
         return product
