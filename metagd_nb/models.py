@@ -270,6 +270,9 @@ def conv(
     then the mean over the 2×2 pixels that are left, and a linear layer follows. Their code does not adapt the norm's
     shift, and has no gain; here both are parameters like any other.
 
+    On one core, a meta-step of MAML on 32 one-shot tasks takes about half a second with NumPy, and as long with JAX,
+    which also takes GPUs (``--backend jax``); an episode of `protonet` takes about 15 milliseconds.
+
     Parameters
     ----------
     outputs : int
