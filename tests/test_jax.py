@@ -132,6 +132,13 @@ def test_other_nets(model: str) -> None:
     assert_alike(*both("maml", tasks=mg.sinusoid(), model=net))
 
 
+def test_a_convolutional_net_with_cross_entropy() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 64)), np.repeat(list("abcd"), 10)
+    net = mg.conv(3, side=8, filters=2, blocks=2)
+    assert_alike(*both("maml", tasks=mg.episodes(x, y, ways=3), model=net, shots=2, queries=2, steps=10))
+
+
 @pytest.mark.parametrize(
     ("method", "net"),
     [
@@ -446,10 +453,12 @@ def test_without_jax_one_line(monkeypatch: Any) -> None:
 def test_numpy_needs_no_jax() -> None:
     code = (
         "import sys; sys.modules['jax'] = None\nimport metagd_nb as mg\n"
-        "run = mg.train('maml', model=mg.mlp(1, 4, 1), tasks=mg.sinusoid(), steps=3)\nprint(run.stopped)"
+        "run = mg.train('maml', model=mg.mlp(1, 4, 1), tasks=mg.sinusoid(), steps=3)\n"
+        "try:\n    import metagd_nb.onjax\n"
+        "except mg.MetagdError as error:\n    print(run.stopped, str(error).startswith(\"backend: 'jax' is not inst\"))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.stdout.strip(), done.returncode) == ("steps", 0), done.stderr
+    assert (done.stdout.strip(), done.returncode) == ("steps True", 0), done.stderr
 
 
 # ---- devices --------------------------------------------------------------------------------------------------------

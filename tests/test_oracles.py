@@ -238,7 +238,9 @@ def by_source(source: str, d: int) -> Problem:
     given: Any = (lambda params, x: np.dot(x, params["w"]), mean_square, {"w": np.zeros((d, 1))})
     if source == "a user's model":
         return ModelProblem(*given)
-    onjax = pytest.importorskip("metagd_nb.onjax", exc_type=ImportError)
+    pytest.importorskip("jax")
+    from metagd_nb import onjax
+
     net = mg.linear(d, bias=False)
     if source == "JAX: built-in":
         made: Problem = onjax.JaxNet(net, None, mse, "float64")

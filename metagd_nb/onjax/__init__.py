@@ -18,11 +18,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..engine import Engine, Plan, Steps
 from ..errors import MetagdError
+
+try:
+    import jax
+except ImportError:
+    raise MetagdError("'jax' is not installed here; pip install 'metagd-nb[jax]'", "backend") from None
+
 from .chunks import Chunks
 from .source import JaxLoss, JaxModel, JaxNet, JaxQuadratic, JaxSquares
 
