@@ -16,6 +16,7 @@ from .load import load
 from .models import conv, linear, mlp
 from .recognise import recognise
 from .run import Run
+from .sweep import sweep
 from .tasks import (
     Tasks,
     curves,
@@ -78,6 +79,7 @@ __all__ = [
     "sketch",
     "source",
     "start",
+    "sweep",
     "train",
     "tumours",
     "words",

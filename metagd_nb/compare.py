@@ -268,7 +268,7 @@ def compare(
     entries = []
     for name in named | extra:
         own = tuple(wanted[name, seed] for seed in numbers)
-        scores = [_score(run, seed, tasks, n_tasks, metric) for run, seed in zip(own, numbers, strict=True)]
+        scores = [score(run, seed, tasks, n_tasks, metric) for run, seed in zip(own, numbers, strict=True)]
         entries.append(Entry(name, own, np.array(scores), name in extra))
     shown = () if meta else first.references
     what = f"{metric} on {n_tasks} new tasks" if meta else "last loss"
@@ -357,7 +357,8 @@ def _can(method: str) -> bool:
     return method != "lbfgs" or importlib.util.find_spec("scipy") is not None
 
 
-def _score(run: Run, seed: int, tasks: Tasks | None, n_tasks: int, metric: str) -> float:
+def score(run: Run, seed: int, tasks: Tasks | None, n_tasks: int, metric: str) -> float:
+    """The last loss; of a meta-learner, how it does on fresh tasks after adaptation, the same for all at one seed."""
     if not isinstance(run.algorithm, Meta):
         return run.loss
     return float(run.evaluate(tasks, n_tasks=n_tasks, seed=1 + seed, metric=metric).mean[-1])

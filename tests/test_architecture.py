@@ -41,9 +41,23 @@ ORDER = [
     *("engine", "onjax"),
     *("store", "stepper", "replay", "run"),
     "sources",
-    *("features", "memory", "pace", "drive", "train", "load", "script", "compare"),
+    *("features", "memory", "pace", "drive", "train", "load", "script", "compare", "sweep"),
     *("advice", "beginner", "table", "exercises"),
-    *("decimate", "axes", "panels", "plot", "overlay", "export", "charts", "live", "book", "controls", "magic", "cli"),
+    *(
+        "decimate",
+        "axes",
+        "panels",
+        "plot",
+        "overlay",
+        "heatmap",
+        "export",
+        "charts",
+        "live",
+        "book",
+        "controls",
+        "magic",
+        "cli",
+    ),
 ]
 DRAWS = {"matplotlib", "IPython", "ipywidgets"}
 FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
@@ -52,6 +66,7 @@ FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
 DOORS = {
     ("run", "drive"): "Run.resume",  # a run that had ended goes on, and somebody must drive it
     ("compare", "overlay"): "Comparison.plot",
+    ("sweep", "heatmap"): "Sweep.plot",
     ("run", "export"): "Run.export",
     ("run", "plot"): "Run.plot",  # `run.plot()` is where a reader looks for the figure of a run
 }

@@ -68,6 +68,8 @@ class Cell:
             self._compare(line)
         elif line.word == "remember":
             _remember(line)
+        elif line.sweep:
+            self._sweep(line, names)
         else:
             return self._train(line, names, f"%metagd {text}" if cell is None else f"%%metagd {text}\n{cell}")
         return None
@@ -149,6 +151,22 @@ class Cell:
             except Exception as error:  # a broken display must not cost the training
                 print(f"metagd: {_missing(error)}; the run goes on without")
         return Frames(run, *parts) if parts else None
+
+    def _sweep(self, line: Line, names: bind.Names) -> None:
+        from ..sweep import sweep
+        from .sweeping import Watching
+
+        try:
+            found = bind.given(line, names)
+            watching = Watching(line.plot)
+            result = sweep(
+                line.word, line.sweep, seeds=line.seeds, search=line.search, watch=watching, **found, **line.options
+            )
+        except MetagdError as error:
+            raise _as_typed(error, line) from None
+        watching.close()
+        self.ip.user_ns[line.name] = result
+        display(result)  # type: ignore[no-untyped-call]
 
     # ---- commands ----------------------------------------------------------------------------------------------
 

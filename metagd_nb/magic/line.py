@@ -12,6 +12,7 @@ from ..algorithms import ALGORITHMS
 from ..errors import MetagdError, nearest
 from ..hyper import Hyper, hypers
 from ..stops import Settings
+from ..sweep import SEARCHES, values
 
 COMMANDS = {
     "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",
@@ -38,6 +39,8 @@ EXTRAS = (
     Extra("--wait", "", "block until the run is done"),
     Extra("--advise", "", "let past runs and closed forms choose what you leave open"),
     Extra("--no-plot", "", "draw nothing"),
+    Extra("--seeds", "N", "of a sweep (--lr sweep:0.01,0.1 or log:1e-4:1:9): seeds a setting is tried on (default 1)"),
+    Extra("--search", "HOW", "of a sweep: grid, or halving, which soon drops what does badly (default grid)"),
     Extra("--help", "", "what the options are"),
 )
 
@@ -73,6 +76,9 @@ class Line:
     plot: bool = True
     check: bool = True
     baselines: bool = True
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    seeds: int = 1
+    search: str = "grid"
     help: bool = False
     advise: bool = False
     only: bool = False  # the advice, without a run
@@ -118,9 +124,9 @@ def _read(words: Sequence[str], names: Iterable[str]) -> Line:
     if "--help" in given:
         return Line(word, help=True)
     params = _names("--params", given["--params"].split(",")) if "--params" in given else ()
-    options = {
-        one.name: _value(one, given[o]) for o, one in allowed(word).items() if isinstance(one, Hyper) and o in given
-    }
+    declared = {one: given[o] for o, one in allowed(word).items() if isinstance(one, Hyper) and o in given}
+    sweep = {one.name: several for one, text in declared.items() if (several := _swept(one, text)) is not None}
+    options = {one.name: _value(one, text) for one, text in declared.items() if one.name not in sweep}
     if word in COMMANDS:
         return Line(word, options, words=free, params=params, baselines="--no-baselines" not in given)
     return Line(
@@ -132,6 +138,7 @@ def _read(words: Sequence[str], names: Iterable[str]) -> Line:
         plot="--no-plot" not in given,
         check="--no-check" not in given,
         advise="--advise" in given,
+        **_searched(sweep, given),
     )
 
 
@@ -198,6 +205,23 @@ def _value(one: Hyper, text: str) -> Any:
         typed = "is not allowed" in error.what and "," not in text
         what = f"{text} is not allowed; needs {one.allowed}" if typed else error.what
         raise MetagdError(what, one.option) from None
+
+
+def _swept(one: Hyper, text: str) -> list[Any] | None:
+    """The values of a sweep; None where the text is one value, be it a list."""
+    return values(text, one.option, lambda part: _value(one, part))
+
+
+def _searched(sweep: dict[str, list[Any]], given: dict[str, str]) -> dict[str, Any]:
+    """What a sweep is told beside the values."""
+    if not sweep:
+        for option in ("--seeds", "--search"):
+            if option in given:
+                raise MetagdError("is for a sweep: --lr sweep:0.01,0.1 or --lr log:1e-4:1:9", option)
+        return {}
+    seeds = _value(Hyper("seeds", int, 1, "", 1, 10_000), given.get("--seeds", "1"))
+    search = _value(Hyper("search", str, "grid", "", choices=SEARCHES), given.get("--search", "grid"))
+    return {"sweep": sweep, "seeds": seeds, "search": search}
 
 
 def _names(option: str, names: Sequence[str]) -> tuple[str, ...]:
