@@ -13,7 +13,9 @@ import pytest
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, Meta
 from metagd_nb.buffers import Pool
+from metagd_nb.chain import ChainPoint
 from metagd_nb.factored import Factored
+from metagd_nb.losses import mse
 from metagd_nb.models import Net
 from metagd_nb.nets import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
@@ -101,6 +103,24 @@ def test_points_at_every_kind_of_phi(net: Net) -> None:
     for dense, factored in zip(*found, strict=True):
         np.testing.assert_allclose(factored, dense, rtol=1e-11, atol=1e-13)
         assert np.abs(dense).max() > 0
+
+
+@pytest.mark.parametrize("narrow", [-1, 10_000])
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS)
+def test_the_same_net_as_a_chain_of_layers(net: Net, narrow: int) -> None:
+    """Another implementation, which shares no line with this one."""
+    source, batch = problem(net, narrow), batch_for(net)
+    phi: Any = start(net)
+    for _ in range(2):
+        point, other = (
+            source.linearize(phi, batch.support),
+            ChainPoint(net, mse, source.flat(phi, TASKS), batch.support),
+        )
+        along = source.linearize(phi, batch.query).grad
+        np.testing.assert_allclose(point.loss, other.loss, rtol=1e-12)
+        np.testing.assert_allclose(point.grad, other.grad, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(point.hvp(along), other.hvp(np.asarray(along)), rtol=1e-10, atol=1e-12)
+        phi = point.step(0.1)
 
 
 def test_factored_is_kept_where_it_pays() -> None:
