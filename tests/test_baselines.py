@@ -239,3 +239,20 @@ def test_lbfgs_forgets_its_curvature_where_that_leads_nowhere() -> None:
     assert len(misled.state.s) == len(misled.state.y) == 0
     np.testing.assert_array_equal(misled.state.ahead[0], plain.state.ahead[0])
     assert misled.grad_evals == counting.evaluations > plain.grad_evals + 5
+
+
+def test_lbfgs_shortens_a_step_that_leads_where_the_loss_is_no_number() -> None:
+    """The curvature proposes 16 from w = 5, where log w ends at 0: the search comes back, and keeps the curvature."""
+    run = mg.prepare("lbfgs", loss=lambda w: np.sum(w - np.log(w)), params={"w": np.array([5.0, 5.0])})
+    bold = run._state._replace(s=np.array([[1.0, 1.0]]), y=np.array([[0.05, 0.05]]))
+    with np.errstate(all="ignore"):
+        look = run.algorithm.look(run.problem, run.theta, bold, None)
+    assert len(look.state.s) == 1
+    assert (look.state.ahead[0] > 0).all()
+    assert look.state.ahead[1] < look.loss
+
+
+def test_lbfgs_stays_where_a_step_does_not_lower_the_loss() -> None:
+    """A gain that drowns in rounding is none."""
+    run = mg.train("lbfgs", loss=lambda w: 1e12 + 0.1 * np.sum((w - 3) ** 2), params={"w": np.array([3.001])}, steps=5)
+    np.testing.assert_array_equal(run.shown.theta, [3.001])
