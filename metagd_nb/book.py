@@ -219,8 +219,13 @@ def _beside(guess: Any, outcome: Any) -> tuple[str, str, str]:
     if isinstance(outcome, str) or isinstance(guess, (str, type(None), type(...))):
         no_guess = guess is None or guess is ...
         return "–" if no_guess else str(guess), _told(outcome), "" if no_guess else "✓" if guess == outcome else "✗"
-    near = abs(guess - outcome) <= RIGHT * abs(outcome)
-    mark = "✓" if near else f"✗ off by a factor of {_told(guess / outcome)}" if outcome and guess else "✗"
+    if abs(guess - outcome) <= RIGHT * abs(outcome):
+        mark = "✓"
+    elif guess * outcome > 0:
+        ratio = abs(guess / outcome)
+        mark = f"✗ {max(ratio, 1 / ratio):.2g} times too {'large' if ratio > 1 else 'small'}"
+    else:
+        mark = "✗"
     return _told(guess), _told(outcome), mark
 
 

@@ -118,8 +118,10 @@ def test_source_of_a_method() -> None:
         ("there", "slow", ("", "there", "slow", "✗")),
         ("there", "there", ("", "there", "there", "✓")),
         (0.5, 0.52, ("", "0.5", "0.52", "✓")),
-        (1.0, 0.5, ("", "1", "0.5", "✗ off by a factor of 2")),
+        (1.0, 0.5, ("", "1", "0.5", "✗ 2 times too large")),
+        (0.1, 0.5, ("", "0.1", "0.5", "✗ 5 times too small")),
         (1.0, 0.0, ("", "1", "0", "✗")),
+        (1.0, -0.5, ("", "1", "−0.5", "✗")),
         (..., 0.5, ("", "–", "0.5", "")),
         (None, "there", ("", "–", "there", "")),
     ],
@@ -133,6 +135,6 @@ def test_guesses_by_name() -> None:
     assert shown.splitlines() == [
         "        you   it",
         "a       slow  slow  ✓",
-        "longer  2     3     ✗ off by a factor of 0.6667",
+        "longer  2     3     ✗ 1.5 times too small",
         "new     –     1",
     ]
