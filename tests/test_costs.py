@@ -82,7 +82,7 @@ def test_training_costs_are_those_of_the_record(method: str) -> None:
     grad_evals, hvps, seconds, peak = run.costs
     assert (grad_evals, hvps) == (run.record["grad_evals"][-1], run.record["hvps"][-1])
     assert seconds == run.record["seconds"][-1] > 0
-    assert 1000 < peak < 3e6
+    assert run.theta.nbytes < peak < 3e6  # a gradient at least
     assert_same(run.replay(), run)  # measuring changed nothing
 
 
