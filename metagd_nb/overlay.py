@@ -86,7 +86,7 @@ def laid_over(runs: Mapping[str, Run]) -> RunFigure:
     title = "query loss" if all("meta_lr" in run.record for run in runs.values()) else "loss"
     noisy = any(run.sampled for run in runs.values())
     panel = StepPanel(ax, title + (": means" if noisy else ""), curves)
-    panel.update(0.0, max([1.0, *(len(run.record) - 1.0 for run in runs.values())]), final=True)
+    panel.update(0.0, max([1.0, *(run.record.last("step") for run in runs.values() if len(run.record))]), final=True)
     for artist in panel.artists():
         artist.set_animated(False)
     if noisy:  # bands over bands are mud; without them the axis need not hold them
@@ -104,5 +104,7 @@ def _curve(ax: Axes, i: int, name: str, run: Run) -> Curve:
     rows = Buckets()
     rows.extend(run.record.since("loss", 0))
     curve = Curve(ax, rows, COLORS[i % len(COLORS)], run.sampled, name)
+    if run.settings.record_every > 1:
+        curve.steps = run.record.since("step", 0)
     curve.line.set_linestyle(("-", "--", ":")[i // len(COLORS) % 3])
     return curve

@@ -32,6 +32,7 @@ class Curve:
 
     def __init__(self, ax: Axes, rows: Buckets, color: str, sampled: bool, label: str = "") -> None:
         self.rows, self.sampled = rows, sampled
+        self.steps: Array | None = None  # of each row, where they do not follow each other one by one
         self.line = line(ax, color, label)
         self.head = line(ax, color, marker="o", markersize=4.5, markeredgecolor=look.SURFACE, zorder=5, clip_on=False)
         self.band = Polygon(np.empty((0, 2)), closed=True, facecolor=color, alpha=0.18, linewidth=0, animated=True)
@@ -50,7 +51,11 @@ class Curve:
         else:
             x, y = self.rows.extremes()
             self.low = self.high = y
-        self.x = x = x + first
+        if self.steps is None:
+            x = x + first
+        else:  # of a thinned record
+            x = self.steps[np.minimum(x, len(self.steps) - 1).astype(np.int64)]
+        self.x = x
         self.line.set_data(x, y)
         self.head.set_data(x[-1:], y[-1:])
         if not len(y):

@@ -94,7 +94,7 @@ def words(rate: str) -> str:
 def status(run: Any) -> str:
     """One line: where the run is; at its end why it stopped, its steps, and the first and last loss."""
     loss = run.record.since("loss", 0)
-    last = max(0, len(loss) - 1)
+    last = int(run.record.last("step")) if len(loss) else 0
     if run.stopped is not None:
         ends = f"loss {number(loss[0])} → {number(run.peek()['loss'])}" if len(loss) else "no loss yet"
         return f"{REASONS.get(run.stopped, run.stopped)}  ·  {last:,} step{'s' * (last != 1)}  ·  {ends}"
@@ -202,7 +202,12 @@ class Plot:
             self.moved, self.note = moved, note
             self._compose()
         first = float(record.since("step", 0)[0]) if n else 0.0
-        self.right = steps_shown(n - 1.0, self.run.settings.steps, self.right, final)
+        if getattr(self.run.settings, "record_every", 1) > 1:
+            for panel in self.panels:
+                for curve in panel.curves:
+                    curve.steps = record.since("step", 0)
+        last = float(record.since("step", 0)[n - 1]) - first if n else -1.0
+        self.right = steps_shown(last, self.run.settings.steps, self.right, final)
         changed = [panel.update(first, self.right, final) for panel in self.panels]
         if self.held_out is not None and (task := self.run.panel()) is not None:
             changed.append(self.held_out.update(task, final))

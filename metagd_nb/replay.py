@@ -49,7 +49,15 @@ class Kept(Stepper):
     @property
     def reached(self) -> int:
         """The step of the last row; −1 before the first."""
+        if self._pending is not None:
+            return int(self._pending[0])
         return int(self.record.last("step")) if len(self.record) else -1
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The record (n, columns) with the last row, be it kept or not."""
+        rows = self.record.rows
+        return rows if self._pending is None else np.vstack([rows, self._pending])
 
     def plan_again(self, session: dict[str, Any]) -> Plan:
         """The plan, with what the session brings, and without the rules that end it: its record says where it ended.
@@ -66,13 +74,15 @@ class Kept(Stepper):
 
     def replay_into(self, again: Stepper) -> None:
         """Take ``again`` as far as this run went, with its changes of rates, and leave it in the same state."""
-        changes = deque(e for e in self.events if e.kind == "set")
+        changes = deque(self.events)
         with np.errstate(all="ignore"):
             while True:
                 while changes and changes[0].step <= again.shown.step:
-                    again.stopped = None
-                    again.request("set", changes.popleft().value)
-                    again.obey()
+                    again.stopped, event = None, changes.popleft()
+                    again.keep_row()
+                    if event.kind == "set":
+                        again.request("set", event.value)
+                        again.obey()
                 if again.shown.step >= self.reached or again.stopped not in (None, "steps"):
                     break
                 again.advance()

@@ -316,7 +316,7 @@ class Run(Kept):
             return f"metagd {self.method}: {state}" + (f"\n{self.note}" if self.note else "")
         told = ", ".join(f"{name}={_told(getattr(self.plan.algorithm, name))}" for name in hypers(self.plan.algorithm))
         state = REASONS[self.stopped] if self.stopped else "paused" if self.paused else "running"
-        first, last = float(self.record.since("loss", 0)[0]), int(self.record.last("step"))
+        first, last = float(self.record.since("loss", 0)[0]), self.reached
         text = f"metagd {self.method}: {told}\n{state} after {last} step{'s' * (last != 1)}"
         text += f"\nloss {first:.6g} → {self._shown.loss:.6g}"
         return f"{text}\n{self.note}" if self.note else text

@@ -76,6 +76,7 @@ class Stepper:
         self._shown = self._best = Shown(-1, theta, math.nan, self._engine.state)
         self._verdict = Verdict(self.settings, self.sampled)
         self._grad_evals = self._hvps = 0
+        self._pending: tuple[float, ...] | None = None  # the last row, where the record does not hold it
         self._steps_owed = 0
         self._clock = 0.0  # the moment at which training would have begun had it never rested
         self._left: float | None = None  # the moment at which one who steps by hand let go
@@ -132,7 +133,12 @@ class Stepper:
         loss = shown.loss
         self._grad_evals += grad_evals
         self._hvps += hvps
-        self.record.append((step, loss, norm, self._grad_evals, self._hvps, seconds, *rates))
+        line = (step, loss, norm, self._grad_evals, self._hvps, seconds, *rates)
+        if step % self.settings.record_every:
+            self._pending = line
+        else:
+            self._pending = None
+            self.record.append(line)
         self._shown = shown  # next to the row it belongs to: an interrupt may come between any two lines
         reason = self._verdict.judge(step, loss, norm, seconds)
         if self._verdict.best_step == step and reason != "diverged":
@@ -141,6 +147,12 @@ class Stepper:
             self._steps_owed -= 1
         if reason is not None:
             self._end(reason)
+
+    def keep_row(self) -> None:
+        """The last row into the record, where every so many are kept and it is none of them."""
+        if self._pending is not None:
+            line, self._pending = self._pending, None
+            self.record.append(line)
 
     def trained(self) -> float:
         """Seconds of training so far, without what `rested`; 0 before the first row."""
@@ -181,6 +193,7 @@ class Stepper:
             self._changed.notify_all()
 
     def _end(self, reason: str) -> None:
+        self.keep_row()
         if reason == "diverged":
             names = " or ".join(n for n in self.algorithm.live() if n.endswith("lr") and not n.startswith("hyper"))
             best = self._best
@@ -269,6 +282,7 @@ class Stepper:
             self._write(kind)
 
     def _write(self, kind: str, value: Any = None) -> None:
+        self.keep_row()
         self.events.append(Event(self._shown.step, kind, value))
 
     @property

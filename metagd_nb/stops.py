@@ -34,6 +34,9 @@ class Settings(Checked):
     patience: int | None = hyper(None, "stop after this many steps without a better loss", low=1, kind=int)
     seconds: float | None = hyper(None, "stop after this long", low=0, kind=float)
     seed: int = hyper(0, "seed of everything random", low=0, high=2**32 - 1)
+    record_every: int = hyper(
+        1, "steps between rows of the record; rows of events and the last are always kept", low=1, high=1_000_000_000
+    )
     checkpoint: str | None = hyper(None, "file that keeps the run while it goes on, and its end", kind=str)
     checkpoint_every: float = hyper(60.0, "seconds between two checkpoints", low=0, high=1e6)
     backend: str = hyper("numpy", "what computes; auto: jax where it pays off", choices=("numpy", "jax", "auto"))

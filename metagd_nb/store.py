@@ -240,7 +240,7 @@ def contents(run: Any, data: bool = True) -> dict[str, Any]:
         "references": [tuple(reference) for reference in plan.references],
         "sampled": run.sampled,
         "columns": list(record.columns),
-        "record": record.rows,
+        "record": run.rows,
         "events": [tuple(event) for event in run.events],
         "stopped": run.stopped,
         "note": run.note,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import MetagdError
 from ..hyper import whole
+from ..recipe import recorded
 from .episodes import Episodes
 
 FACES = (  # the first that holds a character decides what it looks like
@@ -158,6 +159,7 @@ def _drawn(per_script: int, examples: int, size: int, seed: int) -> tuple[np.nda
     return np.array(images, np.float32), names, parents
 
 
+@recorded
 def glyphs(ways: int = 5, per_script: int = 20, examples: int = 20, size: int = 16, seed: int = 0) -> Episodes:
     """Characters of some thirty scripts and sets of signs, from matplotlib's own fonts: N-way K-shot images.
 

@@ -6,11 +6,13 @@ import numpy as np
 
 from ..errors import MetagdError
 from ..hyper import whole
+from ..recipe import recorded
 from .groups import Groups
 
 YEAR = 365
 
 
+@recorded
 def lung(least: int = 13) -> Groups:
     """Advanced lung cancer: who lives longer than a year? Each hospital is a task.
 
@@ -41,6 +43,7 @@ def lung(least: int = 13) -> Groups:
     return _hospitals("lung", x, y, table["inst"].to_numpy(int), least)
 
 
+@recorded
 def tumours(clinics: int = 14, seed: int = 0) -> Groups:
     """Is this breast tumour benign? Forty patients a clinic; the clinics are made up, and see different cases.
 

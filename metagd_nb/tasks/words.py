@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import MetagdError
 from ..hyper import whole
+from ..recipe import recorded
 from .episodes import Episodes
 
 LEAST = 60  # names of a language's own
@@ -75,6 +76,7 @@ def _counted(examples: int, inputs: int, latin: bool, seed: int) -> tuple[np.nda
     return np.array(cells), sizes, names
 
 
+@recorded
 def words(ways: int = 5, examples: int = 60, inputs: int = 256, latin: bool = True, seed: int = 0) -> Episodes:
     """Which language is this word? N languages, K words of each; names from Unicode's locale tables (CLDR).
 
