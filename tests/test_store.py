@@ -415,12 +415,34 @@ def test_seconds_go_on_where_they_were(tmp_path: Path) -> None:
     run.save(tmp_path / "run.npz")
     loaded = mg.load(tmp_path / "run.npz")
     time.sleep(0.3)
+    by_hand = mg.load(tmp_path / "run.npz")
+    by_hand.advance()
     loaded.resume(steps=8)
     loaded.wait()
-    seconds = loaded.record["seconds"]
-    assert (np.diff(seconds) >= 0).all()
-    assert seconds[5] == before
-    assert seconds[-1] < before + 0.25
+    for gone_on in (loaded, by_hand):
+        seconds = gone_on.record["seconds"]
+        assert (np.diff(seconds) >= 0).all()
+        assert seconds[5] == before
+        assert before < seconds[-1] < before + 0.25
+
+
+@pytest.mark.parametrize(
+    ("method", "rules"),
+    [("gd", {"patience": 6, "lr": 0.3}), ("maml", {"patience": 30}), ("maml", {"loss_below": 4.0})],
+)
+def test_what_ends_it_has_seen_the_rows_before(method: str, rules: dict[str, Any], tmp_path: Path) -> None:
+    rules = {"steps": 400, **rules}
+    whole = cases.trained(method, **rules)
+    assert whole.stopped not in ("steps", "diverged")
+    part = cases.prepared(method, **rules)
+    for _ in range(whole.iteration - 2):  # what it has seen by now decides when it ends
+        part.advance()
+    assert part.stopped is None
+    part.save(tmp_path / "run.npz")
+    loaded = mg.load(tmp_path / "run.npz")
+    loaded.resume()
+    loaded.wait()
+    cases.assert_same(whole, loaded)
 
 
 def test_replay_in_another_process(tmp_path: Path) -> None:
