@@ -44,7 +44,7 @@ def arguments(method: str) -> dict[str, Any]:
 
 
 EXTRA: dict[str, dict[str, Any]] = {
-    # more than a small net's loss curves down, and a start that stays near such, however many steps a quick machine takes
+    # more than a small net's loss curves down, and a start that stays near such, however many steps are made
     "imaml": {"lam": 40.0, "cg_tol": 0.0, "meta_lr": 1e-5},
     "cavia": {"adapted": "b0"},  # any parameters may be the context
 }
