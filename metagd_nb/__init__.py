@@ -11,7 +11,6 @@ from .algorithms import ALGORITHMS
 from .beginner import gradient, linear_regression_model, meta_gradient_descent, mse_loss
 from .compare import compare
 from .errors import MetagdError
-from .exercises import exercise
 from .load import load
 from .models import conv, linear, mlp
 from .recognise import recognise
@@ -39,7 +38,9 @@ if TYPE_CHECKING:
     from .advice import advise
     from .bayes import bayesian_last_layer
     from .book import linked, predicted, sketch, source
+    from .exercises import exercise
     from .memory import remember
+    from .workshop import studio
 
 __version__ = "0.1.0"
 
@@ -79,21 +80,24 @@ __all__ = [
     "sketch",
     "source",
     "start",
+    "studio",
     "sweep",
     "train",
     "tumours",
     "words",
 ]
 
-# Name → module, imported when first used: they bring matplotlib, or a database.
+# Name → module, imported when first used: matplotlib, a database, the texts of a book.
 LATER = {
     "advise": "advice",
     "bayesian_last_layer": "bayes",
+    "exercise": "exercises",
     "linked": "book",
     "predicted": "book",
     "remember": "memory",
     "sketch": "book",
     "source": "book",
+    "studio": "workshop",
 }
 
 if not TYPE_CHECKING:

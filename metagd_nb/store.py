@@ -9,11 +9,9 @@ code and of the data that they read.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import re
 import sys
 import zipfile
@@ -255,6 +253,9 @@ def contents(run: Any, data: bool = True) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """The machine, the versions and the number of BLAS threads: what "equal to the bit" depends on."""
+    import importlib.metadata  # both are slow to load, and few runs are kept
+    import platform
+
     from . import __version__
 
     blas: Any = np.show_config(mode="dicts")
@@ -277,6 +278,8 @@ def environment() -> dict[str, str]:
 
 
 def _processor() -> str:
+    import platform
+
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

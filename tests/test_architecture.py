@@ -55,6 +55,7 @@ ORDER = [
         "live",
         "book",
         "controls",
+        "workshop",
         "magic",
         "cli",
     ),

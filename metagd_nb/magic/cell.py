@@ -70,6 +70,10 @@ class Cell:
             _remember(line)
         elif line.sweep:
             self._sweep(line, names)
+        elif line.word == "studio":
+            from ..workshop import studio
+
+            studio()
         else:
             return self._train(line, names, f"%metagd {text}" if cell is None else f"%%metagd {text}\n{cell}")
         return None
@@ -91,7 +95,11 @@ class Cell:
 
     # ---- training ----------------------------------------------------------------------------------------------
 
-    def _train(self, line: Line, names: bind.Names, text: str) -> Run | None:
+    def prepared(self, line: str, cell: str) -> Run | None:
+        """The run of a cell, its body executed and its name bound, but not begun; None where only advice is asked."""
+        return self._prepared(parse(line), self._executed(line, cell), f"%%metagd {line}\n{cell}")
+
+    def _prepared(self, line: Line, names: bind.Names, text: str) -> Run | None:
         try:
             found = bind.given(line, names)
             if line.name in (found.get("params") or {}):
@@ -107,6 +115,12 @@ class Cell:
         run.cell = text
         self._replace_former(run, hash(text))
         self.ip.user_ns[line.name] = run
+        return run
+
+    def _train(self, line: Line, names: bind.Names, text: str) -> Run | None:
+        run = self._prepared(line, names, text)
+        if run is None:
+            return None
         if run.note:
             print(f"metagd: {run.note}")
         by_itself = os.environ.get("METAGD_WAIT", "") not in ("", "0")

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",
     "compare": "RUN RUN …  lay the losses of runs over each other; with --seeds N train and judge them on N seeds",
     "advise": "METHOD [OPTIONS]  how to set a method for what stands below, and on what grounds",
+    "studio": "  choose, run and look with widgets, and see the cell that does the same",
     "remember": "[FILE | off]  keep what each run teaches, for advice",
 }
 READ = ("loss", "gradient", "model", "tasks", "params", "x", "y")  # names in which a cell looks for its parts
