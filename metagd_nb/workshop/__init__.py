@@ -245,11 +245,16 @@ class Studio:
         if final:
             self.hands.children = ()
             self._plot = None
+            if len(self.history.shots) < views.FEW and run.iteration <= views.QUICK:
+                self._safely(self._retrace)
             self._safely(self._tell)
             self._say(run.note or "")
             self._look()
         elif self.tabs.selected_index == 1:
             self._look()
+
+    def _retrace(self) -> None:
+        self.history = views.retraced(self.run)
 
     # ---- looking -----------------------------------------------------------------------------------------------
 

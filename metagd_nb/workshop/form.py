@@ -15,9 +15,9 @@ from ..stops import Settings
 # Name → body. The first of each kind is where the studio begins; every body may be edited.
 EXAMPLES: dict[str, dict[str, str]] = {
     "descent": {
-        "a long valley": "def loss(w):\n    return w[0] ** 2 + 20 * w[1] ** 2\nw = np.array([3.0, 1.0])",
-        "Rosenbrock's banana": (
-            "def loss(w):\n    return (1 - w[0]) ** 2 + 10 * (w[1] - w[0] ** 2) ** 2\nw = np.array([-1.0, 1.5])"
+        "a long valley": "def loss(w):\n    return w[0] ** 2 / 2 + 4 * w[1] ** 2\nw = np.array([3.0, 1.0])",
+        "a bent valley": (
+            "def loss(w):\n    return (1 - w[0]) ** 2 / 10 + (w[1] - w[0] ** 2) ** 2\nw = np.array([-1.0, 1.5])"
         ),
         "a line through forty points": (
             "rng = np.random.default_rng(0)\nx = rng.uniform(-2, 2, 40)\n"

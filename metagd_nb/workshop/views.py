@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..plot import DPI, RunFigure
 
 Array = np.ndarray
 KEPT = 64  # snapshots of θ
+FEW, QUICK = 12, 2000  # snapshots that are too few to be looked at; steps of a run that is quickly taken once more
 GRID, META_GRID = 41, 25  # points of a side of the landscape
 
 
@@ -43,6 +45,20 @@ class History:
         if len(self.shots) > KEPT:
             self.shots = self.shots[::2] if len(self.shots) % 2 else [*self.shots[::2], self.shots[-1]]
             self._stride = max(2 * self._stride, 1)
+
+
+def retraced(run: Any) -> History:
+    """The history of a run that was over before it could be watched: taken once more, with its changes of rates."""
+    again, history = type(run)(run.plan_again({})), History()
+    changes = deque(event for event in run.events if event.kind == "set")
+    with np.errstate(all="ignore"):
+        while again.shown.step < run.iteration and again.stopped is None:
+            while changes and changes[0].step <= again.shown.step:
+                again.request("set", changes.popleft().value)
+                again.obey()
+            again.advance()
+            history.add(again.shown, last=again.shown.step == run.iteration)
+    return history
 
 
 def _figure(title: str, x: str, y: str, width: int = 680, height: int = 380) -> tuple[RunFigure, Any]:
