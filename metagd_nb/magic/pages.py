@@ -25,6 +25,7 @@ class Section(NamedTuple):
 
     title: str
     rows: Sequence[Row]
+    brief: bool = False  # of plain text: what a person types alone, so that a screen holds it all
 
 
 class Page:
@@ -35,8 +36,12 @@ class Page:
 
     def __repr__(self) -> str:
         lines = [part for text in self.head for part in textwrap.wrap(text, WIDTH)]
-        for title, rows in self.sections:
+        for title, rows, brief in self.sections:
             lines += ["", title] if title else [""]
+            if brief:
+                names = textwrap.wrap("  ".join(row[0].replace(" ", "\0") for row in rows), WIDTH - 2)
+                lines += [f"  {line}".replace("\0", " ") for line in names]
+                continue
             widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
             for row in rows:
                 start = "  " + "".join(f"{cell:<{w}}  " for cell, w in zip(row, widths, strict=False))
@@ -47,7 +52,7 @@ class Page:
 
     def _repr_html_(self) -> str:
         parts = [f"<b>{html.escape(self.head[0])}</b>", *(f"<br>{html.escape(text)}" for text in self.head[1:])]
-        for title, rows in self.sections:
+        for title, rows, _ in self.sections:
             body = "".join(f"<tr>{''.join(map(_cell, row, range(len(row))))}</tr>" for row in rows)
             parts.append(f'<p style="margin:.6em 0 .2em">{html.escape(title)}</p><table>{body}</table>')
         return "".join(parts) + (f"<p>{html.escape(self.foot)}</p>" if self.foot else "")
@@ -81,8 +86,8 @@ def listing() -> Page:
         for kind, title in kinds.items()
     ]
     sections += [
-        Section("task families", [(_called(name, f), first_line(f)) for name, f in FAMILIES.items()]),  # type: ignore[arg-type]
-        Section("models", [(_called(name, f), first_line(f)) for name, f in MODELS.items()]),  # type: ignore[arg-type]
+        Section("task families", [(_called(name, f), first_line(f)) for name, f in FAMILIES.items()], True),  # type: ignore[arg-type]
+        Section("models", [(_called(name, f), first_line(f)) for name, f in MODELS.items()], True),  # type: ignore[arg-type]
         Section("commands", [(f"%metagd {name} {told.partition('  ')[0]}", told.partition("  ")[2])
                              for name, told in COMMANDS.items()]),
     ]  # fmt: skip
