@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from .algorithms import ALGORITHMS
 from .beginner import gradient, linear_regression_model, meta_gradient_descent, mse_loss
-from .compare import compare
 from .errors import MetagdError
-from .load import load
 from .models import conv, linear, mlp
-from .recognise import recognise
 from .run import Run
-from .sweep import sweep
 from .tasks import (
     Tasks,
     curves,
@@ -38,8 +34,12 @@ if TYPE_CHECKING:
     from .advice import advise
     from .bayes import bayesian_last_layer
     from .book import linked, predicted, sketch, source
+    from .comparison import compare
     from .exercises import exercise
+    from .loading import load
     from .memory import remember
+    from .recognition import recognise
+    from .sweeps import sweep
     from .workshop import studio
 
 __version__ = "0.1.0"
@@ -91,13 +91,17 @@ __all__ = [
 LATER = {
     "advise": "advice",
     "bayesian_last_layer": "bayes",
+    "compare": "comparison",
     "exercise": "exercises",
     "linked": "book",
+    "load": "loading",
     "predicted": "book",
+    "recognise": "recognition",
     "remember": "memory",
     "sketch": "book",
     "source": "book",
     "studio": "workshop",
+    "sweep": "sweeps",
 }
 
 if not TYPE_CHECKING:

@@ -14,7 +14,7 @@ from . import axes as look
 from .plot import DPI, HEIGHT, WIDTH, RunFigure
 
 if TYPE_CHECKING:
-    from .sweep import Sweep
+    from .sweeps import Sweep
 
 
 def heatmap(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:

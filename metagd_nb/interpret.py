@@ -14,7 +14,7 @@ from .errors import MetagdError
 from .hyper import whole
 from .models import Net
 from .nets import NetProblem
-from .recognise import embed
+from .recognition import embed
 from .tasks import Batch, Tasks
 from .tasks.columns import numbers_2d
 
@@ -212,7 +212,7 @@ class TaskMap(NamedTuple):
 def task_map(run: Any, tasks: Tasks | None = None, n_tasks: int = 300, seed: int = 1) -> TaskMap:
     """Tasks in two dimensions: what their gradients and curvatures at the learned start say of them.
 
-    The embedding of a task is where a few gradient steps lead and the Hessian's diagonal there (`recognise.embed`),
+    The embedding of a task is where a few gradient steps lead and the Hessian's diagonal there (`recognition.embed`),
     each part shortened to the logarithm of its length, for a few steep tasks would fill the plane alone, and scaled to
     variance 1 in all; the plane is that of the two main directions.
     """

@@ -17,7 +17,7 @@ from .plot import DPI, HEIGHT, WIDTH, RunFigure
 from .run import Run
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .comparison import Comparison
 
 COLORS = (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK, look.REFERENCE)
 STYLES = ("-", "--", ":", "-.")  # no colour alone

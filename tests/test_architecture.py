@@ -37,11 +37,11 @@ ORDER = [
     ),
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
-    *("recognise", "interpret", "sequences"),
+    *("recognition", "interpret", "sequences"),
     *("engine", "onjax"),
     *("store", "stepper", "replay", "run"),
     "sources",
-    *("features", "memory", "pace", "drive", "train", "load", "script", "compare", "sweep"),
+    *("features", "memory", "pace", "drive", "train", "loading", "script", "comparison", "sweeps"),
     *("advice", "beginner", "table", "exercises"),
     *(
         "decimate",
@@ -66,8 +66,8 @@ FIRST_THAT_DRAWS = ORDER.index("axes")  # the plot's own parts
 # Doors to the right, opened only when somebody walks through them (an import inside the function named here).
 DOORS = {
     ("run", "drive"): "Run.resume",  # a run that had ended goes on, and somebody must drive it
-    ("compare", "overlay"): "Comparison.plot",
-    ("sweep", "heatmap"): "Sweep.plot",
+    ("comparison", "overlay"): "Comparison.plot",
+    ("sweeps", "heatmap"): "Sweep.plot",
     ("run", "export"): "Run.export",
     ("run", "plot"): "Run.plot",  # `run.plot()` is where a reader looks for the figure of a run
 }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import metagd_nb as mg
-from metagd_nb.compare import Comparison, Entry, half_width, t_point
+from metagd_nb.comparison import Comparison, Entry, half_width, t_point
 from metagd_nb.errors import MetagdError
 
 

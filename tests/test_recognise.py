@@ -12,7 +12,7 @@ import metagd_nb as mg
 from metagd_nb import charts
 from metagd_nb.builtin import NetProblem
 from metagd_nb.errors import MetagdError
-from metagd_nb.recognise import UNLIKE, Recogniser, embed, judged
+from metagd_nb.recognition import UNLIKE, Recogniser, embed, judged
 from metagd_nb.tasks import Batch
 
 SEEN = ("sinusoid", "line", "quadratic", "absolute")

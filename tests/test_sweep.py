@@ -20,7 +20,7 @@ from cells import BODY, cell
 
 import metagd_nb as mg
 from metagd_nb.errors import MetagdError
-from metagd_nb.sweep import Outcome, Sweep, Trial, _rungs, values
+from metagd_nb.sweeps import Outcome, Sweep, Trial, _rungs, values
 
 ROOT = Path(__file__).resolve().parent.parent
 LINEAR = dict(zip(("x", "y"), cases.table(), strict=True)) | {"model": mg.linear(3)}

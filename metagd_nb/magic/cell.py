@@ -167,7 +167,7 @@ class Cell:
         return Frames(run, *parts) if parts else None
 
     def _sweep(self, line: Line, names: bind.Names) -> None:
-        from ..sweep import sweep
+        from ..sweeps import sweep
         from .sweeping import Watching
 
         try:
@@ -195,7 +195,7 @@ class Cell:
         print(*check_functions(loss, gradient, params, names.space).lines, sep="\n")
 
     def _compare(self, line: Line) -> None:
-        from ..compare import compare
+        from ..comparison import compare
         from ..overlay import laid_over
 
         runs = {name: value for name, value in self.ip.user_ns.items() if isinstance(value, Run) and name[0] != "_"}

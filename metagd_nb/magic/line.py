@@ -12,7 +12,7 @@ from ..algorithms import ALGORITHMS
 from ..errors import MetagdError, nearest
 from ..hyper import Hyper, hypers
 from ..stops import Settings
-from ..sweep import SEARCHES, values
+from ..sweeps import SEARCHES, values
 
 COMMANDS = {
     "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",

@@ -12,7 +12,7 @@ from ..heatmap import heatmap
 from ..live import shows_pictures
 from ..pace import drawing
 from ..plot import HEIGHT, bundle, crisp
-from ..sweep import Sweep
+from ..sweeps import Sweep
 
 RARER = 0.5  # seconds between pictures
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compare import half_width, score
+from .comparison import half_width, score
 from .drive import drive
 from .errors import MetagdError, short, unknown
 from .hyper import whole
