@@ -51,7 +51,7 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
                     yield False
                     breath = trained + SLICE
                 stand_aside(run)
-                run.advance()
+                run.stride()
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
             run.interrupted()
         except BaseException as error:  # a SystemExit in the loss ends the run, not the thread

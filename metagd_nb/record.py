@@ -35,11 +35,22 @@ class Record:
     def append(self, row: tuple[float, ...]) -> None:
         """Add one row; values in the order of ``columns``."""
         if self._n == len(self._rows):
-            grown = np.empty((max(256, self._n + self._n // 2), len(self.columns)))
-            grown[: self._n] = self._rows
-            self._rows = grown
+            self._grow(1)
         self._rows[self._n] = row
         self._n += 1
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Add ``rows`` (n, columns)."""
+        end = self._n + len(rows)
+        if end > len(self._rows):
+            self._grow(len(rows))
+        self._rows[self._n : end] = rows
+        self._n = end
+
+    def _grow(self, more: int) -> None:
+        grown = np.empty((max(256, self._n + max(self._n // 2, more)), len(self.columns)))
+        grown[: self._n] = self._rows[: self._n]
+        self._rows = grown
 
     @classmethod
     def of(cls, columns: Sequence[str], rows: np.ndarray) -> Record:

@@ -1,9 +1,9 @@
 """A stepper: a run with no thread of its own, the record it writes, and the requests that it obeys.
 
 ``advance()`` does one step: it moves from θ_{t−1} to θ_t (not at the first call) and writes row t, so after every
-call the last row and the present parameters belong together. Whoever drives it (`drive`) may be a blocking loop
-or a background thread. What a person asks for is queued by ``request`` and obeyed between two steps; each such
-thing is an event, at its step.
+call the last row and the present parameters belong together; ``stride()`` does several on end. Whoever drives it
+(`drive`) may be a blocking loop or a background thread. What a person asks for is queued by ``request`` and obeyed
+between two steps; each such thing is an event, at its step.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .errors import told, unknown
 from .hyper import hypers
 from .record import Record
 from .stops import Verdict
+from .strides import Strides
 
 Array = np.ndarray
 COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")
@@ -39,7 +40,7 @@ class Event(NamedTuple):
 
 def _engine(plan: Plan, theta: Array, state: Any) -> Engine:
     if plan.settings.backend != "jax":
-        return Steps(plan, theta, state)
+        return (Strides if Strides.suits(plan) else Steps)(plan, theta, state)
     from .onjax import engine
 
     return engine(plan, theta, state)
@@ -121,14 +122,8 @@ class Stepper:
 
     def advance(self) -> None:
         """One step: an update (except at the first call), then the row of where it led."""
-        step = self._shown.step + 1
-        if self._left is not None:
-            self._clock += time.perf_counter() - self._left
-            self._left = None
-        if step == 0:
-            self._clock = time.perf_counter()
-        owed = self._steps_owed if self.paused else self.settings.steps - step + 1
-        row = self._engine.advance(self.algorithm, step, self._clock, max(owed, 1))
+        step, most = self._coming()
+        row = self._engine.advance(self.algorithm, step, self._clock, most)
         shown, norm, grad_evals, hvps, seconds, rates = row
         loss = shown.loss
         self._grad_evals += grad_evals
@@ -153,6 +148,45 @@ class Stepper:
         if self._pending is not None:
             line, self._pending = self._pending, None
             self.record.append(line)
+
+    def _coming(self) -> tuple[int, int]:
+        """The number of the next step, and how many may follow each other from there; its time counts from now."""
+        step = self._shown.step + 1
+        if self._left is not None:
+            self._clock += time.perf_counter() - self._left
+            self._left = None
+        if step == 0:
+            self._clock = time.perf_counter()
+        owed = self._steps_owed if self.paused else self.settings.steps - step + 1
+        return step, max(owed, 1)
+
+    def stride(self) -> None:
+        """As many steps as the engine takes at once, a few milliseconds' worth: the same as so many times `advance`."""
+        engine, algorithm = self._engine, self.algorithm
+        thinned = self.settings.record_every > 1  # then there is more to a row than its numbers
+        if not isinstance(engine, Strides) or self._shown.step < 0 or thinned:
+            self.advance()
+            return
+        step, most = self._coming()
+        stride = engine.stride(algorithm.lr, self._clock, most)  # type: ignore[attr-defined]
+        count, reason = self._verdict.judge_all(step, stride.loss, stride.norm, stride.seconds)
+        rows = np.empty((count, len(self.record.columns)))
+        rows[:, 0] = np.arange(step, step + count)
+        rows[:, 1], rows[:, 2], rows[:, 5] = stride.loss[:count], stride.norm[:count], stride.seconds[:count]
+        rows[:, 3] = self._grad_evals + np.arange(1, count + 1)
+        rows[:, 4] = self._hvps
+        rows[:, len(COUNTED) :] = algorithm.rates(self.problem, engine.theta, engine.state)
+        self._grad_evals += count
+        engine.keep(stride, count)
+        self.record.extend(rows)
+        self._shown = Shown(step + count - 1, engine.theta, float(stride.loss[count - 1]), engine.state)
+        best = self._verdict.best_step
+        if best >= step:
+            i = best - step
+            self._best = Shown(best, stride.theta[i].copy(), float(stride.loss[i]), engine.state)
+        self._steps_owed = max(self._steps_owed - count, 0)
+        if reason is not None:
+            self._end(reason)
 
     def trained(self) -> float:
         """Seconds of training so far, without what `rested`; 0 before the first row."""

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .hyper import Checked, hyper
 
 WINDOW = 20  # rows whose mean stands for the loss of a sampled run
@@ -95,3 +97,29 @@ class Verdict:
         if settings.seconds is not None and seconds >= settings.seconds:
             return "seconds"
         return None
+
+    def judge_all(self, first: int, loss: np.ndarray, norm: np.ndarray, seconds: np.ndarray) -> tuple[int, str | None]:
+        """Judge the rows (n,) of steps ``first``…, all but the first of a run that is not sampled, as one by one.
+
+        Returns
+        -------
+        int, str | None
+            How many rows count, and the reason to stop at the last of these, or None.
+        """
+        settings, step = self.settings, np.arange(first, first + len(loss))
+        end = ~(np.isfinite(norm) & np.isfinite(loss) & (np.abs(loss) <= self._limit))
+        if settings.loss_below is not None:
+            end |= loss < settings.loss_below
+        if settings.grad_below is not None:
+            end |= norm < settings.grad_below
+        if settings.seconds is not None:
+            end |= seconds >= settings.seconds
+        if settings.patience is not None:
+            before = np.minimum.accumulate(np.concatenate([[self.best], loss[:-1]]))
+            end |= step - np.maximum.accumulate(np.where(loss < before, step, self.best_step)) >= settings.patience
+        last = int(end.argmax()) if end.any() else len(loss) - 1
+        if last:
+            least = int(loss[:last].argmin())
+            if loss[least] < self.best:
+                self.best, self.best_step = float(loss[least]), first + least
+        return last + 1, self.judge(first + last, float(loss[last]), float(norm[last]), float(seconds[last]))

@@ -38,7 +38,7 @@ ORDER = [
     *("supports", "softmax"),
     *("algorithms", "record", "stops", "adapt", "costs", "evaluate", "bayes"),
     *("recognition", "interpret", "sequences"),
-    *("engine", "onjax"),
+    *("engine", "strides", "onjax"),
     *("store", "stepper", "replay", "run"),
     "sources",
     *("features", "memory", "pace", "drive", "train", "loading", "script", "comparison", "sweeps"),
