@@ -20,6 +20,7 @@ from .pace import Frame, Keeper, Pacer, stand_aside
 from .run import MEMORY, Run
 
 SLICE = 0.02  # seconds after which an asyncio task lets others in
+TURN = 0.001  # and a thread: Python's own turns of 5 ms would make an import beside a run take minutes
 
 
 def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
@@ -29,7 +30,7 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
         try:
             if not len(run.record):
                 run.advance()
-            breath = SLICE
+            breath, turn = SLICE, TURN
             while run.stopped is None:
                 if run.pending:
                     run.obey()
@@ -50,6 +51,9 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
                 if trained >= breath:
                     yield False
                     breath = trained + SLICE
+                if trained >= turn:
+                    time.sleep(0)  # whoever waits for the interpreter has it now
+                    turn = trained + TURN
                 stand_aside(run)
                 run.stride()
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task

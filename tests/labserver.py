@@ -238,8 +238,9 @@ class Lab:
         return answer.strip()
 
     def until(self, code: str, seconds: float = 20) -> str:
-        """Until the expression is true in the kernel; its value printed."""
-        return self.poll(lambda: self.ask(f"print({code})"), lambda text: text not in ("", "False", "None"), seconds)
+        """Until the expression is true in the kernel, and all that it names is there; its value printed."""
+        asked = f"try:\n    print({code})\nexcept NameError:\n    print(False)"
+        return self.poll(lambda: self.ask(asked), lambda text: text not in ("", "False", "None"), seconds)
 
     def poll(self, look: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 20) -> Any:
         """What ``look`` gives once it is good."""

@@ -607,7 +607,7 @@ def test_while_one_run_draws_the_others_stand_aside(going: Callable[..., Run]) -
     run = descent(steps=FOREVER, seconds=0.5, lr=1e-9)
     start = other.iteration
     drive(run, Watching(run, 0.03))
-    assert len(moved) >= 4
+    assert len(moved) >= 2
     assert max(moved) <= 1  # the step that was under way
     assert other.iteration > start + 50
 
