@@ -82,6 +82,7 @@ STOPS: list[tuple[str, dict[str, Any]]] = [
     ("patience", {"patience": 30, "lr": 0.0}),
     ("patience", {"patience": 5, "lr": 1.2}),
     ("diverged", {"lr": 1.2}),
+    ("diverged", {"lr": 0.8}),  # slowly: the best row is in the middle of a stride
     ("steps", {"steps": 17}),
     ("steps", {"steps": 0}),
 ]
@@ -134,6 +135,20 @@ def test_a_run_from_a_file_goes_on_to_the_bit(tmp_path: Path) -> None:
     again.resume(steps=300)
     again.wait()
     assert_same(again, drive(fit(steps=300)))
+
+
+def test_a_snapshot_outlives_the_strides_after_it() -> None:
+    run = fit()
+    for _ in range(4):
+        run.stride()
+    shown, best = run.shown, run._best
+    held = shown.theta.copy()
+    assert best.step == shown.step
+    run.stride()
+    run.stride()
+    assert run.shown.step > shown.step
+    np.testing.assert_array_equal(shown.theta, held)
+    np.testing.assert_array_equal(best.theta, held)
 
 
 def test_one_stride_is_neither_long_nor_large(monkeypatch: pytest.MonkeyPatch) -> None:
