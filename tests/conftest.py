@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from labserver import Lab, browser, lab_page, lab_server
 
 # One core may be busy with a kernel or a browser: a slow example is not a wrong one.
 settings.register_profile("metagd", deadline=None)
@@ -94,3 +95,25 @@ def artefacts() -> Path:
     folder = ROOT / "tests" / "artefacts"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def chrome(chromium: str) -> Iterator[Any]:
+    """A Chromium that is running."""
+    with browser(chromium) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Any]:
+    """A JupyterLab of the module's own."""
+    with lab_server(tmp_path_factory.mktemp("lab")) as found:
+        yield found
+
+
+@pytest.fixture
+def lab(chrome: Any, server: Any, artefacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A fresh page of it."""
+    with lab_page(chrome, server) as found:
+        yield found
+        found.page.screenshot(path=artefacts / f"{request.node.name}.png")  # how it ended, for when it failed

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from labserver import DARK, Lab, browser, lab_page, lab_server
+from labserver import DARK, Lab
 
 pytestmark = pytest.mark.browser
 
@@ -25,25 +24,6 @@ def gradient(w):
     time.sleep(0.004)
     return 2 * (w - 3.0)
 w = 0.0"""
-
-
-@pytest.fixture(scope="module")
-def chrome(chromium: str) -> Iterator[Any]:
-    with browser(chromium) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Any]:
-    with lab_server(tmp_path_factory.mktemp("lab")) as found:
-        yield found
-
-
-@pytest.fixture
-def lab(chrome: Any, server: Any, artefacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with lab_page(chrome, server) as found:
-        yield found
-        found.page.screenshot(path=artefacts / f"{request.node.name}.png")  # how it ended, for when it failed
 
 
 def button(lab: Lab, name: str) -> Any:

@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labserver import CELL, DARK, Lab, browser, lab_page, lab_server
+from labserver import CELL, DARK, Lab, lab_page
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Any]:
-    with lab_server(tmp_path_factory.mktemp("lab")) as found:
-        yield found
-
-
 @pytest.fixture
-def lab(chromium: str, server: Any, artefacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with browser(chromium) as chrome, lab_page(chrome, server, 1000, 1400) as found:
+def lab(chrome: Any, server: Any, artefacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with lab_page(chrome, server, 1000, 1400) as found:
         found.open(request.node.name, ["%load_ext metagd_nb", "%metagd studio"])
         found.run_all()
         found.page.wait_for_selector(".jp-OutputArea select")
@@ -98,8 +92,8 @@ def test_a_run_is_steered_from_the_studio(lab: Lab) -> None:
     lab.poll(lambda: cell_below(lab), lambda text: text.startswith("%%metagd maml\n"))
 
 
-def test_it_fits_a_phone_and_the_dark(chromium: str, server: Any, artefacts: Path) -> None:
-    with browser(chromium) as chrome, lab_page(chrome, server, 480, 1400) as lab:
+def test_it_fits_a_phone_and_the_dark(chrome: Any, server: Any, artefacts: Path) -> None:
+    with lab_page(chrome, server, 480, 1400) as lab:
         lab.open("narrow", ["%load_ext metagd_nb", "%metagd studio"])
         lab.theme(DARK)
         lab.run_all()

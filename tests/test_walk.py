@@ -5,36 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from labserver import Lab, browser, lab_page, lab_server
+from labserver import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.ipynb"))
 SOON = 15.0  # seconds: three on a machine of one's own, and this one may be shared
-
-
-@pytest.fixture(scope="module")
-def chrome(chromium: str) -> Iterator[Any]:
-    with browser(chromium) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Any]:
-    with lab_server(tmp_path_factory.mktemp("lab")) as found:
-        yield found
-
-
-@pytest.fixture
-def lab(chrome: Any, server: Any, artefacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with lab_page(chrome, server) as found:
-        yield found
-        found.page.screenshot(path=artefacts / f"{request.node.name}.png")
 
 
 def source(cell: dict[str, Any]) -> str:
