@@ -12,7 +12,7 @@ from .builtin import NetProblem, match
 from .errors import MetagdError
 from .hyper import whole
 from .losses import one_hot
-from .tasks import Batch, Tasks
+from .tasks import Batch, Example, Tasks
 from .tasks.columns import labels, numbers_2d, numbers_of, targets
 
 Array = np.ndarray
@@ -79,16 +79,34 @@ class Panel(NamedTuple):
     label: str
 
 
-def panel(problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) -> Panel | None:
-    """One task at ``theta`` (P,): the same at every call, and from no stream that training draws from."""
+def held_out(
+    problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int, steps: int
+) -> tuple[Example, list[Any]] | None:
+    """One task on one-dimensional inputs, and φ after 0…``steps`` adaptation steps from ``theta`` (M,).
+
+    The same task at every call, and from no stream that training draws from; None where there is none to draw.
+    """
     if not hasattr(problem, "predict"):
         return None
     example = tasks.example(np.random.default_rng([seed, 0, 0xA]), algorithm.shots)
     if example is None:
         return None
-    grid = example.x[None, :, None].astype(problem.dtype)
     with np.errstate(all="ignore"):
-        path = list(algorithm.path(problem, theta, example.support.cast(problem.dtype), algorithm.inner_steps))
-        before, after = (algorithm.predict(problem, phi, grid).reshape(-1) for phi in (path[0], path[-1]))
+        return example, list(algorithm.path(problem, theta, example.support.cast(problem.dtype), steps))
+
+
+def curve(problem: Any, algorithm: Meta, phi: Any, x: Array) -> Array:
+    """The predictions (N,) at φ on a grid ``x`` (N,) of one-dimensional inputs."""
+    with np.errstate(all="ignore"):
+        return np.asarray(algorithm.predict(problem, phi, x[None, :, None].astype(problem.dtype))).reshape(-1)
+
+
+def panel(problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) -> Panel | None:
+    """One task before and after adaptation from ``theta`` (P,)."""
+    found = held_out(problem, algorithm, tasks, theta, seed, algorithm.inner_steps)
+    if found is None:
+        return None
+    example, path = found
+    before, after = (curve(problem, algorithm, phi, example.x) for phi in (path[0], path[-1]))
     support = example.support
     return Panel(support.x.ravel(), support.y.ravel(), example.x, example.truth, before, after, example.label)

@@ -8,7 +8,6 @@ the closed form counts as one more past problem, so that a thin memory changes l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -81,12 +80,9 @@ class Vote(NamedTuple):
 
     weight: float
     best: Past
-    tried: int  # different settings
 
 
-def advise(
-    method: str, *, memory: Memory | str | None = None, known: Mapping[str, Any] | None = None, **given: Any
-) -> Advice:
+def advise(method: str, *, memory: Memory | str | None = None, **given: Any) -> Advice:
     """Settings for a problem that has not been learned yet.
 
     Parameters
@@ -95,18 +91,15 @@ def advise(
         As for `train`.
     memory : Memory or path, optional
         Default: the one that `remember` turned on; without any, the closed form alone.
-    known : mapping, optional
-        Settings that are given already and are not to be advised; they count among ``**given`` too.
     **given
-        The problem, and settings, as for `train`.
+        The problem, and settings that are not to be advised, as for `train`.
     """
-    run = prepare(method, **given, **(known or {}))
+    run = prepare(method, **given)
     if memory is None:
         memory = remembered()
     elif not isinstance(memory, Memory):
         memory = Memory(memory)
-    fixed = {*given, *(known or {})}
-    return advice_for(run, memory, fixed)
+    return advice_for(run, memory, set(given))
 
 
 def advice_for(run: Run, memory: Memory | None, fixed: set[str]) -> Advice:
@@ -166,7 +159,7 @@ def _votes(memory: Memory | None, run: Run, found: Features) -> list[Vote]:
         tried = len({tuple(past.settings.get(name, 0.0) for name in TUNED) for past in runs})
         best = min(runs, key=lambda past: _score(past, runs))
         if likeness >= LEAST and math.isfinite(_score(best, runs)):
-            votes.append(Vote(likeness * tried / (tried + 1), best, tried))  # the best of one tells little
+            votes.append(Vote(likeness * tried / (tried + 1), best))  # the best of one tells little
     return sorted(votes, key=lambda vote: -vote.weight)
 
 

@@ -22,6 +22,13 @@ def _figure(width: int, height: int) -> tuple[RunFigure, Axes]:
     return figure, figure.add_subplot()
 
 
+def titled(title: str, x: str, y: str, width: int = 680, height: int = 380) -> tuple[RunFigure, Axes]:
+    """A figure in the charts' look with its words, to be drawn in."""
+    figure, ax = _figure(width, height)
+    _words(ax, title, x, y)
+    return figure, ax
+
+
 def _words(ax: Axes, title: str, x: str, y: str) -> None:
     ax.set_facecolor(look.SURFACE)
     ax.set_title(title, loc="left", color=look.INK, fontsize=look.MEDIUM, fontfamily=look.FONT)

@@ -38,11 +38,17 @@ def trimmed(error: BaseException) -> BaseException:
     return error.with_traceback(kept) if kept is not None else error
 
 
-def diagnosed(error: Exception, plain: Callable[[], Any], what: str = "loss") -> BaseException:
+def diagnosed(
+    error: Exception,
+    plain: Callable[[], Any],
+    what: str = "loss",
+    explained: Callable[[Exception, str], str] | None = None,
+) -> BaseException:
     """The error to raise when tracing failed with ``error``.
 
     The function is called once more without tracing: what fails then too is the user's own
-    mistake, and comes back as it is; what does not is a construct that cannot be traced.
+    mistake, and comes back as it is; what does not is a construct that cannot be traced, which
+    ``explained`` puts into words (default: those for autograd).
     """
     if isinstance(error, MetagdError):
         return error
@@ -51,7 +57,7 @@ def diagnosed(error: Exception, plain: Callable[[], Any], what: str = "loss") ->
             plain()
     except Exception as own:
         return trimmed(own)
-    return MetagdError(_explained(error, what))
+    return MetagdError((explained or _explained)(error, what))
 
 
 def user_line(error: BaseException) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from . import axes as look
+from .adapt import curve, held_out
 from .algorithms import Meta
 from .errors import MetagdError, unknown
 from .files import writing_whole
@@ -80,28 +81,25 @@ def _gif(run: Any, file: Any, steps: int | None = None) -> None:
 def inner_loop(run: Any, steps: int | None = None) -> list[np.ndarray]:
     """Pictures (h, w, 4) of one held-out task: before adaptation, and after each of its steps."""
     refuse_absent(run.plan)
-    task, algorithm = run.panel(), run.algorithm
+    task, algorithm, problem = run.panel(), run.algorithm, run.problem
     if task is None or not isinstance(algorithm, Meta):
         raise MetagdError("an animation shows adaptation to tasks with one input; this run has none", "export")
     steps = max(algorithm.inner_steps, 1) if steps is None else steps
-    problem = run.problem
-    support = run.plan.tasks.example(np.random.default_rng([run.settings.seed, 0, 0xA]), algorithm.shots).support
-    grid = task.x[None, :, None].astype(problem.dtype)
-    with np.errstate(all="ignore"):
-        path = algorithm.path(problem, run.shown.theta, support.cast(problem.dtype), steps)
-        curves = [algorithm.predict(problem, phi, grid).reshape(-1) for phi in path]
+    found = held_out(problem, algorithm, run.plan.tasks, run.shown.theta, run.settings.seed, steps)
+    assert found is not None  # or there were no panel
+    curves = [curve(problem, algorithm, phi, task.x) for phi in found[1]]
     drawn = RunFigure((SMALL[0] / DPI, SMALL[1] / DPI), dpi=DPI, facecolor=look.SURFACE)
     canvas = FigureCanvasAgg(drawn)
     panel = TaskPanel(drawn.add_axes((0.1, 0.28, 0.86, 0.58)), task)
     label = drawn.text(0.96, 0.93, "", ha="right", color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
-    for curve in (curves[0], curves[-1]):
-        panel.update(task._replace(before=curves[0], after=curve), False)
+    for after in (curves[0], curves[-1]):
+        panel.update(task._replace(before=curves[0], after=after), False)
     for artist in panel.artists():
         artist.set_animated(False)
     frames = []
-    for step, curve in enumerate(curves):
+    for step, after in enumerate(curves):
         with drawing():
-            panel.update(task._replace(before=curves[0], after=curve), False)
+            panel.update(task._replace(before=curves[0], after=after), False)
             label.set_text(f"after {step} of {steps} step{'s' * (steps != 1)}")
             canvas.draw()
             frames.append(np.asarray(canvas.buffer_rgba()).copy())

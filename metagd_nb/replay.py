@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -72,8 +73,11 @@ class Kept(Stepper):
         rules = {**none, "steps": max(self.reached, 0), "checkpoint": None}
         return plan._replace(settings=replace(self.settings, **rules))
 
-    def replay_into(self, again: Stepper) -> None:
-        """Take ``again`` as far as this run went, with its changes of rates, and leave it in the same state."""
+    def replay_into(self, again: Stepper, seen: Callable[[Shown], None] | None = None) -> None:
+        """Take ``again`` as far as this run went, with its changes of rates, and leave it in the same state.
+
+        ``seen`` is shown every step on the way.
+        """
         changes = deque(self.events)
         with np.errstate(all="ignore"):
             while True:
@@ -86,6 +90,8 @@ class Kept(Stepper):
                 if again.shown.step >= self.reached or again.stopped not in (None, "steps"):
                     break
                 again.advance()
+                if seen is not None:
+                    seen(again.shown)
         again.stopped, again.paused, again.cell = self.stopped, self.paused, self.cell
         again.settings = again._verdict.settings = self.settings
         again.plan = again.plan._replace(settings=self.settings)

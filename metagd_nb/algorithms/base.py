@@ -127,15 +127,10 @@ def learning_rate(default: float) -> Any:
     return hyper(default, "learning rate η", low=0, high=1e6, scale="log", live=True)
 
 
-@dataclass(frozen=True)
-class Meta(Algorithm):
-    """Methods that learn, over a family of tasks, where learning should start."""
-
-    kind: ClassVar[str] = "meta"
-    embeds: ClassVar[bool] = False  # whether it uses a model's features and not its outputs
-
-    inner_lr: float | tuple[float, ...] = hyper(
-        0.01,
+def inner_rate(default: float) -> Any:
+    """The declaration of the adaptation steps' rate that every meta-learning method shares."""
+    return hyper(
+        default,
         "rate of the adaptation steps; several: one a parameter, 0 leaves it unadapted",
         low=0,
         high=1e6,
@@ -143,6 +138,16 @@ class Meta(Algorithm):
         live=True,
         vector=True,
     )
+
+
+@dataclass(frozen=True)
+class Meta(Algorithm):
+    """Methods that learn, over a family of tasks, where learning should start."""
+
+    kind: ClassVar[str] = "meta"
+    embeds: ClassVar[bool] = False  # whether it uses a model's features and not its outputs
+
+    inner_lr: float | tuple[float, ...] = inner_rate(0.01)
     inner_steps: int = hyper(1, "adaptation steps on the support set", low=0, high=1000)
     meta_lr: float = hyper(0.001, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)
     outer: str = hyper("adam", "rule of the meta-update", choices=tuple(OUTER))

@@ -12,7 +12,7 @@ import numpy as np
 from ..hyper import hyper
 from ..problem import Problem
 from ..tasks import Batch, TaskBatch, Tasks
-from .base import Meta, MetaGradient
+from .base import Meta, MetaGradient, inner_rate
 from .cells import Cell, LinearCell, LSTMCell
 
 
@@ -30,15 +30,7 @@ class L2L(Meta):
     source: ClassVar[str] = "Andrychowicz et al. 2016, §2 and appendix A"
     compiles: ClassVar[bool] = False
 
-    inner_lr: float | tuple[float, ...] = hyper(
-        0.1,
-        "rate of the adaptation steps; several: one a parameter, 0 leaves it unadapted",
-        low=0,
-        high=1e6,
-        scale="log",
-        live=True,
-        vector=True,
-    )
+    inner_lr: float | tuple[float, ...] = inner_rate(0.1)
     inner_steps: int = hyper(10, "adaptation steps on the support set", low=0, high=1000)
     cell: str = hyper("lstm", "the network; linear: momentum with learned rate and mass", choices=("lstm", "linear"))
     hidden: int = hyper(8, "width of the lstm", low=1, high=256)

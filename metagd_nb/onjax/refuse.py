@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
-from ..diagnose import assigns, trimmed, user_line
-from ..errors import MetagdError
+from ..diagnose import assigns, diagnosed, user_line
 from .standin import PLAIN
 
 
@@ -19,14 +17,7 @@ def refused(error: Exception, plain: Callable[[], Any], what: str) -> BaseExcept
 
     The function is called once more without tracing, by ``plain``: what fails then too is the user's own mistake.
     """
-    if isinstance(error, MetagdError):
-        return error
-    try:
-        with np.errstate(all="ignore"):
-            plain()
-    except Exception as own:
-        return trimmed(own)
-    return MetagdError(_explained(error, what))
+    return diagnosed(error, plain, what, _explained)
 
 
 def _explained(error: Exception, what: str) -> str:

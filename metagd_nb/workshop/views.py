@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from .. import axes as look
+from ..adapt import curve, held_out
 from ..algorithms import Meta
+from ..charts import titled
 from ..errors import MetagdError
 from ..interpret import layer_rates
-from ..plot import DPI, RunFigure
+from ..plot import RunFigure
 
 Array = np.ndarray
 KEPT = 64  # snapshots of θ
@@ -50,29 +50,9 @@ class History:
 def retraced(run: Any) -> History:
     """The history of a run that was over before it could be watched: taken once more, with its changes of rates."""
     again, history = type(run)(run.plan_again({})), History()
-    changes = deque(event for event in run.events if event.kind == "set")
-    with np.errstate(all="ignore"):
-        while again.shown.step < run.iteration and again.stopped is None:
-            while changes and changes[0].step <= again.shown.step:
-                again.request("set", changes.popleft().value)
-                again.obey()
-            again.advance()
-            history.add(again.shown, last=again.shown.step == run.iteration)
+    run.replay_into(again, history.add)
+    history.add(again.shown, last=True)
     return history
-
-
-def _figure(title: str, x: str, y: str, width: int = 680, height: int = 380) -> tuple[RunFigure, Any]:
-    figure = RunFigure((width / DPI, height / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
-    FigureCanvasAgg(figure)
-    ax = figure.add_subplot()
-    ax.set_facecolor(look.SURFACE)
-    ax.set_title(title, loc="left", color=look.INK, fontsize=look.MEDIUM, fontfamily=look.FONT)
-    for put, text in ((ax.set_xlabel, x), (ax.set_ylabel, y)):
-        put(text, color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT)
-    ax.tick_params(colors=look.SOFT, labelsize=look.SMALL, length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    return figure, ax
 
 
 def inner_loop(run: Any, shot: Shot) -> RunFigure:
@@ -86,28 +66,25 @@ def inner_loop(run: Any, shot: Shot) -> RunFigure:
     algorithm, problem, tasks = run.algorithm, run.problem, run.plan.tasks
     if not isinstance(algorithm, Meta):
         raise MetagdError(f"{run.method} has one task and no inner loop")
-    example = tasks.example(np.random.default_rng([run.settings.seed, 0, 0xA]), algorithm.shots)
-    if example is None or not hasattr(problem, "predict"):
+    theta, steps = shot.theta.astype(problem.dtype), max(algorithm.inner_steps, 1)
+    found = held_out(problem, algorithm, tasks, theta, run.settings.seed, steps)
+    if found is None:
         raise MetagdError("these tasks have no curve to draw: their inputs are not one number")
-    theta = shot.theta.astype(problem.dtype)
-    steps = max(algorithm.inner_steps, 1)
-    grid = example.x[None, :, None].astype(problem.dtype)
-    with np.errstate(all="ignore"):
-        path = algorithm.path(problem, theta, example.support.cast(problem.dtype), steps)
-        curves = [np.asarray(algorithm.predict(problem, phi, grid)).reshape(-1) for phi in path]
-    figure, ax = _figure(f"held-out task {example.label}, learned for {shot.step:,} steps", "x", "y")
+    example, path = found
+    curves = [curve(problem, algorithm, phi, example.x) for phi in path]
+    figure, ax = titled(f"held-out task {example.label}, learned for {shot.step:,} steps", "x", "y")
     if example.truth is not None:
         ax.plot(
             example.x, example.truth, color=look.REFERENCE, linewidth=1.2, linestyle=(0, (4, 3)), label="true curve"
         )
-    for j, curve in enumerate(curves):
+    for j, drawn in enumerate(curves):
         share = j / max(len(curves) - 1, 1)
         if j in (0, len(curves) - 1):
             color = look.VERMILLION if j == 0 else look.BLUE
             told = "before adapting" if j == 0 else f"after {j} step{'s' * (j != 1)}"
-            ax.plot(example.x, curve, color=color, linewidth=1.9, label=told)
+            ax.plot(example.x, drawn, color=color, linewidth=1.9, label=told)
         else:
-            ax.plot(example.x, curve, color=look.BLUE, linewidth=0.9, alpha=0.25 + 0.5 * share)
+            ax.plot(example.x, drawn, color=look.BLUE, linewidth=0.9, alpha=0.25 + 0.5 * share)
     x, y = example.support.x.ravel(), example.support.y.ravel()
     ax.plot(x, y, linestyle="", marker="o", markersize=4.5, color=look.INK, label="support")
     known = np.concatenate([y, example.truth]) if example.truth is not None else y
@@ -176,7 +153,7 @@ def landscape(run: Any, shots: list[Shot]) -> RunFigure:
     a, b, loss = heights(run, where, META_GRID if isinstance(run.algorithm, Meta) else GRID)
     title = "loss and path" if where.exact else "loss in the plane of the path's two main directions"
     names = _two(run) if where.exact else ("first direction", "second direction")
-    figure, ax = _figure(title, *names)
+    figure, ax = titled(title, *names)
     finite = loss[np.isfinite(loss)]
     if len(finite):
         low = finite.min()
@@ -206,7 +183,7 @@ def rates(run: Any) -> RunFigure:
         Where none are learned.
     """
     found = layer_rates(run)
-    figure, ax = _figure("learned inner rates", "rate", "", height=120 + 34 * len(found))
+    figure, ax = titled("learned inner rates", "rate", "", height=120 + 34 * len(found))
     for row, (mean, low, high, _) in enumerate(found.values()):
         ax.plot([low, high], [row, row], color=look.BLUE, linewidth=5, alpha=0.35, solid_capstyle="round")
         ax.plot([mean], [row], marker="o", markersize=6, color=look.BLUE)
