@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 # No ink has 4.5:1 on both JupyterLab themes (#ffffff and #111111): 4.34 is the most there can be. So the
@@ -81,6 +83,17 @@ def grown(low: float, high: float, now: Span | None, log: bool, final: bool = Fa
     bottom = now[0] if low >= now[0] else low - 0.35 * span
     top = now[1] if high <= now[1] else high + 0.35 * span
     return bottom, top
+
+
+def card(figure: Figure) -> None:
+    """The quiet surface under everything, with round corners: as a card lies on a page, light or dark."""
+    width, height = figure.bbox.size
+    figure.patch.set_alpha(0.0)
+    figure.add_artist(FancyBboxPatch(
+        (0.001, 0.002), 0.998, 0.996, transform=figure.transFigure, zorder=-10,
+        facecolor=SURFACE, edgecolor=EDGE, linewidth=0.8,
+        boxstyle=f"round,pad=0,rounding_size={10 / width}", mutation_aspect=width / height,
+    ))  # fmt: skip
 
 
 def dress(ax: Axes, title: str) -> None:

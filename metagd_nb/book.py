@@ -14,6 +14,8 @@ from cycler import cycler
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from . import axes as look
 from .live import shows_pictures
@@ -35,12 +37,7 @@ class Sketch(RunFigure):
     def displayed(self, final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Data and metadata of a display; crisp where it is the final one, and otherwise fast."""
         for ax in self.axes:
-            if ax.get_yscale() == "log":
-                look.ticks(ax, True, 6)
-            if (legend := ax.get_legend()) is not None:
-                legend.get_frame().set(facecolor=look.SURFACE, edgecolor="none", alpha=0.8)
-                for text in [*legend.get_texts(), legend.get_title()]:
-                    text.set(color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
+            _quieten(ax)
         if final:
             image = crisp(self)
         else:
@@ -70,8 +67,10 @@ def sketch(
     figure, axes
         ``axes`` is one, or an array of ``panels``.
     """
-    figure = Sketch((WIDTH / DPI, height / DPI), dpi=DPI, layout="constrained", facecolor=look.SURFACE)
+    room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)  # inches
+    figure = Sketch((WIDTH / DPI, height / DPI), dpi=DPI, layout=room)
     FigureCanvasAgg(figure)
+    look.card(figure)
     figure.alt = alt
     drawn = figure.subplots(1, panels, squeeze=False)[0]
     for ax in drawn:
@@ -93,6 +92,24 @@ def _dress(ax: Axes, xlabel: str, ylabel: str) -> None:
         ax.set(**{f"{name}label": text})
         label = getattr(ax, f"{name}axis").label
         label.set(color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
+
+
+def _quieten(ax: Axes) -> None:
+    """Numbers as people write them, few enough to stand apart; legend and title in the kit's letters."""
+    few = 6 if len(ax.figure.axes) > 1 else 9
+    for axis in (ax.xaxis, ax.yaxis):
+        if type(axis.get_major_locator()) is AutoLocator:
+            axis.set_major_locator(MaxNLocator(few, steps=[1, 2, 5, 10]))
+        if axis.get_scale() == "log" or isinstance(axis.get_major_formatter(), ScalarFormatter):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: look.number(value)))
+            axis.set_minor_formatter(NullFormatter())
+    if ax.get_yscale() == "log":
+        look.ticks(ax, True, 6)
+    ax.title.set(color=look.INK, fontsize=look.MEDIUM, fontfamily=look.FONT)
+    if (legend := ax.get_legend()) is not None:
+        legend.get_frame().set(facecolor=look.SURFACE, edgecolor="none", alpha=0.8)
+        for text in [*legend.get_texts(), legend.get_title()]:
+            text.set(color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
 
 
 def linked(

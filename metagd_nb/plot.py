@@ -20,7 +20,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from . import axes as look
@@ -132,12 +131,7 @@ class Plot:
         """Lay the panels out: the loss wide on the left, what explains it small on the right."""
         fig = self.figure
         fig.clear()
-        fig.patch.set_alpha(0.0)
-        fig.add_artist(FancyBboxPatch(
-            (0.001, 0.002), 0.998, 0.996, transform=fig.transFigure, zorder=-10,
-            facecolor=look.SURFACE, edgecolor=look.EDGE, linewidth=0.8,
-            boxstyle=f"round,pad=0,rounding_size={10 / WIDTH}", mutation_aspect=WIDTH / self.height,
-        ))  # fmt: skip
+        look.card(fig)
         lines = textwrap.wrap(self.note, 116)[:2]
         self.name = self._text(20, self.height - 30, self.run.method, look.INK, look.MEDIUM + 1.5, fontweight="bold")
         start = 20 + self.name.get_window_extent().width + 12
@@ -145,7 +139,7 @@ class Plot:
         self._text(20, self.height - 42, "\n".join(lines), look.WARN, look.SMALL, va="top", linespacing=1.4)
         top = self.height - 68 - (6 + 14 * len(lines) if lines else 0)
         self.panels = self._left(top) + self._right(128 if self.task is not None else top)
-        self.held_out = TaskPanel(self._axes(490, 212, 212, top - 212), self.task) if self.task is not None else None
+        self.held_out = TaskPanel(self._axes(490, 212, 204, top - 212), self.task) if self.task is not None else None
         self._background = None
 
     def _left(self, top: int) -> list[StepPanel]:
@@ -172,7 +166,7 @@ class Plot:
 
     def _right(self, top: int) -> list[StepPanel]:
         """The gradient norm."""
-        ax = self._axes(490, 50, 212, top - 50)
+        ax = self._axes(490, 50, 204, top - 50)
         curve = Curve(ax, self.columns["grad_norm"], look.GREEN, bool(self.run.sampled))
         return [StepPanel(ax, "gradient norm (log scale)", [curve], "log", most=4)]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import io
 from typing import Any
 
 import ipywidgets
 import numpy as np
 import pytest
+from PIL import Image
 
 import metagd_nb as mg
+from metagd_nb import axes as look
 from metagd_nb import book
 from metagd_nb.algorithms.maml import pull_back
 
@@ -23,6 +26,25 @@ def test_a_sketch_says_what_it_shows() -> None:
     assert data["image/png"][:4] == b"\x89PNG"
     assert int.from_bytes(data["image/png"][16:20], "big") == 1440, "two pixels for each displayed"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss")
+
+
+def test_numbers_stand_as_people_write_them() -> None:
+    figure, axes = mg.sketch(alt="two", panels=2)
+    axes[0].plot([-300_000, 300_000], ["low", "high"])
+    axes[1].loglog([1e-4, 1], [0, 1])
+    axes[1].set_title("a title")
+    figure._repr_mimebundle_()
+    assert [t.get_text() for t in axes[0].get_xticklabels()][1:-1] == ["−200,000", "0", "200,000"]
+    assert [t.get_text() for t in axes[0].get_yticklabels()] == ["low", "high"]
+    assert "0.0001" in [t.get_text() for t in axes[1].get_xticklabels()]
+    assert axes[1].title.get_color() == look.INK
+
+
+def test_a_sketch_is_a_card_with_round_corners() -> None:
+    figure, _ = mg.sketch(alt="empty")
+    pixels = np.asarray(Image.open(io.BytesIO(figure._repr_mimebundle_()[0]["image/png"])).convert("RGBA"))
+    assert pixels[0, 0, 3] == 0
+    assert pixels[30, 30, 3] == 255
 
 
 def test_panels() -> None:
