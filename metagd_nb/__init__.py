@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .loading import load
     from .memory import remember
     from .recognition import recognise
+    from .spending import cost_table
     from .sweeps import sweep
     from .workshop import studio
 
@@ -53,6 +54,7 @@ __all__ = [
     "bayesian_last_layer",
     "compare",
     "conv",
+    "cost_table",
     "curves",
     "episodes",
     "exercise",
@@ -92,6 +94,7 @@ LATER = {
     "advise": "advice",
     "bayesian_last_layer": "bayes",
     "compare": "comparison",
+    "cost_table": "spending",
     "exercise": "exercises",
     "linked": "book",
     "load": "loading",

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from . import axes as look
 from .plot import DPI, RunFigure
+from .softmax import wilson
 
 KINDS = (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK)
 
@@ -69,22 +70,22 @@ def reliability(found: Any) -> RunFigure:
 
     Parameters
     ----------
-    found : Recognised
-        What `Recogniser.evaluate` gives.
+    found : Recognised or Calibration
+        What `Recogniser.evaluate` or `interpret.calibration` gives.
     """
     figure, ax = _figure(360, 320)
     ax.plot([0, 1], [0, 1], color=look.REFERENCE, linewidth=0.8, linestyle="--", label="honest")
     full = found.count > 0
     sure, right, count = found.confidence[full], found.right[full], found.count[full]
-    half = 1.96 * np.sqrt(right * (1 - right) / count)
-    ax.errorbar(sure, right, half, fmt="none", ecolor=look.BLUE, elinewidth=1.0)
+    low, high = wilson(right, count)
+    ax.errorbar(sure, right, (right - low, high - right), fmt="none", ecolor=look.BLUE, elinewidth=1.0)
     ax.scatter(sure, right, 8 + 160 * count / count.sum(), color=look.BLUE, zorder=3)
-    low = max(0.0, min(sure.min(), float((right - half).min())) - 0.05)
-    ax.set_xlim(low, 1.02)
-    ax.set_ylim(low, 1.02)
+    least = max(0.0, min(float(sure.min()), float(low.min())) - 0.05)
+    ax.set_xlim(least, 1.02)
+    ax.set_ylim(least, 1.02)
     ax.grid(True, color=look.GRID, linewidth=0.8)
     ax.set_axisbelow(True)
-    _words(ax, f"calibration error {found.ece:.3f}", "probability of the likeliest kind", "share that was right")
+    _words(ax, f"calibration error {found.ece:.3f}", "probability of the likeliest", "share that was right")
     return figure
 
 
@@ -146,6 +147,87 @@ def movement(found: Any) -> RunFigure:
     right.set_xlim(0, 1)
     right.invert_yaxis()
     _words(right, "sees the same as before", "likeness of activations (CKA)", "")
+    return figure
+
+
+def layer_rates(found: Mapping[str, tuple[float, float, float, float]]) -> RunFigure:
+    """The inner rates that were learned, by part of the model: from the least to the greatest, and the mean.
+
+    Parameters
+    ----------
+    found : dict name → (mean, least, greatest, share that is negative)
+        What `interpret.layer_rates` gives.
+    """
+    figure, ax = titled("learned inner rates", "rate", "", height=120 + 34 * len(found))
+    for row, (mean, low, high, _) in enumerate(found.values()):
+        ax.plot([low, high], [row, row], color=look.BLUE, linewidth=5, alpha=0.35, solid_capstyle="round")
+        ax.plot([mean], [row], marker="o", markersize=6, color=look.BLUE)
+    ax.set_yticks(range(len(found)), list(found), fontfamily=look.FONT)
+    ax.invert_yaxis()
+    ax.axvline(0, color=look.REFERENCE, linewidth=0.8)
+    ax.grid(True, axis="x", color=look.GRID, linewidth=0.8)
+    figure.alt = "learned inner rates of each part of the model: least, mean and greatest"
+    return figure
+
+
+def initial_function(found: Any) -> RunFigure:
+    """The function that was learned to begin with, and what each task's points make of it.
+
+    Parameters
+    ----------
+    found : Beginning
+        What `interpret.initial_function` gives.
+    """
+    figure, ax = titled("what adaptation begins with, and what it makes of it", "x", "y", 560, 320)
+    same = np.ptp(found.start, axis=0).max() == 0
+    for t, start in enumerate(found.start[: 1 if same else None]):
+        label = "" if t else "start" if same else "starts"
+        color, alpha = (look.INK, 0.85) if same else (KINDS[t % 4], 0.35)
+        ax.plot(found.x, start, color=color, alpha=alpha, linewidth=2.6, label=label)
+    for t, adapted in enumerate(found.adapted):
+        points, values = found.support.x[t, :, 0], found.support.y[t, :, 0]
+        ax.scatter(points, values, 22, color=KINDS[t % 4], marker="osD^"[t % 4], linewidths=0)
+        dashes = ("-", "--", "-.", ":")[t % 4]
+        ax.plot(found.x, adapted, color=KINDS[t % 4], linewidth=1.6, linestyle=dashes, label=f"adapted to task {t + 1}")
+    ax.grid(True, color=look.GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.legend(fontsize=look.SMALL, frameon=False, labelcolor=look.SOFT)
+    figure.alt = f"the learned initial function and what {len(found.start)} tasks make of it"
+    return figure
+
+
+def costs(found: Any) -> RunFigure:
+    """What each method has cost in training, four costs side by side.
+
+    Parameters
+    ----------
+    found : CostTable
+        What `cost_table` gives.
+    """
+    names, every = list(found.training), list(found.training.values())
+    height = 110 + 30 * len(names)
+    figure = RunFigure((880 / DPI, height / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
+    columns = (
+        ("gradient evaluations", look.BLUE, [cost.grad_evals for cost in every]),
+        ("Hessian·vectors", look.PURPLE, [cost.hvps for cost in every]),
+        ("seconds", look.GREEN, [cost.seconds for cost in every]),
+        ("MB at a step's peak", look.VERMILLION, [cost.peak_bytes / 2**20 for cost in every]),
+    )
+    rows = range(len(names))
+    for ax, (title, color, values) in zip(figure.subplots(1, 4, sharey=True), columns, strict=True):
+        ax.barh(rows, np.nan_to_num(values), color=color, height=0.62)
+        for row, value in zip(rows, values, strict=True):
+            ax.annotate(
+                "not measured" if np.isnan(value) else f"{value:,}" if value == int(value) else f"{value:.3g}",
+                (np.nan_to_num(value), row), (3, 0), textcoords="offset points", va="center", fontsize=look.SMALL,
+                color=look.INK, family=look.FONT,
+            )  # fmt: skip
+        ax.set_xlim(0, 1.45 * max(np.nan_to_num(values).max(), 1e-12))
+        ax.set_xticks([])
+        _words(ax, title, "", "")
+    ax.set_yticks(rows, names, fontfamily=look.FONT)
+    ax.invert_yaxis()
+    figure.alt = f"gradient evaluations, Hessian·vectors, seconds and memory of training {', '.join(names)}"
     return figure
 
 

@@ -248,25 +248,25 @@ def compare(
     -------
     Comparison
     """
-    named = _named(runs)
+    found = named(runs)
     numbers = tuple(range(whole(seeds, "seeds", 0)))
-    kinds = {run.algorithm.kind for run in named.values()}
+    kinds = {run.algorithm.kind for run in found.values()}
     if len(kinds) != 1:
         raise MetagdError("learn one loss and many tasks; only methods of one kind can be compared", "runs")
     meta = kinds == {"meta"}
-    for run in named.values():
+    for run in found.values():
         refuse_absent(run.plan)
-    first = next(iter(named.values()))
-    extra = _baselines(named, first) if baselines and numbers else {}
+    first = next(iter(found.values()))
+    extra = _baselines(found, first) if baselines and numbers else {}
     if numbers:
-        wanted = {(name, seed): _seeded(run, seed) for name, run in (named | extra).items() for seed in numbers}
+        wanted = {(name, seed): _seeded(run, seed) for name, run in (found | extra).items() for seed in numbers}
         new = [run for run in wanted.values() if run.stopped is None]
         _trained(new, wanted, train)
     else:
         numbers = (0,)
-        wanted = {(name, 0): run.wait() for name, run in named.items()}
+        wanted = {(name, 0): run.wait() for name, run in found.items()}
     entries = []
-    for name in named | extra:
+    for name in found | extra:
         own = tuple(wanted[name, seed] for seed in numbers)
         scores = [score(run, seed, tasks, n_tasks, metric) for run, seed in zip(own, numbers, strict=True)]
         entries.append(Entry(name, own, np.array(scores), name in extra))
@@ -294,7 +294,7 @@ def _raised(run: Run) -> Run:
     return run
 
 
-def _named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
+def named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
     """The runs by name; those of one method are told apart by the settings in which they differ."""
     if isinstance(runs, Mapping):
         found = dict(runs)

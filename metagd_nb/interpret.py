@@ -15,6 +15,7 @@ from .hyper import whole
 from .models import Net
 from .nets import NetProblem
 from .recognition import embed
+from .softmax import Calibration, calibrated, softmax
 from .tasks import Batch, Tasks
 from .tasks.columns import numbers_2d
 
@@ -110,6 +111,77 @@ def cka(one: Array, other: Array) -> Array:
     cross, own, its = (np.square(u.swapaxes(1, 2) @ v).sum(axis=(1, 2)) for u, v in ((b, a), (a, a), (b, b)))
     with np.errstate(all="ignore"):
         return np.asarray(cross / np.sqrt(own * its))
+
+
+class Beginning(NamedTuple):
+    """What is predicted before anything is known of a task, and after.
+
+    Attributes
+    ----------
+    x : array (N,)
+    start : array (T, N)
+        Before adaptation; the same for all tasks, unless the method begins each where its support set tells it to.
+    adapted : array (T, N)
+    support : Batch
+        The tasks' points, (T, K, 1) both.
+    """
+
+    x: Array
+    start: Array
+    adapted: Array
+    support: Batch
+
+
+def initial_function(
+    run: Any, tasks: Tasks | None = None, n_tasks: int = 3, steps: int | None = None, seed: int = 1
+) -> Beginning:
+    """The function that was learned to begin with, and what some new tasks make of it.
+
+    Parameters
+    ----------
+    run : Run
+        Of one input and one output.
+    tasks : Tasks, optional
+        Default: the family that was learned from.
+    n_tasks, steps, seed : int
+        How many new tasks; adaptation steps (default those of training).
+    """
+    algorithm, problem = _meta(run, "initial_function"), run.problem
+    support, query = _drawn(run, tasks, max(n_tasks, 2), seed)
+    if (support.x.shape[-1], support.y.shape[-1]) != (1, 1) or algorithm.embeds:
+        raise MetagdError("initial_function draws a curve: it needs one input and one output", "run")
+    support = support[: whole(n_tasks, "n_tasks", 1)]
+    low, high = min(support.x.min(), query.x.min()), max(support.x.max(), query.x.max())
+    x = np.linspace(low, high, 201).astype(problem.dtype)
+    path = algorithm.path(problem, run.shown.theta, support, algorithm.inner_steps if steps is None else steps)
+    new = np.tile(x[None, :, None], (len(support), 1, 1))
+    every = [np.asarray(algorithm.predict(problem, phi, new))[..., 0] for phi in path]
+    first, last = (np.broadcast_to(found, new.shape[:2]) for found in (every[0], every[-1]))
+    return Beginning(x, first, last, support)
+
+
+def calibration(
+    run: Any, tasks: Tasks | None = None, n_tasks: int = 200, steps: int | None = None, seed: int = 1
+) -> Calibration:
+    """Whether a classifier that adapts is as often right as it is sure.
+
+    Parameters
+    ----------
+    run : Run
+        Of classes.
+    tasks : Tasks, optional
+        Default: the family that was learned from; give one that was held out.
+    n_tasks, steps, seed : int
+        How many new tasks; adaptation steps (default those of training).
+    """
+    algorithm, problem = _meta(run, "calibration"), run.problem
+    support, query = _drawn(run, tasks, n_tasks, seed)
+    if getattr(run.plan.tasks, "loss", "") != "cross-entropy":
+        raise MetagdError("calibration is of probabilities: it needs tasks about classes", "run")
+    phi = algorithm.adapt(problem, run.shown.theta, support, steps)
+    logits = np.asarray(algorithm.predict(problem, phi, query.x), float)
+    classes = logits.shape[-1]
+    return calibrated(softmax(logits.reshape(-1, classes)), query.y.reshape(-1, classes).argmax(axis=-1))
 
 
 def layer_rates(run: Any) -> dict[str, tuple[float, float, float, float]]:

@@ -11,7 +11,7 @@ from .builtin import NetProblem, match
 from .errors import MetagdError, short, unknown
 from .hyper import number, whole
 from .models import Net, mlp
-from .softmax import Classifier, log_loss
+from .softmax import Classifier, calibrated
 from .supports import Scale, describe
 from .tasks import Batch, Tasks
 from .tasks.columns import numbers_2d
@@ -19,7 +19,6 @@ from .tasks.columns import numbers_2d
 Array = np.ndarray
 WAYS = ("features", "curvature")
 AXES = 12  # of movement and of curvature each
-BINS = 10  # of the reliability diagram
 UNLIKE = "unlike anything seen"
 
 
@@ -124,25 +123,21 @@ class Recognised:
 
 def judged(probabilities: Array, kind: Array, unlike: Array, kinds: tuple[str, ...]) -> Recognised:
     """Scores of probabilities (T, G) for tasks of kind (T,), of which some were called ``unlike`` (T,)."""
-    top, taken = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    hit, n = taken == kind, len(kind)
+    taken = probabilities.argmax(axis=1)
+    hit = taken == kind
     confusion = np.zeros((len(kinds), len(kinds)), int)
     np.add.at(confusion, (kind, taken), 1)
-    bins = np.minimum((top * BINS).astype(int), BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
-    with np.errstate(invalid="ignore"):
-        confidence, right = (np.bincount(bins, weights=w, minlength=BINS) / count for w in (top, hit))
-    full = count > 0
+    found = calibrated(probabilities, kind)
     return Recognised(
         kinds,
         confusion,
         float(hit.mean()),
-        float(1.96 * hit.std(ddof=1) / np.sqrt(n)),
-        log_loss(np.log(np.maximum(probabilities, 1e-300)), kind),
-        float((np.abs(confidence - right)[full] * count[full]).sum() / n),
-        confidence,
-        right,
-        count,
+        float(1.96 * hit.std(ddof=1) / np.sqrt(len(kind))),
+        found.log_loss,
+        found.ece,
+        found.confidence,
+        found.right,
+        found.count,
         float(unlike.mean()),
     )
 

@@ -41,7 +41,7 @@ ORDER = [
     *("engine", "strides", "onjax"),
     *("store", "stepper", "replay", "run"),
     "sources",
-    *("features", "memory", "pace", "drive", "train", "loading", "script", "comparison", "sweeps"),
+    *("features", "memory", "pace", "drive", "train", "loading", "script", "comparison", "spending", "sweeps"),
     *("advice", "beginner", "table", "exercises"),
     *(
         "decimate",

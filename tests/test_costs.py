@@ -10,8 +10,10 @@ import pytest
 from cases import BY_STEPS, META, METHODS, assert_same, trained
 
 import metagd_nb as mg
+from metagd_nb import charts
 from metagd_nb.costs import Costs, Counted, Peak, peak_of
 from metagd_nb.run import Run
+from metagd_nb.spending import CostTable
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,43 @@ def test_words() -> None:
     told = Costs(70_000, 3, 12.3456, 3 * 2**20).words()
     assert told == "70,000 gradient evaluations, 3 Hessian·vectors, 12.3 s, 3.00 MB at the peak"
     assert Costs(1, 0, 0.5).words() == "1 gradient evaluations, 0 Hessian·vectors, 0.5 s"
+
+
+# ---- side by side ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table() -> CostTable:
+    given: dict[str, Any] = {"model": mg.mlp(1, 8, 1), "tasks": mg.sinusoid(), "steps": 5, "inner_steps": 2}
+    return mg.cost_table([mg.train(name, **given) for name in ("maml", "fomaml")])
+
+
+def test_costs_side_by_side_are_those_of_the_runs(table: CostTable) -> None:
+    """Six rows of 25 tasks: two inner evaluations and the query's, and a Hessian·vector for each inner step."""
+    assert table.training["maml"][:2] == (6 * 25 * 3, 6 * 25 * 2)
+    assert table.training["fomaml"][:2] == (6 * 25 * 3, 0)
+    assert table.adapting["maml"][:2] == (2, 0)
+    assert table.training["maml"].peak_bytes > table.training["fomaml"].peak_bytes > 1000
+    head, first, _ = table.rows()
+    assert len(head) == len(first) == 9
+    assert first[:3] == ("maml", "450", "300")
+    assert "450" in repr(table)
+    assert f"{table.training['maml'].seconds:.2g}" not in repr(table).split()  # times stay out of what is compared
+    assert table._repr_mimebundle_()["text/html"].count("<tr>") == 3
+
+
+def test_the_picture_of_costs_shows_them(table: CostTable) -> None:
+    figure = charts.costs(table)
+    drawn = [[bar.get_width() for bar in ax.patches] for ax in figure.axes]
+    every = [table.training[name] for name in ("maml", "fomaml")]
+    for i, unit in enumerate((1, 1, 1, 2**20)):
+        np.testing.assert_allclose(drawn[i], [cost[i] / unit for cost in every])
+    assert [text.get_text() for text in figure.axes[1].texts] == ["300", "0"]
+
+
+def test_costs_of_one_task_and_of_no_run() -> None:
+    found = mg.cost_table({"mine": mg.train("gd", loss=lambda w: w**2, params={"w": 1.0}, steps=3)})
+    assert found.training["mine"][:2] == (4, 0)
+    assert found.rows()[1][5:] == ("–",) * 4
+    with pytest.raises(mg.MetagdError, match="needs a run"):
+        mg.cost_table([])

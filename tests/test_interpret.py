@@ -10,6 +10,7 @@ import pytest
 import metagd_nb as mg
 from metagd_nb import charts, interpret
 from metagd_nb.errors import MetagdError
+from metagd_nb.softmax import calibrated, wilson
 from metagd_nb.tasks import Batch
 
 
@@ -131,6 +132,71 @@ def test_layer_rates() -> None:
         assert negative == 0
 
 
+def test_the_initial_function_is_the_start_and_what_points_make_of_it() -> None:
+    run = trained("maml")
+    found = interpret.initial_function(run, n_tasks=2, seed=3)
+    theta, support = run.shown.theta, interpret._drawn(run, None, 2, 3)[0]
+    new = found.x[None, :, None]
+    np.testing.assert_array_equal(found.start, np.tile(run.problem.predict(theta[None], new)[0, :, 0], (2, 1)))
+    one = Batch(support.x[:1], support.y[:1])
+    adapted = run.problem.predict(run.algorithm.adapt(run.problem, theta, one), new)[0, :, 0]
+    np.testing.assert_allclose(found.adapted[0], adapted, rtol=1e-12)
+    assert np.abs(found.adapted[0] - found.adapted[1]).max() > 1e-3
+    figure = charts.initial_function(found)
+    drawn = [line.get_ydata() for line in figure.axes[0].lines]
+    assert [any(np.array_equal(y, curve) for y in drawn) for curve in (found.start[0], *found.adapted)] == [True] * 3
+    assert len(drawn) == 3  # the start is one curve
+
+
+def test_each_kind_has_an_initial_function_of_its_own() -> None:
+    tasks = mg.mixed("line", "quadratic")
+    run = mg.train("multimodal", tasks=tasks, model=mg.mlp(1, 8, 1), steps=30, kinds="told", meta_lr=0.02, seed=2)
+    found = interpret.initial_function(run, n_tasks=4)
+    assert found.support.kind is not None
+    same = [np.array_equal(a, found.start[0]) for a in found.start]
+    assert same == (found.support.kind == found.support.kind[0]).tolist()
+    assert len(charts.initial_function(found).axes[0].lines) == 8
+
+
+def test_calibration_is_that_of_the_adapted_probabilities() -> None:
+    tasks = mg.tumours()
+    model = mg.mlp(30, 8, 2)
+    run = mg.train("maml", tasks=tasks, model=model, steps=20, inner_lr=0.05, shots=8, meta_batch_size=4)
+    found = interpret.calibration(run, n_tasks=14)
+    support, query = interpret._drawn(run, None, 14, 1)
+    logits = np.asarray(
+        run.algorithm.predict(run.problem, run.algorithm.adapt(run.problem, run.theta, support), query.x)
+    )
+    p = np.exp(logits[..., 1]) / np.exp(logits).sum(axis=-1)
+    y = query.y[..., 1]
+    assert found.brier == pytest.approx(2 * np.mean((p - y) ** 2), rel=1e-12)
+    assert found.log_loss == pytest.approx(-np.mean(np.log(np.where(y == 1, p, 1 - p))), rel=1e-9)
+    assert found.count.sum() == y.size
+    points = charts.reliability(found).axes[0].collections[-1].get_offsets()
+    full = found.count > 0
+    np.testing.assert_allclose(points, np.stack([found.confidence[full], found.right[full]], axis=1))
+
+
+def test_the_calibration_error_by_hand() -> None:
+    """Four answers at .75, three of them right, are honest; two at .95, one right, are off by .45."""
+    p = np.array([0.75, 0.75, 0.75, 0.75, 0.95, 0.95])
+    found = calibrated(np.stack([p, 1 - p], axis=1), np.array([0, 0, 0, 1, 0, 1]))
+    assert found.ece == pytest.approx(2 / 6 * 0.45)
+    assert found.brier == pytest.approx(2 * np.mean((p - [1, 1, 1, 0, 1, 0]) ** 2))
+    assert found.count.tolist() == [0] * 7 + [4, 0, 2]
+    np.testing.assert_allclose(found.right[[7, 9]], [0.75, 0.5])
+
+
+def test_wilsons_interval_solves_its_equation() -> None:
+    """Its ends are the p for which the share seen lies 1.96 standard deviations of p away."""
+    for share, count, ends in ((0.3, 40, (0, 1)), (1.0, 5, (0,)), (0.0, 7, (1,))):
+        found = wilson(np.array(share), np.array(count))
+        for p in (found[end] for end in ends):
+            assert abs(share - p) / np.sqrt(p * (1 - p) / count) == pytest.approx(1.96)
+        assert found[0] <= share <= found[1]
+        assert found[1] - found[0] > 0.2
+
+
 def test_a_map_tells_kinds_apart() -> None:
     tasks = mg.mixed("line", "quadratic", noise=0.0)
     run = mg.train("maml", tasks=tasks, model=mg.mlp(1, 16, 16, 1), steps=30, inner_lr=0.01, shots=20)
@@ -149,6 +215,8 @@ def test_a_map_tells_kinds_apart() -> None:
     [
         (lambda: interpret.layer_rates(trained()), "no inner rates were learned"),
         (lambda: interpret.movement(one_task()), "learns one task"),
+        (lambda: interpret.calibration(trained()), "needs tasks about classes"),
+        (lambda: interpret.initial_function(one_task()), "learns one task"),
         (lambda: interpret.influence(trained("imaml", steps=0, lam=2e2), [1.0], [1.0], [1.0]), "follows gradient"),
         (lambda: interpret.influence(trained(), [1.0, 2.0], [1.0], [1.0]), "have 2 and 1 points"),
     ],
@@ -172,3 +240,6 @@ def test_the_pictures_show_the_numbers() -> None:
     np.testing.assert_allclose(np.sort(shown[:, 0]), x)
     tasks = charts.task_map(interpret.task_map(run, n_tasks=12))
     assert len(tasks.axes[0].collections[0].get_offsets()) == 12
+    rates = interpret.layer_rates(trained("meta-sgd", steps=20, meta_lr=0.02))
+    lines = charts.layer_rates(rates).axes[0].lines
+    assert [tuple(line.get_xdata()) for line in lines[:2]] == [rates["W0"][1:3], rates["W0"][:1]]

@@ -9,6 +9,7 @@ import numpy as np
 from .. import axes as look
 from ..adapt import curve, held_out
 from ..algorithms import Meta
+from ..charts import layer_rates as drawn_rates
 from ..charts import titled
 from ..errors import MetagdError
 from ..interpret import layer_rates
@@ -182,14 +183,4 @@ def rates(run: Any) -> RunFigure:
     MetagdError
         Where none are learned.
     """
-    found = layer_rates(run)
-    figure, ax = titled("learned inner rates", "rate", "", height=120 + 34 * len(found))
-    for row, (mean, low, high, _) in enumerate(found.values()):
-        ax.plot([low, high], [row, row], color=look.BLUE, linewidth=5, alpha=0.35, solid_capstyle="round")
-        ax.plot([mean], [row], marker="o", markersize=6, color=look.BLUE)
-    ax.set_yticks(range(len(found)), list(found), fontfamily=look.FONT)
-    ax.invert_yaxis()
-    ax.axvline(0, color=look.REFERENCE, linewidth=0.8)
-    ax.grid(True, axis="x", color=look.GRID, linewidth=0.8)
-    figure.alt = "learned inner rates of each part of the model: least, mean and greatest"
-    return figure
+    return drawn_rates(layer_rates(run))
