@@ -110,6 +110,15 @@ def test_parts_in_order(path: Path) -> None:
 
 
 @EACH
+def test_recall(path: Path) -> None:
+    """Three questions, their answers folded away until somebody wants them."""
+    (cell,) = [source(cell) for cell in read(path) if re.search(r"^## .*three questions$", source(cell), re.MULTILINE)]
+    asked, folded = cell.split("<details><summary>Answers</summary>")
+    assert re.findall(r"^(\d)\. .*\?", asked, re.MULTILINE) == ["1", "2", "3"]
+    assert folded.split("</details>")[0].strip()
+
+
+@EACH
 def test_sub_goals(path: Path) -> None:
     """One stretch of each chapter goes through all four, in this order; no other spelling of them."""
     said = re.findall(r"^\s*# ([a-z-]+(?: [a-z]+)?)", "\n".join(map(source, code_of(path))), re.MULTILINE)
@@ -177,10 +186,31 @@ def test_imports_are_what_a_reader_has(path: Path) -> None:
                 importlib.import_module(name)
 
 
+# Runs a command and says what it took: seconds of processor time in all, and kB of the largest process.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print("used", used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(code)
+"""
+
+
 @EACH
 def test_gives_again_what_it_shows(path: Path) -> None:
+    """Within a minute of processor time, and within Binder's memory."""
     command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "-W", "ignore", str(path)]
     environment = {**os.environ, "METAGD_WAIT": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    done = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *command],
+        cwd=path.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert f"{len(code_of(path))} passed" in done.stdout
+    seconds, kilobytes = map(float, done.stdout.split("used")[-1].split())
+    assert seconds < 60
+    assert kilobytes < 1_500_000 or sys.platform != "linux"  # elsewhere it is bytes
