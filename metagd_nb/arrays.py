@@ -38,6 +38,14 @@ def repeat(going: Callable[[Any], Any], step: Callable[[Any], Any], state: tuple
     return state
 
 
+def pulled_back(function: Callable[..., Any], *given: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """What ``function`` gives of arrays that JAX traces, and its pull-back: adjoints of what it gave → of ``given``."""
+    import jax
+
+    found: tuple[Any, Callable[[Any], tuple[Any, ...]]] = jax.vjp(function, *given)
+    return found
+
+
 def summed(index: np.ndarray, weights: Any, size: int) -> Any:
     """(size,): the sum of those ``weights`` whose entry of ``index`` names a place."""
     if namespace(weights) is np:

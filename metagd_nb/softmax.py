@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .arrays import namespace
+
 Array = np.ndarray
 BINS = 10  # of a reliability diagram
 CLIP = 4.0  # standard deviations: a task unlike all others must not shout the rest down
@@ -14,8 +16,9 @@ CLIP = 4.0  # standard deviations: a task unlike all others must not shout the r
 
 def softmax(logits: Array) -> Array:
     """Probabilities (T, G) of logits (T, G)."""
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(e / e.sum(axis=1, keepdims=True))
+    e = namespace(logits).exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Array = e / e.sum(axis=1, keepdims=True)
+    return shares
 
 
 def log_loss(logits: Array, kind: Array) -> float:
@@ -157,9 +160,11 @@ class Classifier(NamedTuple):
 
     def read(self, features: Array) -> Array:
         """(T, F) → (T, E)"""
-        own = np.clip((features - self.mean) / self.scale, -CLIP, CLIP)
+        xp = namespace(features)
+        own = xp.clip((features - self.mean) / self.scale, -CLIP, CLIP)
         i, j = np.triu_indices(own.shape[1])
-        return np.concatenate([np.ones((len(own), 1)), own, own[:, i] * own[:, j]], axis=1)
+        read: Array = xp.concatenate([xp.ones((len(own), 1)), own, own[:, i] * own[:, j]], axis=1)
+        return read
 
     def probabilities(self, features: Array) -> Array:
         """(T, F) → (T, G)"""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .arrays import known, namespace
 from .tasks import Batch
 
 Array = np.ndarray
@@ -39,8 +40,8 @@ class Scale(NamedTuple):
         return cls(x.mean(0), _positive(x.std(0)), y.mean(0), _positive(y.std(0)))
 
     def apply(self, batch: Batch) -> tuple[Array, Array]:
-        """Inputs (T, K, D) and targets (T, K, C) in these units, in double precision."""
-        x, y = batch.x.astype(float), batch.y.astype(float)
+        """Inputs (T, K, D) and targets (T, K, C) in these units, in double precision; traced, in the run's own."""
+        x, y = (a.astype(float) if known(a) else a for a in (batch.x, batch.y))
         return (x - self.x_mean) / self.x_scale, (y - self.y_mean) / self.y_scale
 
 
@@ -51,43 +52,49 @@ def _positive(scale: Array) -> Array:
 def describe(batch: Batch, scale: Scale) -> Array:
     """Meta-features (T, F) of support sets, named in ``NAMES``; several outputs are averaged."""
     x, y = scale.apply(batch)
+    xp = namespace(x)
     found = _moments(y)
-    terms = [np.ones_like(x[..., :1]), x, x * x - 1, x**3 - 2 * x]
+    terms = [xp.ones_like(x[..., :1]), x, x * x - 1, x**3 - 2 * x]
     bends = []
     for degree in range(DEGREES):
-        basis = np.concatenate(terms[: degree + 1], axis=-1)
+        basis = xp.concatenate(terms[: degree + 1], axis=-1)
         left_out, fitted, bend = _ridge(basis, y, terms[degree].shape[-1])
-        found += [np.log(left_out + FLOOR), np.log(fitted + FLOOR)]
-        bends.append(np.log(bend + np.sqrt(FLOOR)))
+        found += [xp.log(left_out + FLOOR), xp.log(fitted + FLOOR)]
+        bends.append(xp.log(bend + FLOOR**0.5))
     found += bends[1:]
     distance = ((x[:, :, None] - x[:, None]) ** 2).sum(-1)  # (T, K, K)
-    found += [np.log(_kernel(np.exp(-0.5 * distance / width**2), y) + FLOOR) for width in WIDTHS]
-    return np.stack(found, axis=1)
+    found += [xp.log(_kernel(xp.exp(-0.5 * distance / width**2), y) + FLOOR) for width in WIDTHS]
+    described: Array = xp.stack(found, axis=1)
+    return described
 
 
 def _moments(y: Array) -> list[Array]:
     """Five of (T,)."""
+    xp = namespace(y)
     mean = y.mean(1)
     centred = y - mean[:, None]
-    spread = np.sqrt((centred**2).mean(1) + FLOOR)
+    spread = xp.sqrt((centred**2).mean(1) + FLOOR)
     skewness, kurtosis = ((centred**power).mean(1) / spread**power for power in (3, 4))
-    return [v.mean(1) for v in (np.log(spread), skewness, kurtosis, mean, np.abs(mean))]
+    return [v.mean(1) for v in (xp.log(spread), skewness, kurtosis, mean, xp.abs(mean))]
 
 
 def _ridge(basis: Array, y: Array, last: int) -> tuple[Array, Array, Array]:
     """Mean squared error (T,) on points left out and on points fitted; size of the last coefficients (T,)."""
-    gram = basis.swapaxes(1, 2) @ basis + RIDGE * np.eye(basis.shape[-1])
-    solve = np.linalg.solve(gram, basis.swapaxes(1, 2))  # (T, M, K)
-    leverage = np.einsum("tkm,tmk->tk", basis, solve)
+    xp = namespace(y)
+    gram = basis.swapaxes(1, 2) @ basis + RIDGE * xp.eye(basis.shape[-1])
+    solve = xp.linalg.solve(gram, basis.swapaxes(1, 2))  # (T, M, K)
+    leverage = xp.einsum("tkm,tmk->tk", basis, solve)
     coefficients = solve @ y
     residual = y - basis @ coefficients
-    left_out = residual / np.maximum(1 - leverage, 0.01)[..., None]
-    size = np.sqrt((coefficients[:, -last:] ** 2).sum(1).mean(-1))
+    left_out = residual / xp.maximum(1 - leverage, 0.01)[..., None]
+    size = xp.sqrt((coefficients[:, -last:] ** 2).sum(1).mean(-1))
     return (left_out**2).mean((1, 2)), (residual**2).mean((1, 2)), size
 
 
 def _kernel(kernel: Array, y: Array) -> Array:
     """Mean squared error (T,) of a kernel fit on points left out."""
-    inverse = np.linalg.inv(kernel + 2.5 * RIDGE * np.eye(kernel.shape[-1]))
-    left_out = (inverse @ y) / np.einsum("tkk->tk", inverse)[..., None]
-    return np.asarray((left_out**2).mean((1, 2)))
+    xp = namespace(y)
+    inverse = xp.linalg.inv(kernel + 2.5 * RIDGE * xp.eye(kernel.shape[-1]))
+    left_out = (inverse @ y) / xp.einsum("tkk->tk", inverse)[..., None]
+    error: Array = (left_out**2).mean((1, 2))
+    return error

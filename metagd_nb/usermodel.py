@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+import autograd.numpy
 import numpy as np
 from autograd.tracer import getval
 
@@ -17,7 +19,7 @@ from .diagnose import diagnosed, scalar
 from .fingerprint import Parts, joined_parts
 from .follow import Followed, Snapshot
 from .layout import Layout
-from .losses import as_function
+from .losses import LOSSES, as_function
 from .problem import Array
 from .tasks import Batch
 from .tracing import Traced
@@ -114,6 +116,16 @@ class ModelProblem:
         self._model, self._plain_model = following(model, self.snapshot)
         self._loss, self._plain_loss = following(as_function(loss), self.snapshot)
         self.reads = tuple(dict.fromkeys(self._model.reads + self._loss.reads))
+        self._given_loss = loss
+
+    @cached_property
+    def loss(self) -> Any:
+        """The loss alone, of predictions (T, K, C)."""
+        return self._output_loss()
+
+    def _output_loss(self) -> Any:
+        given = self._given_loss
+        return OutputLoss(given, snapshot=self.snapshot) if callable(given) else LOSSES[given or "mse"]
 
     @property
     def fingerprint(self) -> str:
@@ -145,6 +157,24 @@ class ModelProblem:
         made = [self._plain_model.function(params, k) for params, k in zip(named, x, strict=True)]
         return np.array([_column(p, len(k)) for p, k in zip(made, x, strict=True)])
 
+    def embed(self, theta: Array, x: Array) -> Embedding:
+        """Predictions (T, K, H), taken for features: to be pulled back."""
+        return Embedding(self, theta, x)
+
+    def pulled(self, theta: Array, x: Array, cotangent: Array) -> Array:
+        """A gradient in one task's predictions (K, H), pulled back to θ (P,)."""
+
+        def along(model: Followed, parts: Sequence[Any]) -> Any:
+            made = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
+            return autograd.numpy.sum(_column(made, len(x)) * cotangent)
+
+        parts = pieces(theta, self.layout)
+        try:
+            traced = Traced(lambda *given: along(self._model, given), parts)
+        except Exception as error:
+            raise diagnosed(error, lambda: along(self._plain_model, parts), "the model") from None
+        return joined(traced.grads, self.layout, self.dtype)
+
     def _trace(self, theta: Array, x: Array, y: Array) -> Traced:
         def value(model: Followed, loss: Followed, parts: Sequence[Any]) -> Any:
             prediction = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
@@ -160,6 +190,19 @@ class ModelProblem:
 def _column(prediction: Any, points: int) -> Any:
     """(K,) → (K, 1): without it, the difference from a target (K, 1) is a (K, K) that nobody meant."""
     return prediction[:, None] if np.shape(getval(prediction)) == (points,) else prediction
+
+
+class Embedding:
+    """What a user's model gives of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
+
+    def __init__(self, problem: ModelProblem, theta: Array, x: Array) -> None:
+        self._problem, self._theta, self._x = problem, theta, x
+        self.out = problem.predict(theta, x)
+
+    def pull(self, cotangent: Array) -> tuple[Array, None]:
+        """A gradient in ``out``, pulled back to θ: (T, P), one a task."""
+        pairs = zip(self._x, cotangent, strict=True)
+        return np.array([self._problem.pulled(self._theta, x, c) for x, c in pairs]), None
 
 
 class ModelPoint:

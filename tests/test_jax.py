@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import DESCENT, META, METHODS, assert_same, deterministic, fitting, heaps, options, prepared, table
+from cases import BY_STEPS, DESCENT, METHODS, assert_same, deterministic, fitting, heaps, options, prepared, table
 
 import metagd_nb as mg
 from metagd_nb import sources
@@ -25,7 +25,7 @@ jax = pytest.importorskip("jax")
 from metagd_nb.onjax import OneByOne  # noqa: E402 — needs JAX
 from metagd_nb.onjax.chunks import Chunks, Underway  # noqa: E402
 
-# Their own arithmetic asks for values (SciPy's search), or writes into arrays.
+# Their own arithmetic asks for values: SciPy's line search.
 ONE_BY_ONE = [name for name, kind in ALGORITHMS.items() if not kind.compiles]
 
 
@@ -68,8 +68,7 @@ def two_layers(params, x):  # type: ignore[no-untyped-def]
     return h.dot(params["W1"]) + params["b1"]
 
 
-COMPILED = [name for name in META if name not in ONE_BY_ONE]
-KINDS = [(name, "quadratics") for name in COMPILED if name != "multimodal"]  # which needs tasks of several kinds
+KINDS = [(name, "quadratics") for name in BY_STEPS if name != "multimodal"]  # which is MAML there
 KINDS += [(name, kind) for kind in ("user's model", "user's loss") for name in ("maml", "meta-sgd", "reptile")]
 
 
@@ -89,6 +88,53 @@ def test_meta_learning_from_every_kind_of_problem(method: str, kind: str) -> Non
         start = net.layout.views(net.start(np.random.default_rng(0)))
         given = {"tasks": mg.sinusoid(), "model": two_layers, "params": start, "loss": crooked}
     assert_alike(*both(method, **given))
+
+
+@pytest.mark.parametrize("kinds", ["learned", "told"])
+def test_a_start_for_each_kind(kinds: str) -> None:
+    tasks = mg.mixed("sinusoid", "line")
+    given: dict[str, Any] = {"tasks": tasks, "model": mg.mlp(1, 4, 1, activation="tanh"), "meta_lr": 0.01}
+    ours, numpys = both("multimodal", kinds=kinds, **given)
+    assert isinstance(ours._engine, Chunks)
+    assert np.abs(numpys.learned["starts"][0] - numpys.learned["starts"][1]).max() > 0.01
+    assert_alike(ours, numpys)
+
+
+def test_a_learned_optimizer_of_another_form() -> None:
+    net = mg.mlp(1, 3, 1, activation="tanh")
+    start = net.layout.views(net.start(np.random.default_rng(0)))
+    given = {"cell": "linear", "query_loss": "last", "learn_start": "yes", "inner_steps": 3, "inner_lr": 0.05}
+    assert_alike(*both("l2l", tasks=mg.sinusoid(), model=two_layers, params=start, **given))
+
+
+def squashed(params, x):  # type: ignore[no-untyped-def]
+    return np.tanh(np.dot(x, params["W0"]) + params["b0"])
+
+
+def hinge(prediction, target):  # type: ignore[no-untyped-def]
+    return np.mean(np.log(1 + np.exp(-prediction * (2 * target - 1))))
+
+
+@pytest.mark.parametrize("kind", ["user's model", "user's loss"])
+def test_prototypes_from_every_kind_of_problem(kind: str) -> None:
+    given: dict[str, Any] = {"tasks": mg.episodes(*heaps(), ways=3), "meta_batch_size": 3}
+    if kind == "user's model":
+        given |= {"model": squashed, "params": {"W0": np.linspace(-1, 1, 8).reshape(2, 4), "b0": np.zeros(4)}}
+    else:
+        given |= {"model": mg.mlp(2, 4, 3), "loss": hinge}
+    ours, numpys = both("protonet", meta_lr=0.01, **given)
+    assert_alike(ours, numpys)
+    scores = [run.evaluate(n_tasks=20, seed=3).mean for run in (ours, numpys)]
+    np.testing.assert_allclose(*scores, rtol=1e-9)
+    x, y = heaps()
+    np.testing.assert_array_equal(*(run.adapt(x, y)(x[::7]) for run in (ours, numpys)))
+
+
+def test_a_class_without_an_example_is_told_on_jax_too() -> None:
+    tasks = mg.groups(np.ones((40, 2)), ["a", "b", "c", "a"] * 10, np.repeat([1, 2], 20))
+    run = drive(prepared("protonet", tasks=tasks, shots=1, backend="jax"))
+    assert run.stopped == "failed"
+    assert "no example of some class" in str(run.note)
 
 
 X, Y = table()

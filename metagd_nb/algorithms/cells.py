@@ -7,10 +7,12 @@ Gradients and directions are (T, P); states (S, T, P), coordinates last, where N
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..arrays import known, namespace, pulled_back
 from ..layout import Layout
 
 Array = np.ndarray
@@ -41,8 +43,11 @@ class Cell(Protocol):
     def start(self) -> Array:
         """Weights (W,) of plain gradient descent: the direction is the gradient."""
 
+    def forward(self, xp: Any, w: Any, grad: Any, state: Any) -> tuple[Any, Any]:
+        """Direction and next state: a pure function, for whatever traces or compiles it."""
+
     def step(self, w: Array, grad: Array, state: Array) -> Tape:
-        """Direction and next state."""
+        """The same, with what the way back needs."""
 
     def back(self, w: Array, tape: Tape, d_out: Array, d_state: Array) -> Pulled:
         """Adjoints of ``grad``, ``state`` and ``w`` from those of ``out`` and the next state."""
@@ -56,6 +61,11 @@ class LinearCell:
     def start(self) -> Array:
         """η = 1, β = 0."""
         return np.array([1.0, 0.0])
+
+    def forward(self, xp: Any, w: Any, grad: Any, state: Any) -> tuple[Any, Any]:
+        """η·m, and m."""
+        m = w[1] * state + grad
+        return w[0] * m[0], m
 
     def step(self, w: Array, grad: Array, state: Array) -> Tape:
         """η·m, and m."""
@@ -96,8 +106,19 @@ class LSTMCell:
         view["skip"][...] = 1.0
         return w
 
-    def step(self, w: Array, grad: Array, state: Array) -> Tape:
+    def forward(self, xp: Any, w: Any, grad: Any, state: Any) -> tuple[Any, Any]:
         """Gates in the order: let in, forget, show; then the new content."""
+        view, n = self.layout.views(w), self.hidden
+        flat = state.reshape(2 * n, -1)
+        z = view["gates"] @ xp.concatenate([preprocessed(grad.reshape(-1)), flat[:n]]) + view["bias"][:, None]
+        into, forget, show = (0.5 + 0.5 * xp.tanh(0.5 * z[k * n : (k + 1) * n]) for k in range(3))
+        c = forget * flat[n:] + into * xp.tanh(z[3 * n :])
+        h = show * xp.tanh(c)
+        out = view["skip"] * grad + (view["out"] @ h).reshape(grad.shape)
+        return out, xp.concatenate([h, c]).reshape(state.shape)
+
+    def step(self, w: Array, grad: Array, state: Array) -> Tape:
+        """The same, in place where that is possible."""
         view, n = self.layout.views(w), self.hidden
         flat = state.reshape(2 * n, -1)
         c = flat[n:]
@@ -145,10 +166,12 @@ SMALL = 10.0  # p: gradients below e^−p count as small
 
 def preprocessed(grad: Array) -> Array:
     """Size and sign of gradients (N,), alike at every scale: log|g|/p and sign g where |g| ≥ e^−p, else −1 and eᵖg."""
-    size = np.abs(grad)
+    xp = namespace(grad)
+    size = xp.abs(grad)
     large = size >= np.exp(-SMALL)
-    log = np.log(np.where(large, size, 1)) / SMALL
-    return np.stack([np.where(large, log, -1), np.where(large, np.sign(grad), np.exp(SMALL) * grad)])
+    log = xp.log(xp.where(large, size, 1)) / SMALL
+    both: Array = xp.stack([xp.where(large, log, -1), xp.where(large, xp.sign(grad), np.exp(SMALL) * grad)])
+    return both
 
 
 def slopes(grad: Array) -> Array:
@@ -156,3 +179,17 @@ def slopes(grad: Array) -> Array:
     large = np.abs(grad) >= np.exp(-SMALL)
     both = [np.where(large, 1 / (SMALL * np.where(large, grad, 1)), 0), np.where(large, 0, np.exp(SMALL))]
     return np.stack(both).astype(grad.dtype)
+
+
+def taken(cell: Cell, w: Array, grad: Array, state: Array) -> tuple[Array, Array, Callable[[Array, Array], Pulled]]:
+    """A step of ``cell`` — direction, next state, and its way back — in closed form, or traced where JAX traces."""
+    if known(grad):
+        tape = cell.step(w, grad, state)
+        return tape.out, tape.state, lambda d_out, d_state: cell.back(w, tape, d_out, d_state)
+    (out, after), pull = pulled_back(lambda *given: cell.forward(namespace(grad), *given), w, grad, state)
+
+    def back(d_out: Array, d_state: Array) -> Pulled:
+        in_w, in_grad, in_state = pull((d_out, d_state))
+        return Pulled(in_grad, in_state, in_w)
+
+    return out, after, back

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arrays import namespace
 from ..hyper import hyper
 from ..problem import Problem
 from ..tasks import Batch, TaskBatch, Tasks
 from .base import Meta, MetaGradient, inner_rate
-from .cells import Cell, LinearCell, LSTMCell
+from .cells import Cell, LinearCell, LSTMCell, taken
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ class L2L(Meta):
     """
 
     source: ClassVar[str] = "Andrychowicz et al. 2016, §2 and appendix A"
-    compiles: ClassVar[bool] = False
 
     inner_lr: float | tuple[float, ...] = inner_rate(0.1)
     inner_steps: int = hyper(10, "adaptation steps on the support set", low=0, high=1000)
@@ -49,7 +49,7 @@ class L2L(Meta):
     def _begin(self, problem: Problem, theta: np.ndarray, tasks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """φ (T, P), the cell's state (S, T, P), and its weights (W,)."""
         size = problem.layout.size
-        state = np.zeros((self._cell.width, tasks, size), theta.dtype)
+        state = namespace(theta).zeros((self._cell.width, tasks, size), theta.dtype)
         return problem.flat(theta[:size], tasks), state, theta[size:]
 
     def path(self, problem: Problem, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Any]:
@@ -57,7 +57,7 @@ class L2L(Meta):
         rate = self.rate(problem)
         yield phi
         for _ in range(steps):
-            out, state, _ = self._cell.step(w, np.asarray(problem.linearize(phi, support).grad), state)
+            out, state, _ = taken(self._cell, w, problem.linearize(phi, support).grad, state)
             phi = phi - rate * out
             yield phi
 
@@ -69,19 +69,20 @@ class L2L(Meta):
         for j in range(steps):
             early = share * problem.linearize(phi, batch.query).grad if weighs_all and j else 0
             point = problem.linearize(phi, batch.support)
-            tape = self._cell.step(w, np.asarray(point.grad), state)
-            passed.append((point, tape, early))
-            phi, state = phi - rate * tape.out, tape.state
+            out, state, back = taken(self._cell, w, point.grad, state)
+            passed.append((point, back, early))
+            phi = phi - rate * out
         query = problem.linearize(phi, batch.query)
-        v, z, d_w = share * query.grad, np.zeros_like(state), np.zeros_like(w)
-        for point, tape, early in reversed(passed):
-            pulled = self._cell.back(w, tape, -rate * v, z)
+        xp = namespace(w)
+        v, z, d_w = share * query.grad, xp.zeros_like(state), xp.zeros_like(w)
+        for point, back, early in reversed(passed):
+            pulled = back(-rate * v, z)
             v = v + point.hvp(pulled.grad) + early
             z = pulled.state
             d_w += pulled.w
-        in_start = v.mean(axis=0) if self.learn_start == "yes" else np.zeros_like(theta[: problem.layout.size])
+        in_start = v.mean(axis=0) if self.learn_start == "yes" else xp.zeros_like(theta[: problem.layout.size])
         judged = max(steps, 1) if weighs_all else 1
-        return MetaGradient(query.loss, np.concatenate([in_start, d_w / len(batch)]), steps + judged, steps)
+        return MetaGradient(query.loss, xp.concatenate([in_start, d_w / len(batch)]), steps + judged, steps)
 
     def learned(self, problem: Problem, theta: np.ndarray) -> dict[str, np.ndarray]:
         views = self._cell.layout.views(theta[problem.layout.size :])

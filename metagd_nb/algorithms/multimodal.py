@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import supports
-from ..arrays import namespace
+from ..arrays import known, namespace
 from ..errors import MetagdError
 from ..hyper import hyper
 from ..layout import Layout
@@ -68,32 +68,38 @@ class Multimodal(Meta):
         known = learn_to_recognise(tasks, self.shots).astype(theta.dtype)
         return np.concatenate([theta, np.zeros(len(tasks.kinds) * len(theta), theta.dtype), known])
 
-    def _offsets(self, problem: Problem, theta: Array) -> Array:
+    def _kinds(self, problem: Problem, theta: Array, support: Batch) -> int:
+        """G, from the length of ``theta`` (M,): its last entry tells too, but not while it is traced."""
+        size = problem.layout.size
+        if len(theta) == size:
+            return 0
+        none, one = (recogniser_layout(support.x.shape[-1], support.y.shape[-1], kinds).size for kinds in (0, 1))
+        return (len(theta) - size - none) // (size + one - none)
+
+    def _offsets(self, problem: Problem, theta: Array, kinds: int) -> Array:
         """What each kind adds to the shared start: (G, P), a view of ``theta`` (M,); (0, P) where kinds are none."""
         size = problem.layout.size
-        kinds = int(theta[-1]) if len(theta) > size else 0
         return theta[size : size + kinds * size].reshape(kinds, size)
 
-    def _known(self, problem: Problem, theta: Array, support: Batch) -> dict[str, Array]:
+    def _known(self, problem: Problem, theta: Array, support: Batch, kinds: int) -> dict[str, Array]:
         """The recogniser: views of ``theta`` (M,)."""
-        offsets = self._offsets(problem, theta)
-        layout = recogniser_layout(support.x.shape[-1], support.y.shape[-1], len(offsets))
-        return layout.views(theta[problem.layout.size + offsets.size :])
+        layout = recogniser_layout(support.x.shape[-1], support.y.shape[-1], kinds)
+        return layout.views(theta[(1 + kinds) * problem.layout.size :])
 
     def _weigh(self, problem: Problem, theta: Array, support: Batch) -> tuple[Array, Array]:
         """Probabilities of the kinds (T, G), and what the recogniser read of the support sets (T, E)."""
-        kinds = len(self._offsets(problem, theta))
+        kinds = self._kinds(problem, theta, support)
         if not kinds:
             return np.zeros((len(support), 0), theta.dtype), np.zeros((len(support), 0))
         if self.kinds == "told":
             if support.kind is None:
                 raise MetagdError("'told' needs tasks that know their kind, such as mixed()", "kinds")
-            if support.kind.max() >= kinds:
+            if known(support.kind) and support.kind.max() >= kinds:
                 raise MetagdError(f"'told' of {kinds} kinds cannot be told of kind {support.kind.max() + 1}", "kinds")
-            return np.eye(kinds, dtype=theta.dtype)[support.kind], np.zeros((len(support), 0))
-        known = self._known(problem, theta, support)
-        scale = supports.Scale(*(known[name] for name in supports.Scale._fields))
-        classifier = Classifier(*(known[name] for name in Classifier._fields))
+            return namespace(theta).eye(kinds, dtype=theta.dtype)[support.kind], np.zeros((len(support), 0))
+        learned = self._known(problem, theta, support, kinds)
+        scale = supports.Scale(*(learned[name] for name in supports.Scale._fields))
+        classifier = Classifier(*(learned[name] for name in Classifier._fields))
         read = classifier.read(supports.describe(support, scale))
         return softmax(read @ classifier.weights).astype(theta.dtype), read
 
@@ -104,7 +110,7 @@ class Multimodal(Meta):
     def _begin(self, problem: Problem, theta: Array, weight: Array) -> Array:
         """Where each task starts: (T, P), or (P,) where there are no kinds."""
         shared = theta[: problem.layout.size]
-        return shared + weight @ self._offsets(problem, theta) if weight.size else shared
+        return shared + weight @ self._offsets(problem, theta, weight.shape[1]) if weight.size else shared
 
     def path(self, problem: Problem, theta: Array, support: Batch, steps: int) -> Iterator[Any]:
         begin = self._begin(problem, theta, self.recognise(problem, theta, support))
@@ -129,16 +135,19 @@ class Multimodal(Meta):
 
     def _recogniser_gradient(self, problem: Problem, theta: Array, weight: Array, read: Array, v: Array) -> Array:
         """(R,): zero but in the weights, and there too unless they are learned on."""
-        offsets = self._offsets(problem, theta)
-        grad = np.zeros(len(theta) - problem.layout.size - offsets.size, theta.dtype)
-        if self.kinds == "learned":
-            along = v @ offsets.T  # (T, G): how the loss changes towards each kind's start
-            odds = weight * (along - (weight * along).sum(axis=1, keepdims=True))
-            learned = read.T @ odds / len(v)
-            grad[-learned.size - 1 : -1] = learned.reshape(-1)  # before the number of kinds, which stands last
+        xp = namespace(v)
+        offsets = self._offsets(problem, theta, weight.shape[1])
+        rest = len(theta) - problem.layout.size - offsets.size
+        if self.kinds != "learned":
+            return np.zeros(rest, theta.dtype)
+        along = v @ offsets.T  # (T, G): how the loss changes towards each kind's start
+        odds = weight * (along - (weight * along).sum(axis=1, keepdims=True))
+        learned = (read.T @ odds / len(v)).reshape(-1).astype(theta.dtype)
+        before, last = (np.zeros(n, theta.dtype) for n in (rest - learned.size - 1, 1))  # the number of kinds is last
+        grad: Array = xp.concatenate([before, learned, last])
         return grad
 
     def learned(self, problem: Problem, theta: Array) -> dict[str, Array]:
         """``starts`` (G, P), one a kind; `Run.params` are what they share."""
-        offsets = self._offsets(problem, theta)
+        offsets = self._offsets(problem, theta, int(theta[-1]) if len(theta) > problem.layout.size else 0)
         return {"starts": theta[: problem.layout.size] + offsets} if len(offsets) else {}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..arrays import known, namespace
 from ..errors import MetagdError
 from ..hyper import hyper
 from ..problem import Problem
@@ -30,7 +31,8 @@ class Prototypes(NamedTuple):
 class ProtoNet(Meta):
     """Prototypical networks: the class whose examples' mean is nearest, in a learned space.
 
-    The space is that of the model's ``features``, what its last layer sees; the last layer itself is not used. An
+    The space is that of the model's ``features``, what its last layer sees; the last layer itself is not used. What a
+    model that is a function gives is the space. An
     episode's support and query points pass through the model as one batch, and the loss, the cross-entropy of minus
     the squared Euclidean distances, is differentiated through the prototypes. Adapting is computing them: 0 steps
     guess, and more than one change nothing. The features of ``linear`` are its inputs: the nearest class mean, where
@@ -38,8 +40,8 @@ class ProtoNet(Meta):
     """
 
     source: ClassVar[str] = "Snell, Swersky & Zemel 2017, §2.2 and algorithm 1"
-    compiles: ClassVar[bool] = False
     embeds: ClassVar[bool] = True
+    refuses: ClassVar[bool] = True
 
     inner_lr: float = dataclasses.field(default=0.0, init=False)  # no options: no gradient step adapts
     inner_steps: int = dataclasses.field(default=1, init=False)
@@ -47,8 +49,6 @@ class ProtoNet(Meta):
     shots: int = hyper(5, "support points a task, or a class where tasks are N-way", low=1, high=100_000)
 
     def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
-        if not hasattr(problem, "embed"):
-            raise MetagdError("protonet learns the features of a built-in model on NumPy, such as mlp(…)", "model")
         if tasks is not None and tasks.loss != "cross-entropy":
             raise MetagdError(f"{tasks!r} has no classes; protonet needs such as episodes(x, y, ways=5)", "tasks")
         return theta
@@ -73,20 +73,21 @@ class ProtoNet(Meta):
     def meta_gradient(self, problem: Any, theta: Array, batch: TaskBatch) -> MetaGradient:
         support, query = batch
         examples = support.x.shape[1]
-        episode = problem.embed(theta, np.concatenate([support.x, query.x], axis=1))
+        xp = namespace(theta)
+        episode = problem.embed(theta, xp.concatenate([support.x, query.x], axis=1))
         seen, asked = episode.out[:, :examples], episode.out[:, examples:]
         middle, weights = _prototypes(seen, support.y)
         out = problem.loss.linearize(_closeness(middle, asked), query.y)
         in_asked = 2 * (out.grad @ middle - asked * out.grad.sum(axis=2, keepdims=True))
         in_middle = 2 * (out.grad.swapaxes(1, 2) @ asked - middle * out.grad.sum(axis=1)[..., None])
-        cotangent = np.concatenate([weights @ in_middle, in_asked], axis=1)
+        cotangent = xp.concatenate([weights @ in_middle, in_asked], axis=1)
         return MetaGradient(out.loss, episode.pull(cotangent)[0].mean(axis=0), 1)
 
 
 def _prototypes(seen: Array, y: Array) -> tuple[Array, Array]:
     """The mean (T, C, H) of each class's examples (T, S, H), and the weight of each example in it (T, S, C)."""
     count = y.sum(axis=1, keepdims=True)
-    if (count == 0).any():
+    if known(count) and (count == 0).any():
         raise MetagdError(
             "some task's support has no example of some class; protonet needs N-way tasks: episodes(x, y)", "tasks"
         )
@@ -97,4 +98,5 @@ def _prototypes(seen: Array, y: Array) -> tuple[Array, Array]:
 def _closeness(middle: Array, asked: Array) -> Array:
     """Minus the squared distance (T, K, C) of points (T, K, H) to prototypes (T, C, H)."""
     own = (asked * asked).sum(axis=2)[..., None] + (middle * middle).sum(axis=2)[:, None]
-    return np.asarray(2 * asked @ middle.swapaxes(1, 2) - own)
+    close: Array = 2 * asked @ middle.swapaxes(1, 2) - own
+    return close

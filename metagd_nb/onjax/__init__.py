@@ -43,8 +43,7 @@ def engine(plan: Plan, theta: np.ndarray, state: Any) -> Engine:
         For a user's function that JAX cannot follow, and for devices that are not there or do not divide the tasks.
     """
     batch = plan.batches(0)
-    if not getattr(plan.algorithm, "embeds", False):
-        plan.problem.check(getattr(batch, "support", batch))
+    plan.problem.check(getattr(batch, "support", batch), getattr(plan.algorithm, "embeds", False))
     devices = plan.settings.devices
     if devices > 1:
         _spreads(plan, len(batch) if plan.algorithm.kind == "meta" else 1, devices)

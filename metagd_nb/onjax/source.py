@@ -18,12 +18,12 @@ import numpy as np
 from ..arrays import known
 from ..autodiff import LossProblem, pieces
 from ..builtin import LeastSquares, NetProblem, QuadraticProblem
-from ..diagnose import scalar
 from ..follow import Followed, follow
 from ..losses import as_function
 from ..models import Net
 from ..tasks import Batch, Quadratics
 from ..usermodel import ModelProblem
+from .outputs import HostEmbedding, OutputLossOnJax, TracedEmbedding, one_number
 from .precision import precise
 from .refuse import refused
 from .standin import JAX
@@ -53,6 +53,10 @@ class OnJax:
 
     def plain(self, x: Array, y: Array) -> Any:
         """What of ``task_loss`` the user wrote, called without JAX: an error of theirs shows as it is."""
+
+    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+        """What `protonet` compares of one task's x (K, D): (K, H)."""
+        raise TypeError(f"{type(self).__name__} needs a method task_features")
 
     def task_gradient(self, theta: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """The loss of one task at θ (P,), and its gradient (P,)."""
@@ -85,12 +89,22 @@ class OnJax:
         """Compiled: φ, x, y, v → Hessian·v (T, P)."""
         return jax.jit(lambda phi, x, y, v: TracedPoint(self, phi, x, y).hvp(v))
 
-    def check(self, batch: Batch | None) -> None:
-        """Refuse in one line what JAX cannot follow."""
+    def embed(self, theta: Any, x: Any) -> Any:
+        """What `protonet` compares of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
+        return HostEmbedding(self, theta, x) if known(theta) else TracedEmbedding(self, theta, x)
+
+    def check(self, batch: Batch | None, embeds: bool = False) -> None:
+        """Refuse in one line what JAX cannot follow; ``embeds``: of the features alone."""
         x, y = (batch.x, batch.y) if batch is not None else _NO_DATA
+
+        def asked(theta: Any, x: Any, y: Any) -> Any:
+            if embeds:
+                return self.task_features(self.layout.views(theta), x)
+            return self.task_gradient(theta, x, y)
+
         with precise(self.dtype):
             try:
-                jax.eval_shape(self.task_gradient, np.zeros(self.layout.size, self.dtype), x[0], y[0])
+                jax.eval_shape(asked, np.zeros(self.layout.size, self.dtype), x[0], y[0])
             except Exception as error:
                 raise refused(error, lambda: self.plain(x[0], y[0]), self.what) from None
 
@@ -137,14 +151,6 @@ class HostPoint:
         return np.asarray(self.phi - rate * self.grad)
 
 
-def one_number(value: Any, dtype: np.dtype[Any]) -> Any:
-    """What a loss gave, once it is seen to be one number."""
-    if isinstance(value, jax.Array):
-        scalar(np.broadcast_to(np.zeros((), value.dtype), value.shape))
-        return value.reshape(()).astype(dtype)
-    return jnp.asarray(scalar(value), dtype)
-
-
 def on_jax(function: Callable[..., Any], **more: Any) -> Followed:
     """A closed copy of a function, in which NumPy's functions of traced arrays are JAX's."""
     return follow(function, doubles=JAX, **more)
@@ -157,6 +163,7 @@ class JaxNet(OnJax, NetProblem):
         super().__init__(net, inner, dtype)
         self._name = None if callable(loss) else loss or "mse"
         self._loss = on_jax(as_function(loss)).function
+        self._inner, self.loss = inner, OutputLossOnJax(inner, lambda p, y: one_number(self._loss(p, y), self.dtype))
 
     @property
     def key(self) -> Any:
@@ -168,9 +175,17 @@ class JaxNet(OnJax, NetProblem):
     def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
         return one_number(self._loss(self.net.forward(jnp, params, x), y), self.dtype)
 
+    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+        for layer in self.net.layers[:-1]:
+            x = layer.apply(jnp, params, x)
+        return x
+
+    def embed(self, theta: Any, x: Any) -> Any:
+        return NetProblem.embed(self, theta, x) if known(theta) else OnJax.embed(self, theta, x)
+
     def plain(self, x: Array, y: Array) -> Any:
         theta = self.net.start(np.random.default_rng(0)).astype(self.dtype)
-        NetProblem.linearize(self, theta, Batch(x[None], y[None]))
+        self._inner.linearize(self.net.predict(theta, x[None]), y[None])
 
 
 class JaxQuadratic(OnJax, QuadraticProblem):
@@ -258,6 +273,15 @@ class JaxModel(OnJax, ModelProblem):
         super().__init__(model, loss, params, **more)
         self._jax_model = on_jax(model, snapshot=self.snapshot)
         self._jax_loss = on_jax(as_function(loss), snapshot=self.snapshot)
+
+    def _output_loss(self) -> Any:
+        def one(prediction: Any, target: Any) -> Any:
+            return one_number(self._jax_loss.function(prediction, target), self.dtype)
+
+        return OutputLossOnJax(super()._output_loss(), one)
+
+    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+        return self._predicted(params, x)
 
     def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
         return one_number(self._jax_loss.function(self._predicted(params, x), y), self.dtype)

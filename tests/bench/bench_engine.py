@@ -24,7 +24,8 @@ import numpy as np  # noqa: E402 — after one_thread
 
 import metagd_nb as mg  # noqa: E402
 
-TASKS, SHOTS, QUERIES, HIDDEN, ALPHA, BETA = 25, 10, 10, 40, 0.01, 1e-3
+from .finn import ALPHA, BETA, HIDDEN, QUERIES, SHOTS, TASKS, numpy_sample  # noqa: E402
+
 SHORT, LONG = 200, 1200
 TARGET = 1.8  # times JAX
 Array = np.ndarray
@@ -93,15 +94,6 @@ def numpy_meta_gradient(w: list[Array], sx: Array, sy: Array, qx: Array, qy: Arr
     v, _ = backward(phi, qh, q_slope, q_error)
     bent = hessian_vector(w, h, slope, delta, v)
     return float((q_error**2).mean()), [(a - ALPHA * b).mean(0) for a, b in zip(v, bent, strict=True)]
-
-
-def numpy_sample(rng: np.random.Generator) -> tuple[Array, ...]:
-    """sx, sy, qx, qy in float32."""
-    amplitude, phase = rng.uniform(0.1, 5, (TASKS, 1, 1)), rng.uniform(0, np.pi, (TASKS, 1, 1))
-    x = rng.uniform(-5, 5, (TASKS, SHOTS + QUERIES, 1))
-    y = amplitude * np.sin(x - phase)
-    x, y = x.astype(np.float32), y.astype(np.float32)
-    return x[:, :SHOTS], y[:, :SHOTS], x[:, SHOTS:], y[:, SHOTS:]
 
 
 def numpy_train(steps: int) -> list[float]:

@@ -97,6 +97,10 @@ class Worker:
     ----------
     module, name : str
         ``python -m MODULE --worker NAME`` answers with `serve`.
+    python : str, optional
+        Another interpreter than this one, where what the contender needs is installed.
+    more : str
+        Further arguments.
 
     Attributes
     ----------
@@ -104,8 +108,8 @@ class Worker:
         The line with which it began.
     """
 
-    def __init__(self, module: str, name: str) -> None:
-        command = [sys.executable, "-m", module, "--worker", name]
+    def __init__(self, module: str, name: str, *more: str, python: str = sys.executable) -> None:
+        command = [python, "-m", module, "--worker", name, *more]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.said = self._answer()
 
