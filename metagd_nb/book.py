@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import os
 import textwrap
 from collections.abc import Callable, Mapping
@@ -168,12 +169,18 @@ def _sliders(sliders: Mapping[str, tuple[float, float, float]], moved: Callable[
     made = []
     for name, (low, high, start) in sliders.items():
         whole = all(isinstance(value, int) for value in (low, high, start))
-        kind, step = (ipywidgets.IntSlider, 1) if whole else (ipywidgets.FloatSlider, (high - low) / 200)
+        kind, step = (ipywidgets.IntSlider, 1) if whole else (ipywidgets.FloatSlider, _round_step(high - low))
         slider = kind(value=start, min=low, max=high, step=step, description=name.replace("_", " "))
         slider.layout.width = "340px"
         slider.observe(moved(name), names="value")
         made.append(slider)
-    return ipywidgets.HBox(made)
+    return ipywidgets.HBox(made, layout={"flex_flow": "row wrap", "max_width": f"{WIDTH}px"})
+
+
+def _round_step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, a hundredth of the span or less: a slider then stands where it is put."""
+    power = 10.0 ** math.floor(math.log10(span / 100) + 1e-9)
+    return power * max(part for part in (1, 2, 5) if part * power <= span / 100 * (1 + 1e-9))
 
 
 class Source:

@@ -104,6 +104,15 @@ def test_a_slider_draws_again(shown: Shown) -> None:
     assert shown.later[1]["text/plain"] == "A line."
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "step"),
+    [(0.1, 10.0, 0.05), (0.0, 0.66, 0.005), (-4.0, 0.0, 0.02), (-5.0, 5.0, 0.1), (0.0, 1e-3, 1e-5)],
+)
+def test_a_slider_has_round_steps(shown: Shown, low: float, high: float, step: float) -> None:
+    mg.linked(lambda ax, a: None, alt="empty", a=(low, high, low))
+    assert shown.first[1].children[0].step == pytest.approx(step, rel=1e-12)
+
+
 def test_a_mistake_in_the_drawing_is_seen(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     titles = []
     monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda ax, title, **style: titles.append(title))
