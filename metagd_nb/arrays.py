@@ -14,7 +14,13 @@ _PLAIN = (np.ndarray, np.generic, float, int)
 
 def namespace(x: Any) -> Any:
     """The module whose functions take ``x``: ``numpy``, or ``jax.numpy`` for an array of JAX's."""
-    return np if isinstance(x, _PLAIN) else x.__array_namespace__()
+    if isinstance(x, _PLAIN):
+        return np
+    if hasattr(x, "__array_namespace__"):
+        return x.__array_namespace__()
+    import jax.numpy  # traced, by a JAX that has the array API's name for arrays only
+
+    return jax.numpy
 
 
 def known(x: Any) -> bool:
