@@ -116,10 +116,10 @@ def test_means_over_seeds() -> None:
 
     alone = published.over_seeds([entry(0, 0.5, 0.1)], "a")
     assert alone == (0.5, 0.1)
-    close = published.over_seeds([entry(0, 0.50, 0.1), entry(1, 0.52, 0.1)], "a")
-    assert close == pytest.approx((0.51, 0.1))
+    close = published.over_seeds([entry(0, 0.50, 0.1), entry(1, 0.51, 0.1)], "a")
+    assert close == pytest.approx((0.505, 0.1))
     apart = published.over_seeds([entry(0, 0.2, 0.1), entry(1, 0.8, 0.1)], "a")
-    assert apart == pytest.approx((0.5, 1.96 * math.sqrt(0.18) / math.sqrt(2)))
+    assert apart == pytest.approx((0.5, 12.7062047 * math.sqrt(0.18) / math.sqrt(2)))
     assert published.over_seeds([entry(0, 0.5, 0.1), entry(1, None, 0.1)], "a") == DIVERGED
 
 
@@ -131,7 +131,7 @@ def test_results_are_kept_one_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [(e["seed"], e["scores"]["5-shot, 1 step"]) for e in kept["maml"]] == [(0, [0.4, 0.1]), (1, [0.6, 0.1])]
     assert list(tmp_path.iterdir()) == [tmp_path / "results.json"]
     text = published.table()
-    assert "| 5-shot, 1 step | 0.500 ± 0.196 | 0.629 ± 0.057 | within the intervals |" in text
+    assert "| 5-shot, 1 step | 0.500 ± 1.271 | 0.629 ± 0.057 | within the intervals |" in text
     assert "7 steps; seeds 0, 1; 1 s at most" in text
     assert "**Cut short: 7 of 70,000 meta-steps.**" in text
 

@@ -24,6 +24,7 @@ import numpy as np
 import metagd_nb as mg
 from metagd_nb.algorithms import HD, Algorithm
 from metagd_nb.builtin import NetProblem
+from metagd_nb.comparison import t_point
 from metagd_nb.drive import foreground
 from metagd_nb.run import Plan, Run
 from metagd_nb.stops import Settings
@@ -391,7 +392,7 @@ def over_seeds(entries: list[dict[str, Any]], name: str) -> Score:
     over_tasks = float(np.mean([score.interval for score in found]))
     if len(found) < 2:
         return Score(float(means[0]), over_tasks)
-    over_trainings = 1.96 * float(means.std(ddof=1)) / math.sqrt(len(found))
+    over_trainings = t_point(len(found) - 1) * float(means.std(ddof=1)) / math.sqrt(len(found))
     return Score(float(means.mean()), float(np.nanmax([over_tasks, over_trainings])))
 
 
@@ -434,8 +435,8 @@ Made by `python -m tests.bench.published --table` from `published.json`, which h
 `python -m tests.bench.published NAME --seed N` reaches one again. All on one core.
 
 Losses are mean squares over 600 new tasks with 100 query points each, with the half-width of their 95 % interval; with
-several seeds, the mean over trainings and the larger of its interval and that over tasks. Two means agree when
-they differ by less than √(a² + b²) of their half-widths.
+several seeds, the mean over trainings and the larger of its interval (Student's t) and that over tasks. Two means agree
+when they differ by less than √(a² + b²) of their half-widths.
 """
 
 
