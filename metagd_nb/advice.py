@@ -24,6 +24,7 @@ TUNED = ("lr", "momentum", "inner_lr", "meta_lr")
 WITHIN = 1.0  # of `Features.place`: how far away a problem still tells something
 PRIOR = 0.5  # weight of the closed form, or of the default where there is none
 LEAST = 0.05  # weight below which a problem is not counted as like this one
+LATE = 0.1  # of its evaluations: how a run went is asked from there on
 WARM = 3  # remembered parameters that are tried, those of the likeliest problems
 BETTER = 0.95  # of the loss at the own start: above it a warm start is not worth its oddness
 SOLVED = 1e-6  # of the loss at the start: what the closed form's number of steps is meant for
@@ -166,14 +167,15 @@ def _votes(memory: Memory | None, run: Run, found: Features) -> list[Vote]:
 def _score(past: Past, among: list[Past]) -> float:
     """How a run went, against others on the same problem: mean log-loss over log-spaced evaluations; less is better.
 
-    The evaluations are those that the longest of them spent: one that ended early because it was good enough keeps
-    its last loss; one that diverged counts as infinite.
+    The evaluations are the last nine tenths of those that the longest of them spent, for where a rate leads counts more
+    than how its first steps look. A run that ended early because it was good enough keeps its last loss; one that
+    diverged counts as infinite.
     """
     if past.stopped == "diverged":
         return math.inf
     spent, loss = past.curve[:, 0], past.curve[:, 1]
     most = max(other.curve[-1, 0] for other in among)
-    grid = np.geomspace(max(spent[0], 1.0), max(most, 2.0), 50)
+    grid = np.geomspace(max(spent[0], LATE * most, 1.0), max(most, 2.0), 50)
     left = np.maximum(loss / max(abs(loss[0]), 1e-300), 1e-12)
     return float(np.interp(np.log(grid), np.log(np.maximum(spent, 1.0)), np.log(left)).mean())
 

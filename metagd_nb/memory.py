@@ -188,9 +188,10 @@ class Memory:
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
             number += 1
-        with contextlib.suppress(FileNotFoundError):  # another writer was first
+        journal = self.path.with_name(f"{self.path.name}-journal")
+        with contextlib.suppress(FileNotFoundError):  # another writer was first; mostly there is no journal
             self.path.rename(aside)
-            self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
+            journal.rename(aside.with_name(f"{aside.name}-journal"))  # goes along: what was not yet written through
         self.note = f"the memory was damaged ({error}); it was moved to {aside.name}, and a new one begun"
 
     def add(self, run: Run) -> None:
@@ -232,15 +233,26 @@ class Memory:
                 "SELECT * FROM runs WHERE (?1 IS NULL OR method = ?1) AND (?2 IS NULL OR choices = ?2) ORDER BY id",
                 (method, choices),
             ).fetchall()
-        return [_past(row) for row in rows]
+        found = [past for row in rows if (past := _past(row)) is not None]
+        if len(found) < len(rows):
+            self.note = f"{len(rows) - len(found)} of {len(rows)} remembered runs cannot be read and are left out"
+        return found
 
 
-def _past(row: tuple[Any, ...]) -> Past:
+def _past(row: tuple[Any, ...]) -> Past | None:
+    """A row as a run; None where what stands in it cannot be read, which no check of the file's pages notices."""
+    try:
+        return _read(row)
+    except (ValueError, TypeError, EOFError, OSError):
+        return None
+
+
+def _read(row: tuple[Any, ...]) -> Past:
     identity, at, method, choices, problem, features, settings, curve, stopped, layout, theta = row
     kept = None if theta is None else np.load(io.BytesIO(theta), allow_pickle=False)
     pairs = np.array(json.loads(curve), float).reshape(-1, 2)
     known = Features(**json.loads(features))
-    return Past(identity, at, method, choices, problem, known, json.loads(settings), pairs, stopped, layout, kept)
+    return Past(identity, at, method, choices, problem, known, dict(json.loads(settings)), pairs, stopped, layout, kept)
 
 
 def _name(found: Features) -> str:

@@ -217,6 +217,31 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
     assert (tmp_path / "other.txt").read_text() == "mine"
 
 
+def test_a_damaged_files_journal_goes_along(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m.sqlite")
+    (tmp_path / "m.sqlite-journal").write_bytes(b"not yet written through")
+    memory._set_aside(OSError("torn"))
+    assert (tmp_path / "m.sqlite.damaged-1-journal").read_bytes() == b"not yet written through"
+    assert not (tmp_path / "m.sqlite-journal").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("features", '{"size": 3}'), ("curve", "[[1, 2], [3"), ("theta", b"\x93NUMPY\x01"), ("settings", "7")],
+)
+def test_a_row_that_cannot_be_read_loses_no_other(tmp_path: Path, column: str, value: object) -> None:
+    memory = remember(tmp_path / "m.sqlite")
+    assert memory is not None
+    for lr in (0.1, 0.2, 0.3):
+        mg.train("gd", **quadratic(0)[0], lr=lr, steps=5)
+    with sqlite3.connect(memory.path) as db:
+        db.execute(f"UPDATE runs SET {column} = ? WHERE id = 2", (value,))
+    db.close()
+    assert [past.id for past in memory.past()] == [1, 3]
+    assert memory.note == "1 of 3 remembered runs cannot be read and are left out"
+    assert set(advise("gd", **quadratic(0)[0]).rests_on) <= {1, 3}
+
+
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "theirs.sqlite"
     db = sqlite3.connect(path)

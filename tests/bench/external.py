@@ -162,27 +162,30 @@ def family(seed: int) -> Given:
     return {"tasks": tasks, "model": mg.mlp(1, 40, 40, 1), "seed": seed}
 
 
-def many_tasks(folder: Path) -> dict[str, np.ndarray]:
-    """Loss on new tasks of each held-out family, relative to predicting 0, after 5 adaptation steps on 10 points."""
-    memory = remember(folder / "families.sqlite")
+def many_tasks(folder: Path, inner_steps: int) -> dict[str, np.ndarray]:
+    """Loss on new tasks of each held-out family, relative to predicting 0, after adaptation on 10 points."""
+    memory = remember(folder / f"families-{inner_steps}.sqlite")
     for seed in FAMILIES_TAUGHT:
         for inner_lr in (0.001, 0.003, 0.01, 0.03):
             for meta_lr in (0.001, 0.005):
-                mg.train("maml", **family(seed), inner_lr=inner_lr, meta_lr=meta_lr, steps=META_STEPS)
+                own = {"inner_lr": inner_lr, "meta_lr": meta_lr, "inner_steps": inner_steps}
+                mg.train("maml", **family(seed), **own, steps=META_STEPS)
     remember(False)
     found: dict[str, list[float]] = {}
     for seed in FAMILIES_HELD_OUT:
-        given = family(seed)
+        given = family(seed) | {"inner_steps": inner_steps}
         advice = advise("maml", memory=memory, **given)
         settings = {n: v for n, v in advice.options.items() if n != "steps"}
+        rates = {n: v for n, v in settings.items() if n != "warm_start"}
         ways = {
             "neither": mg.train("maml", **given, steps=0),
             "internal only": mg.train("maml", **given, steps=META_STEPS),
+            "external only, rates": mg.train("maml", **given, **rates, steps=0),
             "external only": mg.train("maml", **given, **settings, steps=0),
             "both": mg.train("maml", **given, **settings, steps=META_STEPS),
         }
         for way, run in ways.items():
-            score = run.evaluate(shots=10, steps=5, n_tasks=300, seed=7).mean[5]
+            score = run.evaluate(shots=10, steps=inner_steps, n_tasks=300, seed=7).mean[-1]
             found.setdefault(way, []).append(min(score / given["tasks"].zero_loss, 1e3))
     return {way: np.array(values) for way, values in found.items()}
 
@@ -215,17 +218,19 @@ def tables() -> Iterator[str]:
                     solved = f"{(values < BUDGET).sum()}/{len(values)}"
                     yield f"| `{method}` | {name} | {way} | {interval(values)} | {saved} | {solved} |"
         yield "\n## Many tasks: the two kinds complement each other\n"
-        yield f"Loss on new tasks of {len(FAMILIES_HELD_OUT)} held-out families of sinusoids after 5 adaptation steps"
-        yield f"on 10 points, relative to predicting 0. Internal: {META_STEPS} meta-steps of MAML on the family itself."
-        yield f"External: rates and start from the memory of {len(FAMILIES_TAUGHT)} other families. Both: those, then"
-        yield "the meta-steps. Better: by how much in log₁₀, paired by family.\n"
-        yield "| | relative loss (median) | better than neither | than internal only | than external only |"
-        yield "| --- | --- | --- | --- | --- |"
-        rows = many_tasks(Path(folder))
-        for way, values in rows.items():
-            others = ("neither", "internal only", "external only")
-            gains = [interval(np.log10(rows[other] / values)) if other != way else "–" for other in others]
-            yield f"| {way} | {np.median(values):.3g} | {' | '.join(gains)} |"
+        yield f"Loss on new tasks of {len(FAMILIES_HELD_OUT)} held-out families of sinusoids after adaptation on 10"
+        yield "points, with as many steps as in training, relative to predicting 0. Internal:"
+        yield f"{META_STEPS} meta-steps of MAML on the family itself."
+        yield f"External: rates, or rates and start, from the memory of {len(FAMILIES_TAUGHT)} other families. Both:"
+        yield "those, then the meta-steps. Better: by how much in log₁₀, paired by family.\n"
+        yield "| inner steps | | relative loss (median) | better than neither | than internal | than external only |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        for inner_steps in (1, 5):
+            rows = many_tasks(Path(folder), inner_steps)
+            for way, values in rows.items():
+                others = ("neither", "internal only", "external only")
+                gains = [interval(np.log10(rows[other] / values)) if other != way else "–" for other in others]
+                yield f"| {inner_steps} | {way} | {np.median(values):.3g} | {' | '.join(gains)} |"
 
 
 if __name__ == "__main__":

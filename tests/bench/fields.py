@@ -8,6 +8,7 @@ optimizers on the same network. Every number is a function of the seeds written 
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,9 +21,12 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 
 import metagd_nb as mg
-from metagd_nb.evaluate import _score
+from metagd_nb.comparison import half_width
+from metagd_nb.softmax import softmax
 from metagd_nb.tasks import Batch, TaskBatch, Tasks
 from metagd_nb.tasks.episodes import Episodes
+
+from .calibration import COMMONER, POOLED, Told, calibration, limits
 
 SEED = 7
 SHOTS = (1, 2, 5, 10, 20)
@@ -39,6 +43,20 @@ OPTIMIZERS = {  # the same network from a random start, at the rate that did bes
     "adam": [{"lr": r} for r in (0.001, 0.003, 0.01)],
 }
 OPTIMIZER_STEPS, OPTIMIZER_TASKS = 60, 60
+HONEST = (TRADITIONAL["logistic regression"], TRADITIONAL["random forest"])  # that give probabilities
+CLASS_ONLY = ("nearest class mean", "ridge")
+CALIBRATED_AT = 10  # patients known
+
+
+HEAD = f"""# Small data in three fields
+
+Made by `python -m tests.bench.fields --write`. Accuracy in percent on tasks held out (scripts, languages, hospitals),
+with 95 % intervals, Student's t: over tasks; for hospitals over the hospitals, each held out once. Shots count the
+examples of a class for characters and words, all patients that are known for lung and tumours. Meta-learners adapt by
+5 steps; networks have hidden layers of {HIDDEN[0]} and {HIDDEN[1]}. *network, …* is that network from a random start,
+{OPTIMIZER_STEPS} steps, at the best of three rates.
+
+READING"""
 
 
 class Field(NamedTuple):
@@ -51,19 +69,40 @@ class Field(NamedTuple):
     tasks: int
     judged: tuple[int, ...]  # shots to judge at
     inner_lr: float
+    why: str = ""  # what must be said below the table
+
+
+LUNG = (
+    "No column of twenty: one of the six hospitals has more than twenty patients, and over one hospital there is no\n"
+    "interval."
+)
+OMNIGLOT = (
+    "Hand-drawn characters of 784 pixels, through the loader: 1,200 characters and their rotations are learned from,\n"
+    "the other 423 judged. There are twenty drawings of a character, so ten are the most that can be known when ten\n"
+    "are judged. Made only where `METAGD_OMNIGLOT` names the data set."
+)
+
+
+def omniglot() -> Any:
+    return mg.omniglot(os.environ["METAGD_OMNIGLOT"], ways=5)
 
 
 FIELDS = {
-    "glyphs (5-way)": Field(mg.glyphs, 2, 6, 2000, 150, (1, 2, 5, 10), 0.3),
+    "glyphs (5-way)": Field(lambda: mg.glyphs(examples=30), 2, 6, 2000, 150, SHOTS, 0.3),
     "words (5-way)": Field(mg.words, 5, 6, 2000, 150, SHOTS, 0.3),
-    "lung": Field(mg.lung, 5, 8, 300, 40, (1, 2, 5, 10), 0.05),
+    "lung": Field(mg.lung, 5, 8, 300, 40, SHOTS, 0.05, LUNG),
     "tumours": Field(mg.tumours, 5, 10, 300, 40, SHOTS, 0.05),
 }
+if "METAGD_OMNIGLOT" in os.environ:
+    FIELDS["omniglot (5-way)"] = Field(omniglot, 1, 6, 2000, 150, (1, 2, 5, 10), 0.3, OMNIGLOT)
 
 
 def sides(field: Field) -> Iterator[tuple[Any, Any]]:
     """What is learned from and what is held out; of hospitals each is held out once."""
     family = field.make()
+    if getattr(family, "sides", None):
+        yield family.sides
+        return
     if not hasattr(family, "group"):
         yield family.split(0.75, seed=0)
         return
@@ -86,44 +125,53 @@ def learned(method: str, field: Field, tasks: Tasks) -> Any:
     )  # fmt: skip
 
 
-def meta_scores(run: Any, batch: TaskBatch, steps: int) -> np.ndarray:
-    """Accuracy (T,) of a meta-learner after ``steps`` adaptation steps."""
-    algorithm, theta = run.algorithm, run.shown.theta
-    part = batch.cast(run.problem.dtype)
-    phi = algorithm.adapt(run.problem, theta, part.support, steps)
-    return np.asarray(_score(run.problem, algorithm, phi, part.query, "accuracy"))
+def meta_probabilities(run: Any, batch: TaskBatch, steps: int) -> np.ndarray:
+    """(T, Q, C), said by a meta-learner after ``steps`` adaptation steps."""
+    algorithm, part = run.algorithm, batch.cast(run.problem.dtype)
+    phi = algorithm.adapt(run.problem, run.shown.theta, part.support, steps)
+    return _softmax(algorithm.predict(run.problem, phi, part.query.x))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    flat = softmax(np.asarray(logits, float).reshape(-1, logits.shape[-1]))
+    return flat.reshape(logits.shape)
 
 
 def traditional(make: Callable[[], Any], batch: TaskBatch) -> np.ndarray:
-    """Accuracy (T,) of a scikit-learn classifier fitted to each support set alone."""
-    found = []
-    for x, y, x_new, y_new in zip(batch.support.x, batch.support.y, batch.query.x, batch.query.y, strict=True):
-        classes = y.argmax(-1)
+    """(T, Q, C) of a scikit-learn classifier fitted to each support set alone; 0 and 1 where it gives a class only.
+
+    Of support points of one class all that can be learned is how many they are: (n + 1)/(n + C), Laplace's rule.
+    """
+    found, outputs = [], batch.support.y.shape[-1]
+    for x, y, x_new in zip(batch.support.x, batch.support.y, batch.query.x, strict=True):
+        classes, said = y.argmax(-1), np.zeros((len(x_new), outputs))
         if len(np.unique(classes)) == 1:
-            guess = np.full(len(x_new), classes[0])
+            said += 1 / (len(x) + outputs)
+            said[:, classes[0]] += len(x) / (len(x) + outputs)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of classes with one example
-                guess = make().fit(x, classes).predict(x_new)
-        found.append(np.mean(guess == y_new.argmax(-1)))
+                fitted = make().fit(x, classes)
+                if make in HONEST:
+                    said[:, fitted.classes_] = fitted.predict_proba(x_new)
+                else:
+                    said[np.arange(len(x_new)), fitted.predict(x_new)] = 1
+        found.append(said)
     return np.array(found)
 
 
 def pooled(learn: Any, batch: TaskBatch) -> dict[str, np.ndarray]:
-    """Accuracies (T,) of what is known from the other hospitals alone, as if all hospitals were one."""
-    classes = learn.y.argmax(-1)
-    fitted = LogisticRegression(max_iter=500).fit(learn.x, classes)
-    right = batch.query.y.argmax(-1)
-    guess = fitted.predict(batch.query.x.reshape(-1, learn.inputs)).reshape(right.shape)
-    most = np.bincount(classes).argmax()
+    """(T, Q, C) of what is known from the other hospitals alone, as if all hospitals were one."""
+    fitted = LogisticRegression(max_iter=500).fit(learn.x, learn.y.argmax(-1))
+    shape = (*batch.query.x.shape[:2], learn.outputs)
     return {
-        "logistic regression, other hospitals pooled": (guess == right).mean(axis=1),
-        "always the commoner class": (right == most).mean(axis=1),
+        POOLED: fitted.predict_proba(batch.query.x.reshape(-1, learn.inputs)).reshape(shape),
+        COMMONER: np.broadcast_to(learn.y.mean(axis=0), shape),
     }
 
 
 def optimized(method: str, options: dict[str, float], batch: TaskBatch, seed: int = 0) -> np.ndarray:
-    """Accuracy (T,) of the network trained from a random start on each support set alone."""
+    """(T, Q, C) of the network trained from a random start on each support set alone."""
     found = []
     for t in range(min(len(batch), OPTIMIZER_TASKS)):
         model = mg.mlp(batch.support.x.shape[-1], *HIDDEN, batch.support.y.shape[-1])
@@ -131,9 +179,13 @@ def optimized(method: str, options: dict[str, float], batch: TaskBatch, seed: in
         run = mg.train(
             method, model=model, x=x, y=y, loss="cross-entropy", steps=OPTIMIZER_STEPS, seed=seed + t, **options
         )
-        guess = run.problem.predict(run.shown.theta, batch.query.x[t : t + 1])[0].argmax(-1)
-        found.append(np.mean(guess == batch.query.y[t].argmax(-1)))
+        found.append(_softmax(run.problem.predict(run.shown.theta, batch.query.x[t : t + 1]))[0])
     return np.array(found)
+
+
+def right(probabilities: np.ndarray, batch: TaskBatch) -> np.ndarray:
+    """Accuracy (T,) of probabilities (T, Q, C), of the first T tasks."""
+    return (probabilities.argmax(-1) == batch.query.y[: len(probabilities)].argmax(-1)).mean(axis=1)
 
 
 def dealt(tasks: Tasks, shots: int, count: int, hospitals: bool) -> TaskBatch:
@@ -146,26 +198,44 @@ def dealt(tasks: Tasks, shots: int, count: int, hospitals: bool) -> TaskBatch:
     return TaskBatch(*(Batch(np.concatenate([b.x for b in s]), np.concatenate([b.y for b in s])) for s in sides))
 
 
-def curves(field: Field) -> dict[str, dict[int, np.ndarray]]:
-    """Method → shots → accuracy of each held-out task, or of each hospital as the mean over its draws."""
-    found: dict[str, dict[int, list[np.ndarray]]] = {}
+Scores = dict[str, dict[int, list[np.ndarray]]]
+Sayings = dict[str, list[Told]]
+
+
+def curves(field: Field) -> tuple[Scores, Sayings]:
+    """Method → shots → accuracy of each held-out task, or of each hospital as the mean over its draws; and what the
+    methods that give probabilities said of the hospitals' patients, with ``CALIBRATED_AT`` of them known."""
+    found: Scores = {}
+    said: Sayings = {}
     for learn, held in sides(field):
         hospitals = hasattr(learn, "group")
         runs = {m: learned(m, field, learn) for m in ("maml", "anil", "protonet", "pretrain") if _fits(m, learn)}
         best = {rule: _tuned(rule, field, learn) for rule in OPTIMIZERS}
         for shots in field.judged:
-            if hospitals and shots >= held.sizes.min():
+            if hospitals and shots >= field.make().sizes.min():
                 continue
             batch = dealt(held, shots, field.tasks, hospitals)
-            scores = {method: meta_scores(run, batch, 5) for method, run in runs.items()}
-            scores |= {name: traditional(make, batch) for name, make in TRADITIONAL.items()}
+            told = {f"`{method}`": meta_probabilities(run, batch, 5) for method, run in runs.items()}
+            told |= {name: traditional(make, batch) for name, make in TRADITIONAL.items()}
             if hospitals:
-                scores |= pooled(learn, batch)
-            scores |= {f"network, {rule}": optimized(rule, options, batch) for rule, options in best.items()}
-            for name, values in scores.items():
-                kept = values.mean(keepdims=True) if hospitals else values
-                found.setdefault(name, {}).setdefault(shots, []).append(kept)
-    return {name: {k: np.concatenate(v) for k, v in by.items()} for name, by in found.items()}
+                told |= pooled(learn, batch)
+            told |= {f"network, {rule}": optimized(rule, options, batch) for rule, options in best.items()}
+            for name, values in told.items():
+                score = right(values, batch)
+                found.setdefault(name, {}).setdefault(shots, []).append(
+                    score.mean(keepdims=True) if hospitals else score
+                )
+                if hospitals and shots == CALIBRATED_AT and name not in CLASS_ONLY:
+                    said.setdefault(name, []).append(of_patients(values, batch))
+    return found, said
+
+
+def of_patients(values: np.ndarray, batch: TaskBatch) -> Told:
+    """Probabilities (T, Q, C) as one list, each with the number of its patient: rows of a table differ."""
+    x = batch.query.x[: len(values)].reshape(-1, batch.query.x.shape[-1])
+    came = batch.query.y[: len(values)].argmax(-1).reshape(-1)
+    patient = np.unique(x, axis=0, return_inverse=True)[1].reshape(-1)
+    return Told(values.reshape(-1, values.shape[-1]), came, patient)
 
 
 def _fits(method: str, tasks: Any) -> bool:
@@ -175,60 +245,47 @@ def _fits(method: str, tasks: Any) -> bool:
 def _tuned(rule: str, field: Field, learn: Tasks) -> dict[str, float]:
     """The rate that does best on tasks that may be learned from."""
     batch = learn.sample(np.random.default_rng(SEED + 1), 1, 12, field.shots, 10)
-    return max(OPTIMIZERS[rule], key=lambda options: optimized(rule, options, batch).mean())
+    return max(OPTIMIZERS[rule], key=lambda options: right(optimized(rule, options, batch), batch).mean())
 
 
-READING = (  # of the figures below; to be written anew when they are
-    "What they say. Characters: learning to learn pays, most of all with one example (92.8 against 74.8). Words:",
-    "it does not; logistic regression on the n-grams of the task alone is ahead at every number of shots, clearly",
-    "from ten on. Patients: five to ten patients of a hospital tell nearly nothing by themselves; what helps is",
-    "what other hospitals know, and there one logistic regression on all of them pooled does as well as anything",
-    "that adapts. With six hospitals of 15 to 30 patients the intervals are ± 3 to 11 points: no method's lead on",
-    "lung is more than chance.\n",
-)
-
-
-def table(name: str, field: Field) -> Iterator[str]:
-    """The lines of one field."""
-    found = curves(field)
-    family = field.make()
+def table(name: str, field: Field, found: Scores) -> Iterator[str]:
+    """The lines of one field's accuracies; intervals are Student's t."""
     yield f"## {name}\n"
-    yield f"`{family!r}`\n"
-    yield f"| accuracy at shots | {' | '.join(map(str, field.judged))} |"
-    yield f"| --- |{' --- |' * len(field.judged)}"
+    yield f"`{field.make()!r}`\n"
+    yield f"| accuracy at shots | {' | '.join(map(str, SHOTS))} |"
+    yield f"| --- |{' --- |' * len(SHOTS)}"
     for method, by in found.items():
-        cells = []
-        for shots in field.judged:
-            values = by.get(shots)
-            if values is None:
-                cells.append("–")
-                continue
-            half = 196 * values.std(ddof=1) / np.sqrt(len(values))
-            cells.append(f"{100 * values.mean():.1f} ± {half:.1f}")
-        label = f"`{method}`" if method in mg.ALGORITHMS else method
-        yield f"| {label} | {' | '.join(cells)} |"
+        scores = {shots: 100 * np.concatenate(parts) for shots, parts in by.items()}
+        cells = [f"{v.mean():.1f} ± {half_width(v):.1f}" if (v := scores.get(k)) is not None else "–" for k in SHOTS]
+        yield f"| {method} | {' | '.join(cells)} |"
     yield ""
+    if field.why:
+        yield f"{field.why}\n"
+
+
+def section(name: str) -> str:
+    """One field: accuracies; of hospitals calibration too."""
+    field = FIELDS[name]
+    found, said = curves(field)
+    lines = list(table(name, field, found))
+    if said:
+        lines += [*calibration(said, CALIBRATED_AT), *limits(said)]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> None:
-    """Print the tables; with ``--write`` put those of all fields into FIELDS.md."""
-    chosen = [name for name in FIELDS if not (wanted := [a for a in arguments if a != "--write"]) or name in wanted]
-    lines = [
-        "# Small data in three fields\n",
-        "Made by `python -m tests.bench.fields --write`. Accuracy in percent on tasks held out (scripts, languages,",
-        "hospitals), with 95 % intervals: over tasks; for hospitals over the hospitals, each held out once. Shots",
-        "count the examples of a class for glyphs and words, all patients that are known for lung and tumours.",
-        f"Meta-learners adapt by 5 steps; networks have hidden layers of {HIDDEN[0]} and {HIDDEN[1]}. *network, …* is",
-        f"that network from a random start, {OPTIMIZER_STEPS} steps, at the best of three rates.\n",
-        *READING,
-    ]
-    print("\n".join(lines), flush=True)
-    for name in chosen:
-        for line in table(name, FIELDS[name]):
-            print(line, flush=True)
-            lines.append(line)
-    if "--write" in arguments:
-        Path(__file__).with_name("FIELDS.md").write_text("\n".join(lines).rstrip() + "\n")
+    """Print the sections; with ``--write`` put them into FIELDS.md, beside those that are there already."""
+    path = Path(__file__).with_name("FIELDS.md")
+    wanted = [a for a in arguments if a != "--write"]
+    for name in wanted or FIELDS:
+        text = section(name)
+        print(text, flush=True)
+        if "--write" in arguments:
+            found = {part.split("\n", 1)[0].lstrip("# "): part for part in path.read_text().split("\n## ")[1:]}
+            found[text.split("\n", 1)[0].lstrip("# ")] = text.lstrip("# ").rstrip() + "\n"
+            order = [*FIELDS, *(title for title in found if title not in FIELDS)]
+            parts = [found[title].rstrip() + "\n" for title in order if title in found]
+            path.write_text("\n## ".join([HEAD.rstrip() + "\n", *parts]))
 
 
 if __name__ == "__main__":
