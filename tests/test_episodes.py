@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,7 @@ def test_the_data_set_itself() -> None:
     family = mg.omniglot(REAL, seed=1)
     assert (len(family.images.names), len(family.test.images.names)) == (1200, 423)
     assert (family.n_classes, family.test.n_classes) == (4800, 1692)
+    assert (zlib.crc32(family.x.tobytes()), zlib.crc32(family.test.x.tobytes())) == (58721287, 1644425033)
     assert (len(family.x), len(family.test.x)) == (24_000, 8_460)
     sampler = Sampler(family, 32, 1, 1, 0, "float32")
     np.testing.assert_array_equal(sampler(7).query.x, Sampler(family, 32, 1, 1, 0, "float32")(7).query.x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,23 @@ def test_ngrams() -> None:
     np.testing.assert_allclose(np.sort(cells[cells > 0]) * np.sqrt(11) / 100, [1] * 7 + [2], rtol=1e-6)
     assert ngrams("abc", 64).shape == (64,)
     np.testing.assert_allclose(np.linalg.norm(ngrams("schön", 64)), 8, rtol=1e-6)
+
+
+def crc(array: Any) -> int:
+    """Checksum of numbers as they were loaded."""
+    return zlib.crc32(np.ascontiguousarray(array).astype("<f8").tobytes())
+
+
+def test_the_tables_of_patients_are_those_that_were_measured() -> None:
+    from lifelines.datasets import load_lung
+    from sklearn.datasets import load_breast_cancer
+
+    assert crc(load_lung().fillna(-1).to_numpy(float)) == 2218544808
+    assert crc(load_breast_cancer().data) == 1775931888
+    assert [(crc(family.group), crc(family.y)) for family in (mg.lung(), mg.tumours())] == [
+        (2709541850, 4282460199),
+        (2123767249, 2496398656),
+    ]
 
 
 def test_lung_counts() -> None:

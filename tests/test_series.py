@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -446,16 +447,24 @@ def test_m1_yearly_is_the_set_that_was_published() -> None:
     lengths = [len(v) for v in family.values]
     assert (min(lengths), max(lengths), sum(lengths)) == (15, 58, 4515)
     assert sum(v.sum() for v in family.values) == pytest.approx(2675823972.0, rel=1e-12)
+    assert zlib.crc32(np.concatenate(family.values).astype("<f8").tobytes()) == 2465058615
     assert over_series(forecasts(naive, family, 6).smape)[0] == pytest.approx(22.43, abs=0.005)
     assert over_series(forecasts(drift, family, 6).smape)[0] == pytest.approx(16.66, abs=0.005)
 
 
 def test_stocks_are_those_of_the_file() -> None:
     family = stocks()
+    assert zlib.crc32(np.concatenate(family.values).astype("<f8").tobytes()) == 1536642315
     assert family.names[:3].tolist() == ["IBM", "AAPL", "MSFT"]
     assert len(family) == 10
     assert family.values[0][0] == pytest.approx(10.970438, rel=1e-7)
     assert all((v > 0).all() for v in family.values)
+
+
+def test_real_series_from_the_cell(ip: Any) -> None:
+    text = "%%metagd anil --steps 5 --wait --no-plot --shots 4\n"
+    ip.run_cell(text + "tasks = m1_yearly().split(0.7)[0]\nmodel = mlp(3, 6, 1)").raise_error()
+    assert len(ip.user_ns["run"].plan.tasks) == 127
 
 
 def test_series_from_the_cell(ip: Any) -> None:

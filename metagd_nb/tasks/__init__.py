@@ -27,6 +27,8 @@ FAMILIES: dict[str, Callable[..., Tasks]] = {
     "curves": curves,
     "mixed": mixed,
     "series": series,
+    "m1_yearly": m1_yearly,
+    "stocks": stocks,
     "groups": groups,
     "episodes": episodes,
     "omniglot": omniglot,

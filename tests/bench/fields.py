@@ -56,7 +56,11 @@ examples of a class for characters and words, all patients that are known for lu
 5 steps; networks have hidden layers of {HIDDEN[0]} and {HIDDEN[1]}. *network, …* is that network from a random start,
 {OPTIMIZER_STEPS} steps, at the best of three rates.
 
-READING"""
+What they say. Characters: learning to learn pays, most of all with one example. Words: it does not; logistic regression
+on the n-grams of the task alone is ahead at every number of shots, clearly from ten on. Patients: five to ten patients
+of a hospital tell nearly nothing by themselves; what helps is what other hospitals know, and there one logistic
+regression on all of them pooled does as well as anything that adapts. On lung it is no better than saying the share
+of the classes elsewhere, and what adapts there is far too sure of itself."""
 
 
 class Field(NamedTuple):
