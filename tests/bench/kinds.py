@@ -224,12 +224,13 @@ def longer(quick: bool) -> str:
     )  # fmt: skip
 
 
-READING = """What it says. Starts of their own for recognised kinds beat one MAML on two, three and five kinds, on each of
-five seeds and by more than the interval, after 1,500 steps; trained four times as long they still do, but on five kinds only
-where the recogniser is learned on (alone it won on four seeds of five, by less than the interval). One MAML with as
-many parameters as all the starts together does not: it is no better than the small one. Being told the kind is worth
-nothing that can be told apart from recognising it, except on five kinds with five steps, where what was recognised once
-and for all loses 0.149 ± 0.070; learned on, the recogniser loses nothing that can be told apart."""
+READING = """\
+What it says. Starts of their own for recognised kinds beat one MAML on two, three and five kinds, on each of five
+seeds and by more than the interval, after 1,500 steps; trained four times as long they still do, but on five kinds
+only where the recogniser is learned on (alone it won on four seeds of five, by less than the interval). One MAML with
+as many parameters as all the starts together does not: it is no better than the small one. Being told the kind is
+worth nothing that can be told apart from recognising it, except on five kinds with five steps, where what was
+recognised once and for all loses 0.149 ± 0.070; learned on, the recogniser loses nothing that can be told apart."""
 PARTS = {"recognition": "Recognition", **{str(modes): f"Multimodal MAML, {modes} kinds" for modes in MODES}}
 PARTS["longer"] = "Trained four times as long"
 
