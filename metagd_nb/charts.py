@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from . import axes as look
-from .plot import DPI, RunFigure
+from .plot import DPI, WIDTH, RunFigure
 from .softmax import wilson
 
 KINDS = (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK)
 
 
-def _figure(width: int, height: int) -> tuple[RunFigure, Axes]:
-    figure = RunFigure((width / DPI, height / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
-    return figure, figure.add_subplot()
+def _figure(width: int, height: int, panels: int = 1) -> tuple[RunFigure, Any]:
+    """A card of so many pixels, and its axes: an array of them where there are several."""
+    room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)  # inches
+    figure = RunFigure((width / DPI, height / DPI), dpi=DPI, layout=room)
+    look.card(figure)
+    return figure, figure.subplots(1, panels)
 
 
 def titled(title: str, x: str, y: str, width: int = 680, height: int = 380) -> tuple[RunFigure, Axes]:
@@ -31,7 +35,7 @@ def titled(title: str, x: str, y: str, width: int = 680, height: int = 380) -> t
 
 
 def _words(ax: Axes, title: str, x: str, y: str) -> None:
-    ax.set_facecolor(look.SURFACE)
+    ax.set_facecolor("none")
     ax.set_title(title, loc="left", color=look.INK, fontsize=look.MEDIUM, fontfamily=look.FONT)
     for put, text in ((ax.set_xlabel, x), (ax.set_ylabel, y)):
         put(text, color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT)
@@ -103,7 +107,7 @@ def forecast(history: Any, found: Mapping[str, Any], which: int, title: str = ""
     shown : int
         Values of the history that are drawn.
     """
-    figure, ax = _figure(560, 300)
+    figure, ax = _figure(WIDTH, 300)
     past = np.asarray(history, float)
     time = np.arange(len(past))
     ax.plot(time[-shown:], past[-shown:], color=look.INK, linewidth=1.4)
@@ -134,8 +138,7 @@ def movement(found: Any) -> RunFigure:
     found : Movement
         What `interpret.movement` gives.
     """
-    figure = RunFigure((640 / DPI, 300 / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = _figure(WIDTH, 300, panels=2)
     rows = range(len(found.names))
     left.barh(rows, found.moved, xerr=found.interval, color=look.BLUE, ecolor=look.INK, height=0.62)
     left.set_yticks(rows, found.names, fontfamily=look.FONT)

@@ -68,9 +68,11 @@ def crisp(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def bundle(image: bytes, height: int, alt: str, text: str = TEXT) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Data and metadata of a display: the picture, as wide as it should be shown, in words too; and a constant text."""
-    return {"image/png": image, "text/plain": text}, {"image/png": {"width": WIDTH, "height": height, "alt": alt}}
+def bundle(
+    image: bytes, height: int, alt: str, text: str = TEXT, width: int = WIDTH
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data and metadata of a display: the picture, as large as it should be shown, in words too; a constant text."""
+    return {"image/png": image, "text/plain": text}, {"image/png": {"width": width, "height": height, "alt": alt}}
 
 
 class RunFigure(Figure):
@@ -82,7 +84,8 @@ class RunFigure(Figure):
     alt = TEXT
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        return bundle(crisp(self), round(self.get_figheight() * DPI), self.alt)
+        width, height = (round(inches * DPI) for inches in self.get_size_inches())
+        return bundle(crisp(self), height, self.alt, width=width)
 
 
 def words(rate: str) -> str:

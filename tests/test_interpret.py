@@ -243,3 +243,7 @@ def test_the_pictures_show_the_numbers() -> None:
     rates = interpret.layer_rates(trained("meta-sgd", steps=20, meta_lr=0.02))
     lines = charts.layer_rates(rates).axes[0].lines
     assert [tuple(line.get_xdata()) for line in lines[:2]] == [rates["W0"][1:3], rates["W0"][:1]]
+    data, how = tasks._repr_mimebundle_()
+    width, height = (int.from_bytes(data["image/png"][at : at + 4], "big") for at in (16, 20))
+    shape = how["image/png"]
+    assert (width, height) == (2 * shape["width"], 2 * shape["height"]), "shown as drawn, not stretched to a plot's width"
