@@ -246,4 +246,6 @@ def test_the_pictures_show_the_numbers() -> None:
     data, how = tasks._repr_mimebundle_()
     width, height = (int.from_bytes(data["image/png"][at : at + 4], "big") for at in (16, 20))
     shape = how["image/png"]
-    assert (width, height) == (2 * shape["width"], 2 * shape["height"]), "shown as drawn, not stretched to a plot's width"
+    assert (width, height) == (2 * shape["width"], 2 * shape["height"]), (
+        "shown as drawn, not stretched to a plot's width"
+    )
