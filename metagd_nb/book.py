@@ -106,7 +106,9 @@ def _quieten(ax: Axes) -> None:
             axis.set_minor_formatter(NullFormatter())
     if ax.get_yscale() == "log":
         look.ticks(ax, True, 6)
-    ax.title.set(color=look.INK, fontsize=look.MEDIUM, fontfamily=look.FONT)
+    ax.title.set(fontsize=look.MEDIUM, fontfamily=look.FONT)
+    if ax.title.get_color() != look.WARN:
+        ax.title.set_color(look.INK)
     if (legend := ax.get_legend()) is not None:
         legend.get_frame().set(facecolor=look.SURFACE, edgecolor="none", alpha=0.8)
         for text in [*legend.get_texts(), legend.get_title()]:
