@@ -363,8 +363,8 @@ L2L_FORWARD: Pairs = [
 ]
 
 BLOCKS: list[tuple[str, str, Pairs]] = [
-    ("algorithms/maml.py", f"{META} test_factored.py test_run.py", MAML),
-    ("algorithms/base.py", f"{META} test_costs.py test_evaluate.py", BASE),
+    ("algorithms/maml.py", f"{META} test_factored.py test_contract.py test_run.py", MAML),
+    ("algorithms/base.py", f"{META} test_costs.py test_evaluate.py test_contract.py", BASE),
     ("algorithms/rates.py", f"{META} test_cavia.py", RATES),
     (
         "algorithms/fomaml.py",
@@ -409,9 +409,9 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
             ),
         ],
     ),
-    ("algorithms/imaml.py", f"{META} test_run.py test_costs.py", IMAML),
+    ("algorithms/imaml.py", f"{META} test_contract.py test_run.py", IMAML),
     ("algorithms/protonet.py", "test_protonet.py", PROTONET),
-    ("algorithms/hd.py", "test_oracles.py test_run.py test_jax.py", HD),
+    ("algorithms/hd.py", "test_oracles.py test_contract.py test_run.py", HD),
     ("algorithms/unroll.py", "test_oracles.py test_contract.py test_run.py", UNROLL),
     ("algorithms/multimodal.py", "test_kinds.py", MULTIMODAL),
     ("algorithms/gd.py", META, [("return sgd()", "from ..outer import momentum\n\n        return momentum(0.5)")]),
