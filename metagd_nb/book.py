@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from . import axes as look
-from .live import shows_pictures
+from .live import shows_pictures, unattended
 from .plot import DPI, HEIGHT, WIDTH, RunFigure, bundle, crisp, png
 
 # Told apart by colour, by line and in grey: no reader depends on one of them.
@@ -151,7 +150,7 @@ def linked(
 
     data, metadata = picture(final=True)
     handle: Any = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-    if not shows_pictures() or os.environ.get("METAGD_WAIT", "") not in ("", "0"):
+    if not shows_pictures() or unattended():
         return
 
     def moved(name: str) -> Callable[[Any], None]:

@@ -7,6 +7,7 @@ the notebook's outputs finds what it found before. The summary of a run that end
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -21,6 +22,22 @@ def shows_pictures() -> bool:
     """Whether displays go to a front end that shows pictures: a terminal's publisher prints their text."""
     shell = get_ipython()
     return shell is not None and type(shell.display_pub) is not DisplayPublisher
+
+
+def unattended() -> bool:
+    """Whether a program runs the cells, so that they must wait: nothing that comes after a cell would reach its page.
+
+    ``METAGD_WAIT`` says so, or the opposite. Where it does not, a kernel that nbclient has started (papermill,
+    ``nbconvert --execute``) is known by its history, which is kept nowhere, and by nobody being there to be asked.
+    """
+    told = os.environ.get("METAGD_WAIT", "")
+    if told:
+        return told != "0"
+    shell: Any = get_ipython()
+    if not hasattr(shell, "kernel"):
+        return False
+    asked = shell.get_parent().get("content", {}).get("allow_stdin", True)
+    return not asked and str(shell.history_manager.hist_file) == ":memory:"
 
 
 class Live:

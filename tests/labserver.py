@@ -40,9 +40,10 @@ def free_port() -> int:
 
 
 class LabServer:
-    """A running ``jupyter lab``; notebooks live in ``root``."""
+    """A running ``jupyter lab``, or Notebook 7 where ``app`` is "notebook"; notebooks live in ``root``."""
 
-    def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str] | None = None, app: str = "jupyterlab") -> None:
+        self.app = app
         self.root = home / "notebooks"
         self.port, self.token = free_port(), secrets.token_hex(16)
         self.log = home / "lab.log"
@@ -60,9 +61,10 @@ class LabServer:
             "JUPYTERLAB_WORKSPACES_DIR": str(folders["workspaces"]),
             "JUPYTER_PLATFORM_DIRS": "1",
         }
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+        command = [sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1"]
         command += [f"--port={self.port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}"]
-        command += [f"--ServerApp.root_dir={self.root}", "--LabApp.expose_app_in_browser=True"]
+        command += [f"--ServerApp.root_dir={self.root}"]
+        command += [f"--{name}.expose_app_in_browser=True" for name in ("LabApp", "JupyterNotebookApp")]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, env={**os.environ, **own, **(environment or {})}, stdout=log, stderr=log, cwd=home
@@ -86,7 +88,7 @@ class LabServer:
                 return
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"jupyter lab did not start:\n{self.log.read_text()[-2000:]}") from None
+                    raise RuntimeError(f"{self.app} did not start:\n{self.log.read_text()[-2000:]}") from None
                 time.sleep(0.1)
 
     def stop(self) -> None:
@@ -103,9 +105,11 @@ class LabServer:
 
 
 @contextmanager
-def lab_server(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[LabServer]:
+def lab_server(
+    home: Path, environment: Mapping[str, str] | None = None, app: str = "jupyterlab"
+) -> Iterator[LabServer]:
     """A server that is up, and is ended afterwards."""
-    server = LabServer(home, environment)
+    server = LabServer(home, environment, app)
     try:
         server.wait()
         yield server
@@ -144,16 +148,12 @@ class Lab:
             notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
             nbformat.write(notebook, path)
         self.name = name
-        base = f"http://127.0.0.1:{self.server.port}/lab"
-        self.page.goto(f"{base}?reset&token={self.server.token}")
-        self.page.wait_for_function("() => window.jupyterapp !== undefined", timeout=30_000)
-        self.page.evaluate("() => window.jupyterapp.restored")
-        preferred = "undefined" if kernel else "{shouldStart: false, canStart: false, autoStartDefault: false}"
-        self.page.evaluate(
-            f"async path => {{ await window.jupyterapp.commands.execute('docmanager:open',"
-            f" {{path, factory: 'Notebook', kernelPreference: {preferred}}}); }}",
-            f"{name}.ipynb",
-        )
+        base, token = f"http://127.0.0.1:{self.server.port}", f"token={self.server.token}"
+        if self.server.app == "notebook":
+            self.page.goto(f"{base}/notebooks/{name}.ipynb?{token}")
+            self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.content", timeout=30_000)
+        else:
+            self._open_in_lab(f"{base}/lab?reset&{token}", kernel)
         count = len(nbformat.read(path, as_version=4).cells)
         self.page.wait_for_function(f"count => ({CELL} || []).length === count", arg=count, timeout=20_000)
         if kernel:
@@ -162,6 +162,17 @@ class Lab:
                 timeout=30_000,
             )
         self.command("application:toggle-left-area") if self.page.locator(".jp-SideBar .lm-mod-current").count() else 0
+
+    def _open_in_lab(self, address: str, kernel: bool) -> None:
+        self.page.goto(address)
+        self.page.wait_for_function("() => window.jupyterapp !== undefined", timeout=30_000)
+        self.page.evaluate("() => window.jupyterapp.restored")
+        preferred = "undefined" if kernel else "{shouldStart: false, canStart: false, autoStartDefault: false}"
+        self.page.evaluate(
+            f"async path => {{ await window.jupyterapp.commands.execute('docmanager:open',"
+            f" {{path, factory: 'Notebook', kernelPreference: {preferred}}}); }}",
+            f"{self.name}.ipynb",
+        )
 
     def command(self, name: str, **arguments: Any) -> None:
         """Execute one of JupyterLab's commands without waiting for what it does."""

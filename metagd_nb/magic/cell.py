@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from IPython.display import display
 from ..check import check_functions
 from ..drive import background, foreground
 from ..errors import MetagdError, nearest, told
-from ..live import Live, shows_pictures
+from ..live import Live, shows_pictures, unattended
 from ..pace import Frame, drawing
 from ..run import Run
 from ..train import prepare
@@ -123,7 +122,7 @@ class Cell:
             return None
         if run.note:
             print(f"metagd: {run.note}")
-        by_itself = os.environ.get("METAGD_WAIT", "") not in ("", "0")
+        by_itself = unattended()
         frame = self._shown(run, line.plot, hands=not by_itself)
         if not (line.wait or by_itself):
             background(run, frame)
