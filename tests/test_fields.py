@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench import calibration
+from bench.calibration import Told
 
 import metagd_nb as mg
 from metagd_nb.errors import MetagdError
@@ -180,6 +182,39 @@ def test_a_missing_package_is_one_line_naming_the_extra(family: str, module: str
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert f"metagd-nb[{extra}]" in done.stdout
     assert done.stdout.count("\n") == 1
+
+
+# ---- what few patients tell -----------------------------------------------------------------------------------------
+
+
+def said(patients: int, draws: int, seed: int = 0) -> Told:
+    """True probabilities of patients, each asked ``draws`` times."""
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(0, 1, patients)
+    came = (rng.random(patients) < p).astype(int)
+    patient = np.tile(np.arange(patients), draws)
+    return Told(np.stack([1 - p, p], axis=1)[patient], came[patient], patient)
+
+
+def test_true_probabilities_show_the_calibration_error_of_chance() -> None:
+    few, many = said(40, 30), said(4000, 1)
+    assert calibration.honest_ece([few]) > 0.08  # forty patients, however often they are asked
+    assert calibration.honest_ece([many]) < 0.02
+    assert calibration.ece([many])[0] < 0.02
+    lying = many._replace(probability=np.where(many.probability > 0.5, 0.99, 0.01))
+    assert calibration.ece([lying])[0] > 0.2
+    assert len(calibration.once([few, few]).came) == 80
+
+
+def test_what_forty_patients_show() -> None:
+    found = calibration.forty(said(4000, 1))
+    assert found.right[0] == pytest.approx(0.75, abs=0.02)
+    assert found.right[2] - found.right[1] == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / 40), abs=0.03)
+    assert found.honest == pytest.approx(found.ece[2], abs=0.02)  # they are true, so both are chance
+    assert calibration.needed(0.5) == 385
+    one = said(1000, 1)
+    other = one._replace(probability=one.probability[:, ::-1].copy())  # always the opposite: exactly one is right
+    assert calibration.told_apart(one, other) == pytest.approx((1.0, 2.8 / np.sqrt(40), 2.8 / np.sqrt(400)))
 
 
 # ---- learning on them -----------------------------------------------------------------------------------------------

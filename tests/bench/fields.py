@@ -56,11 +56,23 @@ examples of a class for characters and words, all patients that are known for lu
 5 steps; networks have hidden layers of {HIDDEN[0]} and {HIDDEN[1]}. *network, …* is that network from a random start,
 {OPTIMIZER_STEPS} steps, at the best of three rates.
 
-What they say. Characters: learning to learn pays, most of all with one example. Words: it does not; logistic regression
-on the n-grams of the task alone is ahead at every number of shots, clearly from ten on. Patients: five to ten patients
-of a hospital tell nearly nothing by themselves; what helps is what other hospitals know, and there one logistic
-regression on all of them pooled does as well as anything that adapts. On lung it is no better than saying the share
-of the classes elsewhere, and what adapts there is far too sure of itself."""
+What they say. Characters: learning to learn pays, most of all with one example (92.6 against 75.0) and still with
+twenty (98.3 against 96.3). Words: it does not; logistic regression on the n-grams of the task alone is ahead of it at
+every number of shots, clearly from ten on. Patients: five to ten patients of a hospital tell nearly nothing by
+themselves; what helps is what other hospitals know, and there one logistic regression on all of them pooled does as
+well as anything that adapts.
+
+Calibration. On lung nothing is better than to say how often patients elsewhere live: the pooled regression's Brier
+score differs from that by −0.003 ± 0.057. What adapts there is far too sure of itself: MAML's Brier score is 0.779
+against 0.483, its calibration error 0.365. On tumours MAML, ANIL, pretraining and the pooled regression are nearly
+honest and are not told apart (Brier 0.040 to 0.045, each ± 0.03); MAML is slightly too sure (error 0.020, where 0.005
+is chance).
+
+What forty patients tell. On lung an accuracy to ± 15 points; and a calibration error below 0.13 to 0.21 says nothing,
+for so much is seen where the probabilities are true. Two methods must lie 24 points apart to be found different in
+four of five studies. On tumours an accuracy of 97 may show as anything from 92 to 100, and methods that are right on
+the same 98 % of the patients must lie 6 points apart. An accuracy of 65 to ± 5 points takes 350 patients. All of lung
+is 112 patients of six hospitals: no method's lead there is more than chance."""
 
 
 class Field(NamedTuple):
