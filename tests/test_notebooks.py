@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import importlib
 import inspect
 import json
@@ -79,6 +80,10 @@ def test_pictures(path: Path) -> None:
     pictures = [output for output in outputs(path) if "image/png" in output.get("data", {})]
     assert 4 <= len(pictures) <= 8
     assert all(len(output["metadata"]["image/png"].get("alt", "")) >= 30 for output in pictures)
+    for output in pictures:  # shown in the shape in which they were drawn
+        image, shape = base64.b64decode(output["data"]["image/png"]), output["metadata"]["image/png"]
+        width, height = (int.from_bytes(image[at : at + 4], "big") for at in (16, 20))
+        assert width / height == pytest.approx(shape["width"] / shape["height"], rel=0.01)
     assert prose(path).count("*What the picture shows.*") == len(pictures), "a picture is told in words below it"
     assert not [
         output for output in outputs(path) if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
