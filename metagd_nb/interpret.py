@@ -47,10 +47,11 @@ class Movement(NamedTuple):
     same: Array
 
 
-def _meta(run: Any, what: str) -> Meta:
+def _meta(run: Any, what: str, wait: bool = True) -> Meta:
     if not isinstance(run.algorithm, Meta):
         raise MetagdError(f"{run.method} learns one task; {what} is asked of a meta-learning method", "run")
-    run.wait()
+    if wait:
+        run.wait()
     return run.algorithm
 
 
@@ -184,18 +185,25 @@ def calibration(
     return calibrated(softmax(logits.reshape(-1, classes)), query.y.reshape(-1, classes).argmax(axis=-1))
 
 
-def layer_rates(run: Any) -> dict[str, tuple[float, float, float, float]]:
+def layer_rates(run: Any, wait: bool = True) -> dict[str, tuple[float, float, float, float]]:
     """The learned inner rates of each named slice: mean, least, greatest, and the share that is negative.
+
+    Parameters
+    ----------
+    run : Run
+    wait : bool
+        False reads the rates of a run that goes on as they are now.
 
     Raises
     ------
     MetagdError
         Where no rates were learned.
     """
-    algorithm, problem = _meta(run, "layer_rates"), run.problem
-    if "inner_lr" not in algorithm.learned(problem, run.shown.theta):
+    algorithm, problem = _meta(run, "layer_rates", wait), run.problem
+    theta = run.shown.theta  # once: of a run that goes on it is another one soon
+    if "inner_lr" not in algorithm.learned(problem, theta):
         raise MetagdError("no inner rates were learned; use --learn-rates, or meta-sgd", "run")
-    _, rates = algorithm.start(problem, run.shown.theta, max(algorithm.inner_steps, 1))
+    _, rates = algorithm.start(problem, theta, max(algorithm.inner_steps, 1))
     every = np.stack([np.broadcast_to(rate, (problem.layout.size,)) for rate in rates])  # (S, P)
     return {
         name: (

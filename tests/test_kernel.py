@@ -401,3 +401,58 @@ def test_a_user_who_fails_under_way_leaves_the_kernel_alive(front: Front) -> Non
     front.run("run.wait()")
     assert front.ask("run.stopped") == "failed"
     assert "ZeroDivisionError" in front.ask("run.note")
+
+
+LEFT = """
+def left():
+    import comm, gc, threading
+    import matplotlib.pyplot as plt
+    from ipywidgets.widgets.widget import _instances
+    from matplotlib.figure import Figure
+    from metagd_nb.run import Run
+    gc.collect()
+    alive = [type(thing) for thing in gc.get_objects()]
+    return {
+        "threads": sum(thread.name == "metagd" for thread in threading.enumerate()),
+        "open figures": len(plt.get_fignums()),
+        "figures": sum(issubclass(kind, Figure) for kind in alive),
+        "runs": sum(issubclass(kind, Run) for kind in alive),
+        "widgets": len(_instances),
+        "comms": len(comm.get_comm_manager().comms),
+    }
+_value = None
+for _name in [name for name, value in globals().items() if type(value).__name__ == "Run"]:
+    del globals()[_name]
+"""
+END = "for _i in range(10):\n    globals()[f'r{_i}'].stop(); globals()[f'r{_i}'].wait(); del globals()[f'r{_i}']"
+
+
+def test_ten_runs_at_once_leave_nothing_behind(front: Front) -> None:
+    """The kernel answers another cell meanwhile; then no thread, figure, widget, comm or run is there any more."""
+    front.run(LEFT)
+    before = front.ask("left()")
+    assert (before["threads"], before["open figures"]) == (0, 0)
+    cells = [front.run(META.format(steps=10**7, name=f"r{i}")) for i in range(10)]
+    front.until(lambda: all(cell.updates for cell in cells), 60)
+    took = sorted(front.run("1 + 1").took for _ in range(15))
+    print(f"beside ten runs another cell: {1000 * took[7]:.0f} ms (median), {1000 * took[-1]:.0f} ms (worst)")
+    assert took[7] < 0.3  # 0.1 on a machine with nothing else to do
+    during = front.ask("left()")
+    assert [during[what] - before[what] for what in ("threads", "open figures", "runs")] == [10, 0, 10]
+    assert during["widgets"] >= before["widgets"] + 100  # each run has a dozen, with their styles and layouts
+    front.run(END)
+    front.until(lambda: front.ask("left()") == before, 20)
+    assert not any(cell.widgets() for cell in cells)
+
+
+def test_a_restart_does_not_wait_for_what_trains(front: Front) -> None:
+    for name in ("one", "two"):
+        front.run(META.format(steps=10**7, name=name))
+    old = front.ask("__import__('os').getpid()")
+    start = time.perf_counter()
+    front.manager.restart_kernel(now=False)
+    front.client.wait_for_ready(timeout=60)
+    assert time.perf_counter() - start < 20
+    assert not Path(f"/proc/{old}").exists()
+    front.run("%load_ext metagd_nb")
+    assert front.ask("[t.name for t in __import__('threading').enumerate() if t.name == 'metagd']") == []

@@ -201,6 +201,7 @@ def test_each_view_shows_or_says_why_not(studio: Studio) -> None:
     last = studio.views[1].value
     studio.when.value = 0
     assert studio.views[1].value != last
+    assert studio.when.options[0] == ("0 steps", 0)
     studio.method.value = "gd"
     studio.options["steps"].value = 30
     studio.options["lr"].value = "0.01"
@@ -213,6 +214,34 @@ def test_each_view_shows_or_says_why_not(studio: Studio) -> None:
     assert "data:image/png" in said[2]
     assert "has one task and no inner loop" in said[1]
     assert "is asked of a meta-learning method" in said[3]
+
+
+def test_views_follow_a_run_and_an_older_iteration_stays_chosen(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metagd_nb.pace.SHARE", 1.0)  # frame upon frame
+    studio.method.value = "meta-sgd"
+    studio.options["steps"].value = 100_000
+    studio.tabs.selected_index = 3
+    studio.start()
+    run = studio.run
+    assert run is not None
+    until = time.monotonic() + 20
+    seen: set[str] = set()
+
+    def grows(look: Any, to: int) -> None:
+        while look() < to:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    grows(lambda: seen.add(studio.views[3].value) or len(seen), 4)  # type: ignore[func-returns-value]
+    studio.tabs.selected_index = 1
+    grows(lambda: len(studio.when.options), 4)
+    assert studio.when.value >= studio.when.options[-2][1]  # it follows the newest
+    studio.when.value = chosen = studio.when.options[0][1]
+    grows(lambda: len(studio.history.shots), len(studio.history.shots) + 3)
+    assert studio.when.value == chosen  # until a person looks back
+    assert run.stopped is None
 
 
 def test_history_keeps_a_few_evenly_and_the_last() -> None:

@@ -30,6 +30,23 @@ WIDE = {"width": "auto", "max_width": "100%"}
 LABEL = {"description_width": "130px"}
 ROW = {"flex_flow": "row wrap", "grid_gap": "4px 12px", "overflow": "visible"}
 ONE = {"flex": "1 1 300px", "max_width": "362px", "min_width": "0"}
+# What widgets' own layouts cannot say: on a phone labels stand above, and no tab's name is cut.
+STYLE = """<style>
+.metagd-studio { container-type: inline-size; }
+.metagd-studio .lm-TabBar-content { flex-wrap: wrap; }
+.metagd-studio .lm-TabBar-tab { flex: 0 1 auto !important; min-width: max-content !important; }
+.metagd-studio .widget-tab-contents { padding: 4px !important; overflow-x: auto; }
+.metagd-studio .widget-tab-contents img { min-width: 340px; }
+.metagd-studio textarea { font-family: var(--jp-code-font-family, monospace); }
+@container (max-width: 420px) {
+  .metagd-studio .jupyter-button { width: auto; padding: 0 14px; }
+  .metagd-studio .widget-inline-hbox { flex-wrap: wrap; height: auto; }
+  .metagd-studio .widget-inline-hbox > label { width: 100% !important; text-align: left; }
+  .metagd-studio .widget-inline-hbox > :is(input, select, textarea) { width: 100%; flex: 1 1 100%; }
+  .metagd-studio .widget-inline-hbox > .slider-container { flex: 1 1 120px; }
+}
+</style>"""
+NONE = [("–", 0)]  # iterations to look at, before a run
 TABS = ("loss", "inner loop", "landscape", "learned rates")
 
 
@@ -68,7 +85,7 @@ class Studio:
         self.status = ipywidgets.HTML()
         self.hands = ipywidgets.VBox()
         self.when = ipywidgets.SelectionSlider(
-            options=[("–", 0)], description="learned for", continuous_update=False, style=LABEL, layout=dict(WIDE)
+            options=NONE, description="learned for", continuous_update=False, style=LABEL, layout=dict(WIDE)
         )
         self.views = [ipywidgets.HTML() for _ in TABS]
         pages = [self.views[0], ipywidgets.VBox([self.when, self.views[1]]), *self.views[2:]]
@@ -86,8 +103,11 @@ class Studio:
             [ipywidgets.HBox([self.method, self.example], layout=dict(ROW)), self.body, self.own, self.more]
         )
         buttons = ipywidgets.HBox([self.go, self.clear], layout=dict(ROW))
-        parts = [form, buttons, self.status, self.hands, self.tabs, self.equivalent]
-        return ipywidgets.VBox(parts, layout={"width": "100%", "max_width": "760px", "overflow": "visible"})
+        style = ipywidgets.HTML(STYLE, layout={"height": "0", "margin": "0"})
+        parts = [style, form, buttons, self.status, self.hands, self.tabs, self.equivalent]
+        box = ipywidgets.VBox(parts, layout={"width": "100%", "max_width": "760px", "overflow": "visible"})
+        box.add_class("metagd-studio")
+        return box
 
     def _listen(self) -> None:
         for widget, act in (
@@ -210,6 +230,7 @@ class Studio:
         if run is None:
             return
         self.run, self.history, self._drawn = run, views.History(), {}
+        self.when.options = NONE
         self._plot = Plot(run)
         self._controls = Controls(run)
         self.hands.children = (self._controls.box,)
@@ -227,6 +248,7 @@ class Studio:
         self.run, self._plot, self._changed, self.options = None, None, frozenset(), {}
         self.history, self._drawn = views.History(), {}
         self.hands.children = ()
+        self.when.options = NONE
         for view in self.views:
             view.value = ""
         self.body.value = examples(self.method.value)[self.example.value]
@@ -250,7 +272,7 @@ class Studio:
             self._safely(self._tell)
             self._say(run.note or "")
             self._look()
-        elif self.tabs.selected_index == 1:
+        elif self.tabs.selected_index != 2 or run.iteration >= 2 * self._drawn.get(2, 0):  # a landscape costs the most
             self._look()
 
     def _retrace(self) -> None:
@@ -265,43 +287,36 @@ class Studio:
             return
         self._drawn[index] = self.run.iteration
         if index == 1:
-            steps = [(f"{shot.step:,} steps", i) for i, shot in enumerate(self.history.shots)]
-            self._quiet = True
-            try:
-                self.when.options = steps or [("–", 0)]
-                self.when.value = max(len(steps) - 1, 0)
-            finally:
-                self._quiet = False
+            self._slide()
             self._inner()
         elif index == 2:
             self._draw(2, lambda: views.landscape(self.run, self.history.shots))
         else:
-            self._draw(3, lambda: views.rates(_Shown(self.run)))
+            self._draw(3, lambda: views.rates(self.run))
+
+    def _slide(self) -> None:
+        """Give the slider the iterations seen so far; it follows the newest until a person chooses an older one."""
+        steps = [shot.step for shot in self.history.shots] or [0]
+        here, follows = self.when.value, self.when.value == self.when.options[-1][1]
+        self._quiet = True
+        try:
+            self.when.options = [(f"{step:,} steps", step) for step in steps]
+            self.when.value = steps[-1] if follows else min(steps, key=lambda step: abs(step - here))
+        finally:
+            self._quiet = False
 
     def _inner(self) -> None:
-        if self.run is not None and self.history.shots:
-            shot = self.history.shots[min(self.when.value or 0, len(self.history.shots) - 1)]
-            self._draw(1, lambda: views.inner_loop(self.run, shot))
+        shots = {shot.step: shot for shot in self.history.shots}
+        if self.run is not None and self.when.value in shots:
+            self._draw(1, lambda: views.inner_loop(self.run, shots[self.when.value]))
 
     def _draw(self, index: int, make: Callable[[], Any]) -> None:
+        self.views[index].value = self.views[index].value or "<p>drawing …</p>"
         try:
             figure = make()
             self.views[index].value = picture(crisp(figure), figure.alt)
         except MetagdError as error:  # there is nothing to draw, and why
             self.views[index].value = f"<p>{html.escape(str(error))}</p>"
-
-
-class _Shown:
-    """A run that is read while it goes on: nothing waits for its end."""
-
-    def __init__(self, run: Any) -> None:
-        self._run = run
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run, name)
-
-    def wait(self) -> None:
-        """Not now."""
 
 
 def _said(event: Any) -> str:

@@ -176,11 +176,11 @@ def _two(run: Any) -> tuple[str, str]:
 
 
 def rates(run: Any) -> RunFigure:
-    """The inner rates that were learned, by part of the model: from the least to the greatest, and the mean.
+    """The inner rates as learned up to now, by part of the model: from the least to the greatest, and the mean.
 
     Raises
     ------
     MetagdError
         Where none are learned.
     """
-    return drawn_rates(layer_rates(run))
+    return drawn_rates(layer_rates(run, wait=False))
