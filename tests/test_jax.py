@@ -401,6 +401,21 @@ def test_a_user_in_float64_gets_float32_where_they_ask_for_it() -> None:
         assert jax.numpy.ones(2).dtype == np.float64
 
 
+def test_float32_is_float32_within_the_users_function_too() -> None:
+    """What it reads is float64; a run in float32 must not compute in float64 where the two meet."""
+    seen = []
+
+    def loss(w):  # type: ignore[no-untyped-def]
+        off = X @ w - Y[:, 0]
+        seen.append(off.dtype if isinstance(off, jax.core.Tracer) else np.float32)
+        return np.mean(off**2)
+
+    run = mg.train("gd", loss=loss, params={"w": np.zeros(3)}, backend="jax", dtype="float32", steps=2)
+    assert run.theta.dtype == np.float32
+    assert len(seen) > 1
+    assert set(seen) == {np.dtype("float32")}
+
+
 def test_two_runs_at_once_do_not_cross() -> None:
     alone = {dtype: drive(small(dtype=dtype)) for dtype in ("float32", "float64")}
     runs = {dtype: small(dtype=dtype) for dtype in alone}

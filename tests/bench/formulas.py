@@ -369,7 +369,7 @@ L2L_FORWARD: Pairs = [
 ]
 
 BLOCKS: list[tuple[str, str, Pairs]] = [
-    ("algorithms/maml.py", f"{META} test_factored.py test_contract.py test_run.py", MAML),
+    ("algorithms/maml.py", f"{META} test_cavia.py test_factored.py test_contract.py", MAML),
     ("algorithms/base.py", f"{META} test_costs.py test_evaluate.py test_contract.py", BASE),
     ("algorithms/rates.py", f"{META} test_cavia.py", RATES),
     (
@@ -415,10 +415,10 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
             ),
         ],
     ),
-    ("algorithms/imaml.py", f"{META} test_contract.py test_run.py", IMAML),
+    ("algorithms/imaml.py", f"{META} test_contract.py", IMAML),
     ("algorithms/protonet.py", "test_protonet.py", PROTONET),
-    ("algorithms/hd.py", "test_oracles.py test_contract.py test_run.py", HD),
-    ("algorithms/unroll.py", "test_oracles.py test_contract.py test_run.py", UNROLL),
+    ("algorithms/hd.py", "test_oracles.py test_contract.py", HD),
+    ("algorithms/unroll.py", "test_oracles.py test_contract.py", UNROLL),
     ("algorithms/multimodal.py", "test_kinds.py", MULTIMODAL),
     ("algorithms/gd.py", META, [("return sgd()", "from ..outer import momentum\n\n        return momentum(0.5)")]),
     ("algorithms/momentum.py", META, [("heavy_ball(self.momentum)", "heavy_ball()")]),
@@ -449,7 +449,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
     ("strides.py", "test_strides.py", STRIDES),
     ("tracing.py", "test_autodiff.py test_identities.py", TRACING),
     ("usermodel.py", "test_autodiff.py test_identities.py test_protonet.py", USER),
-    ("adapt.py", "test_run.py test_classes.py test_evaluate.py", ADAPT),
+    ("adapt.py", "test_classes.py test_evaluate.py test_run.py", ADAPT),
     (
         "onjax/source.py",
         jax(
@@ -495,6 +495,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
         jax(
             "float32_is_honoured",
             "the_users_settings_are_not_touched",
+            "float32_is_float32_within_the_users_function_too",
             "a_user_in_float64_gets_float32_where_they_ask_for_it",
             "two_runs_at_once_do_not_cross",
         ),
