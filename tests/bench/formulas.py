@@ -371,7 +371,7 @@ L2L_FORWARD: Pairs = [
 BLOCKS: list[tuple[str, str, Pairs]] = [
     ("algorithms/maml.py", f"{META} test_cavia.py test_factored.py test_contract.py", MAML),
     ("algorithms/base.py", f"{META} test_costs.py test_evaluate.py test_contract.py", BASE),
-    ("algorithms/rates.py", f"{META} test_cavia.py", RATES),
+    ("algorithms/rates.py", "test_rates.py", RATES),
     (
         "algorithms/fomaml.py",
         META,
