@@ -418,7 +418,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
     ("algorithms/imaml.py", f"{META} test_contract.py", IMAML),
     ("algorithms/protonet.py", "test_protonet.py", PROTONET),
     ("algorithms/hd.py", "test_oracles.py test_contract.py", HD),
-    ("algorithms/unroll.py", "test_oracles.py test_contract.py", UNROLL),
+    ("algorithms/unroll.py", "test_rates.py test_oracles.py test_contract.py", UNROLL),
     ("algorithms/multimodal.py", "test_kinds.py", MULTIMODAL),
     ("algorithms/gd.py", META, [("return sgd()", "from ..outer import momentum\n\n        return momentum(0.5)")]),
     ("algorithms/momentum.py", META, [("heavy_ball(self.momentum)", "heavy_ball()")]),
