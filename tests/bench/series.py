@@ -156,7 +156,8 @@ def yearly(steps: int) -> str:
         makers = {name: plain(m) for name, m in (
             ("naive", naive), ("drift", drift), ("AR(1)", autoregression(1)), ("AR(2)", autoregression(2)),
             ("exponential smoothing, damped trend", exponential_smoothing()))}  # fmt: skip
-        learns = learned(shots=4, points=6, steps=steps, setting=setting)
+        points = 9 - setting.window  # the shortest series have nine values before the last six
+        learns = learned(shots=4, points=points, steps=steps, setting=setting)
         makers |= learns | direct(learns, ("in-context linear", "maml", "meta-sgd"), horizon)
         test, calibrate = own.chosen(folds[f]), own.chosen(folds[(f + 1) % FOLDS])
         train = own.chosen(known).without_last(horizon)
@@ -248,7 +249,7 @@ what was learned from others wins clearly.
 ## M1 yearly
 
 181 series, six years ahead, every series tested once: five folds over series, three to learn from (without their last
-six years), one for the intervals, one to test. Four windows teach (six, the last layer). A
+six years), one for the intervals, one to test. Four windows teach (all there are in nine years, the last layer). A
 direct forecast needs fifteen years before the last six: it is learned from fewer series.
 
 {yearly(steps)}
