@@ -17,7 +17,7 @@ from cells import cell
 
 import metagd_nb as mg
 from metagd_nb import memory as module
-from metagd_nb.advice import PRIOR, advise
+from metagd_nb.advice import PRIOR, _score, advise
 from metagd_nb.errors import MetagdError
 from metagd_nb.features import LANCZOS, describe, spectrum
 from metagd_nb.memory import Memory, remember, remembered
@@ -318,6 +318,19 @@ def test_a_full_memory_speaks_louder_than_the_closed_form(tmp_path: Path) -> Non
     assert abs(advice.options["lr"] * 3 - 0.8) < 0.15
     assert len(advice.rests_on) >= 6
     assert "rests on 6 past problems" in repr(advice)
+
+
+def test_where_a_run_leads_counts_more_than_its_first_steps(tmp_path: Path) -> None:
+    """Curvatures 1 and 20: the rate 1/20 falls at once and then creeps; 1.8/20 bounces at first and ends far lower."""
+    memory = remember(tmp_path / "m")
+    assert memory is not None
+    given: dict[str, Any] = {"loss": lambda w: (w[0] ** 2 + 20 * w[1] ** 2) / 2, "params": {"w": np.array([2.0, 4.0])}}
+    for lr in (1 / 20, 1.8 / 20):
+        mg.train("gd", **given, lr=lr, steps=60)
+    quick, slow = memory.past()
+    assert quick.curve[1, 1] < 0.2 * slow.curve[1, 1]
+    assert quick.curve[-1, 1] > 2 * slow.curve[-1, 1]
+    assert _score(slow, [quick, slow]) < _score(quick, [quick, slow])
 
 
 def test_other_problems_have_no_vote(tmp_path: Path) -> None:
