@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -119,26 +120,28 @@ def _unhinted() -> Any:
 def draw(points: np.ndarray, codes: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
     """One example (size·size,) in [0, 1]: turned, sheared, stretched and moved a little, white on black."""
     from matplotlib.path import Path as Outline
-    from matplotlib.transforms import IdentityTransform
 
     turn, shear = rng.normal(0, 0.12), rng.normal(0, 0.12)
     wide, high = np.exp(rng.normal(0, 0.1, 2))
-    cos, sin = np.cos(turn), np.sin(turn)
+    cos, sin = math.cos(turn), math.sin(turn)
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[wide, shear], [0.0, high]])
     placed = (points @ matrix.T) * 0.72 * size + size / 2 + rng.normal(0, 0.035 * size, 2)
-    renderer = _canvas(size)
+    renderer, ink, as_it_is = _canvas(size)
     renderer.clear()
-    ink = renderer.new_gc()
-    ink.set_linewidth(0)
-    renderer.draw_path(ink, Outline(placed, codes), IdentityTransform(), (0.0, 0.0, 0.0, 1.0))
+    renderer.draw_path(ink, Outline(placed, codes), as_it_is, (0.0, 0.0, 0.0, 1.0))
     return np.asarray(renderer.buffer_rgba())[..., 3].reshape(-1) / np.float32(255)
 
 
 @functools.cache
 def _canvas(size: int) -> Any:
+    """What draws ``size`` by ``size`` pixels, its ink, and the transform that changes nothing: made once."""
     from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.transforms import IdentityTransform
 
-    return RendererAgg(size, size, 72)
+    renderer = RendererAgg(size, size, 72)
+    ink = renderer.new_gc()
+    ink.set_linewidth(0)
+    return renderer, ink, IdentityTransform()
 
 
 @functools.lru_cache(maxsize=4)
