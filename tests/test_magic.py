@@ -6,6 +6,7 @@ import html
 import inspect
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -650,3 +651,41 @@ def test_the_magic_is_documented_where_it_is_defined() -> None:
     from metagd_nb import magic
 
     assert inspect.getdoc(magic.register)
+
+
+# ---- kept runs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_exported_and_gone_on_with_by_a_line(ip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cell(ip, f"%%metagd gd --lr 0.1 --steps 20 --wait --no-plot\n{BODY}").error is None
+    assert cell(ip, "%metagd export run loss.csv").text == "metagd: run is in loss.csv\n"
+    assert len((tmp_path / "loss.csv").read_text().splitlines()) == 22
+    ip.user_ns["run"].save("run.npz")
+    monkeypatch.setenv("METAGD_WAIT", "1")
+    done = cell(ip, "%metagd resume run --steps 30")
+    assert done.error is None, done.text
+    assert done.value is ip.user_ns["run"]
+    whole = cell(ip, f"%%metagd gd --lr 0.1 --steps 30 --no-plot -o whole\n{BODY}").value
+    from_file = cell(ip, "%metagd resume run.npz --steps 30").value  # its loss is the session's
+    assert from_file is ip.user_ns["run"] is not done.value
+    for run in (done.value, from_file):
+        np.testing.assert_array_equal(run.record["loss"], whole.record["loss"])
+        assert (run.stopped, run.iteration) == ("steps", 30)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("export run", "export takes a run and a file: %metagd export run run.py"),
+        ("export rum a.csv", "rum is not a run; did you mean 'run'?"),
+        ("export run a.pdf", "unknown ending '.pdf'"),
+        ("resume", "resume takes a run or a file"),
+        ("resume nothing.npz", "nothing.npz is neither a run nor a file"),
+        ("resume run", "the run has ended (steps), by steps=2; to go on: resume(steps=…)"),
+        ("resume run --step 4", "--step is no option of resume; did you mean '--steps'?"),
+    ],
+)
+def test_mistakes_about_kept_runs_are_one_line(ip: Any, line: str, said: str) -> None:
+    assert cell(ip, f"%%metagd gd --lr 0.1 --steps 2 --wait --no-plot\n{BODY}").error is None
+    assert said in cell(ip, f"%metagd {line}").line

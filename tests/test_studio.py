@@ -271,6 +271,16 @@ def test_a_landscape_of_two_parameters_is_the_loss_itself() -> None:
         views.plane(run, history.shots[:1])
 
 
+def test_a_corner_that_explodes_leaves_the_valley_its_contours() -> None:
+    given = {"loss": lambda w: w[0] ** 2 + w[1] ** 2 + np.exp(20 * w[0]), "params": {"w": np.array([0.9, 1.0])}}
+    run = mg.train("adam", **given, lr=0.05, steps=40)
+    figure = views.landscape(run, views.retraced(run).shots)
+    filled = figure.axes[0].collections[0]
+    low, high = filled.get_clim()  # powers of ten
+    assert high - low < np.log10(views.STEEP / 1e-3) + 0.5
+    assert len([p for p in filled.get_paths() if len(p.vertices)]) >= 8  # steps of colour
+
+
 def test_a_plane_through_the_path_holds_its_losses() -> None:
     """At the path's own points the plane of the main directions has the path's losses, when the path lies in it."""
     rng = np.random.default_rng(0)

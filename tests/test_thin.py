@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.drive import background
+from metagd_nb.drive import background, drive
+from metagd_nb.pace import ALLOWANCE, SHARE
+from metagd_nb.plot import Plot
 from metagd_nb.record import Record
 
 
@@ -102,6 +104,43 @@ def test_ten_runs_at_once_leave_nothing_behind() -> None:
     gc.collect()
     assert threading.active_count() == before
     assert [ref() for ref in dead] == [None] * 10
+
+
+def test_an_hour_of_live_plot_grows_nothing_but_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of the test's own: a step takes 200 ms, a frame 15 ms; every thousandth frame is really drawn."""
+    cached = {"FontProperties", "tuple"}  # matplotlib remembers how large the last 4,096 texts were
+    now, hour = 0.0, 3600.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    run = cases.prepared("hd", steps=10**8)
+    plot, moments, alive, step = Plot(run), [], [], run.stride
+
+    class Watching:
+        def frame(self, final: bool = False) -> None:
+            nonlocal now
+            now += 0.015
+            moments.append(now)
+            if len(moments) % 1000 == 0:
+                plot.pixels()
+                gc.collect()
+                alive.append(sum(type(thing).__name__ not in cached for thing in gc.get_objects()))
+
+    def stride() -> None:
+        nonlocal now
+        step()
+        now += 0.2
+        if now > hour:
+            run.request("stop")
+
+    monkeypatch.setattr(run, "stride", stride)
+    drive(run, Watching())
+    assert run.stopped == "user"
+    share = 0.015 * len(moments) / hour
+    assert 0.9 * SHARE < share < SHARE + ALLOWANCE / hour
+    late = np.diff(moments[len(moments) // 2 :])
+    assert late.max() < 2 * late.mean()  # evenly to the end
+    assert max(alive[len(alive) // 4 :]) - alive[len(alive) // 4] < 50
+    assert len(run.record) > 15_000
+    assert run.record.rows.nbytes == 64 * len(run.record) * len(run.record.columns) // 8
 
 
 def test_a_figure_of_a_run_goes_with_it() -> None:

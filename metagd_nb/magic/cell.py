@@ -16,7 +16,7 @@ from ..live import Live, shows_pictures, unattended
 from ..pace import Frame, drawing
 from ..run import Run
 from ..train import prepare
-from . import bind, pages
+from . import bind, kept, pages
 from .body import Body, execution, shown
 from .line import READ, Line, allowed, parse
 
@@ -67,6 +67,10 @@ class Cell:
             self._compare(line)
         elif line.word == "remember":
             _remember(line)
+        elif line.word == "export":
+            kept.export(line, self.ip.user_ns)
+        elif line.word == "resume":
+            return self._resume(line, text)
         elif line.sweep:
             self._sweep(line, names)
         elif line.word == "studio":
@@ -120,6 +124,20 @@ class Cell:
         run = self._prepared(line, names, text)
         if run is None:
             return None
+        return self._followed(run, line)
+
+    def _resume(self, line: Line, text: str) -> Run | None:
+        name, run = kept.found(line, self.ip.user_ns)
+        self._replace_former(run, hash(text))
+        if run.running:
+            run.resume(**line.options)
+            return None
+        run.reopen(line.options)
+        self.ip.user_ns[name] = run
+        return self._followed(run, line)
+
+    def _followed(self, run: Run, line: Line) -> Run | None:
+        """Train with displays under the cell; the run, where the cell waits for it."""
         if run.note:
             print(f"metagd: {run.note}")
         by_itself = unattended()
@@ -197,7 +215,7 @@ class Cell:
         from ..comparison import compare
         from ..overlay import laid_over
 
-        runs = {name: value for name, value in self.ip.user_ns.items() if isinstance(value, Run) and name[0] != "_"}
+        runs = kept.runs_of(self.ip.user_ns)
         if len(line.words) < 2:
             raise MetagdError(f"compare needs two runs or more; there {_are(list(runs))}")
         for name in line.words:

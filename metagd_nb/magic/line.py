@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..algorithms import ALGORITHMS
 from ..errors import MetagdError, nearest
 from ..hyper import Hyper, hypers
+from ..replay import RULES
 from ..stops import Settings
 from ..sweeps import SEARCHES, values
 
@@ -19,6 +20,8 @@ COMMANDS = {
     "compare": "RUN RUN …  lay the losses of runs over each other; with --seeds N train and judge them on N seeds",
     "advise": "METHOD [OPTIONS]  how to set a method for what stands below, and on what grounds",
     "studio": "  choose, run and look with widgets, and see the cell that does the same",
+    "export": "RUN FILE  write a run as .csv, .png, .svg, .gif (the inner loop moving) or .py (a script)",
+    "resume": "RUN | FILE  go on with a run that has ended, or that a file keeps, under another rule: --steps 2000",
     "remember": "[FILE | off]  keep what each run teaches, for advice",
 }
 READ = ("loss", "gradient", "model", "tasks", "params", "x", "y")  # names in which a cell looks for its parts
@@ -51,6 +54,7 @@ OF_COMMANDS: dict[str, tuple[Hyper | Extra, ...]] = {  # options that a command 
         Hyper("over", str, "steps", "what the losses are drawn over", choices=("steps", "evaluations", "seconds")),
         Extra("--no-baselines", "", "leave the traditional methods out"),
     ),
+    "resume": tuple(one for name, one in hypers(Settings).items() if name in RULES.values()),
 }
 
 

@@ -39,7 +39,8 @@ STYLE = """<style>
 .metagd-studio .widget-tab-contents img { min-width: 340px; }
 .metagd-studio textarea { font-family: var(--jp-code-font-family, monospace); }
 @container (max-width: 420px) {
-  .metagd-studio .jupyter-button { width: auto; padding: 0 14px; }
+  .metagd-studio .jupyter-button { width: auto; padding: 0 8px; }
+  .metagd-studio select { min-height: var(--jp-widgets-inline-height); }
   .metagd-studio .widget-inline-hbox { flex-wrap: wrap; height: auto; }
   .metagd-studio .widget-inline-hbox > label { width: 100% !important; text-align: left; }
   .metagd-studio .widget-inline-hbox > :is(input, select, textarea) { width: 100%; flex: 1 1 100%; }

@@ -19,6 +19,7 @@ Array = np.ndarray
 KEPT = 64  # snapshots of θ
 FEW, QUICK = 12, 2000  # snapshots that are too few to be looked at; steps of a run that is quickly taken once more
 GRID, META_GRID = 41, 25  # points of a side of the landscape
+STEEP = 30  # times as far above the lowest loss as the median is: what lies higher is drawn as high as that
 
 
 class Shot(NamedTuple):
@@ -157,8 +158,9 @@ def landscape(run: Any, shots: list[Shot]) -> RunFigure:
     figure, ax = titled(title, *names)
     finite = loss[np.isfinite(loss)]
     if len(finite):
-        low = finite.min()
-        shown = np.log10(np.maximum(loss - low, 0) + 1e-3 * max(np.median(finite) - low, 1e-12))
+        low, usual = finite.min(), max(np.median(finite) - finite.min(), 1e-12)
+        high = low + STEEP * usual  # one corner that explodes must not leave the rest in one colour
+        shown = np.log10(np.clip(loss, low, high) - low + 1e-3 * usual)
         ax.contourf(a, b, shown, levels=18, cmap="Blues_r", alpha=0.75)
         ax.contour(a, b, shown, levels=18, colors=look.GRID, linewidths=0.4)
     ax.plot(*where.path.T, color=look.VERMILLION, linewidth=1.4, marker="o", markersize=2.5)
