@@ -3,7 +3,8 @@
 Layer l of a net has inputs h (T, K, i+1) and the loss's gradient δ (T, K, o) in its outputs; its weights' gradient is
 hᵀδ, of rank K. Where K is small beside i and o, the pair says the same as the matrix (T, i+1, o) in less memory, and
 x·(hᵀδ) = (x·hᵀ)·δ is less work. So φ after a few inner steps is θ and some pairs: x·θ is one large product for all
-tasks at once. The mean over tasks of such a vector is one product too, over points and tasks together.
+tasks at once. The mean over tasks of such a vector is one product too, over points and tasks together. The few
+parameters that stand between the products, a norm's, are kept as they are.
 """
 
 from __future__ import annotations
@@ -29,23 +30,32 @@ class Term:
         rows·rowsᵀ and cols·colsᵀ with other terms, (T, K, K), where they were needed on the way: none is made twice.
     held : object
         What owns the buffers, of these and of the terms in ``products``.
+    between : dict name → array (T, o)
+        The part of the norms' parameters; a name that is missing stands for zeros.
     """
 
-    __slots__ = ("cols", "held", "products", "rows")
+    __slots__ = ("between", "cols", "held", "products", "rows")
 
-    def __init__(self, rows: list[Any], cols: list[Sheet], products: dict[Any, Array], held: Any) -> None:
-        self.rows, self.cols, self.products, self.held = rows, cols, products, held
+    def __init__(
+        self, rows: list[Any], cols: list[Sheet], products: dict[Any, Array], held: Any, between: dict[str, Array]
+    ) -> None:
+        self.rows, self.cols, self.products, self.held, self.between = rows, cols, products, held, between
 
 
 class Layers:
-    """A vector (P,) or (T, P) layer by layer: ``down`` (…, i+1, o), and ``up`` its transpose without the bias row."""
+    """A vector (P,) or (T, P) layer by layer: ``down`` (…, i+1, o), and ``up`` its transpose without the bias row.
 
-    __slots__ = ("down", "flat", "up")
+    The first layer has no ``up``: nobody asks for the gradient in the inputs.
+    """
+
+    __slots__ = ("between", "down", "flat", "up")
 
     def __init__(self, net: Net, flat: Array) -> None:
-        self.flat, self.down = flat, net.matrices(flat)
-        up = [(w[..., :-1, :] if net.bias else w).swapaxes(-1, -2) for w in self.down]
-        self.up = [np.ascontiguousarray(w) for w in up] if flat.ndim == 1 else up  # used several times, faster so
+        self.flat, self.down, self.between = flat, net.matrices(flat), net.between(flat) if net.norms else {}
+        self.up: list[Any] = [None]
+        for w, ones in zip(self.down[1:], net.ones[1:], strict=True):
+            up = (w[..., :-1, :] if ones else w).swapaxes(-1, -2)
+            self.up.append(np.ascontiguousarray(up) if flat.ndim == 1 else up)  # used several times, faster so
 
 
 class Factored(NDArrayOperatorsMixin):
@@ -84,6 +94,15 @@ class Factored(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return self.shape[0]
 
+    def between(self) -> dict[str, Array]:
+        """The norms' parameters by name, (o,) or (T, o); all of them, unless they are parts of one direction."""
+        found = {} if self.layers is None else dict(self.layers.between)
+        for c, t in self.terms:
+            for name, part in t.between.items():
+                part = part if c == 1 else c * part
+                found[name] = found[name] + part if name in found else part
+        return found
+
     def dense(self) -> Array:
         """The array (T, P)."""
         out = np.empty(self.shape, self.dtype)
@@ -100,6 +119,8 @@ class Factored(NDArrayOperatorsMixin):
                 total[...] = 0
         if self.layers is not None:
             out += self.layers.flat
+        for name, part in self.between().items():
+            out[:, self.net.layout.slices[name]] = part
         return out
 
     def mean(self, axis: Any = None, **options: Any) -> Array:
@@ -123,6 +144,8 @@ class Factored(NDArrayOperatorsMixin):
         out /= len(self)
         if self.layers is not None:
             out += self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)
+        for name, part in self.between().items():
+            out[self.net.layout.slices[name]] = part if part.ndim == 1 else part.mean(axis=0)
         return out
 
     def __mul__(self, c: Any) -> Any:

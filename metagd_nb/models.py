@@ -7,6 +7,7 @@ one (i+1, o) matrix whose last row is the bias: inputs with a last column of one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -37,6 +38,13 @@ class Net:
         The same net as a chain.
     plain : bool
         Whether it is weights, biases and activations and nothing else.
+    alternates : bool
+        Whether it is that, or that with a norm before every activation: products and what is done to each number of
+        a task's outputs, in turns.
+    ones : tuple of bool
+        Of each layer of weights, whether a bias follows them.
+    norms : list of BatchNorm
+        One a hidden layer, or none at all.
     """
 
     def __init__(
@@ -64,8 +72,10 @@ class Net:
             raise unknown("norm", norm, NORMS)
         self.norm, self.context = norm, whole(context, "context", 0)
         self.recipe: Any = None  # how it was made, where a function of the kit made it
-        self.plain = norm is None and not self.context
+        self.plain, self.alternates = norm is None and not self.context, not self.context
         self.layers = self._chain()
+        self.norms = [layer for layer in self.layers if isinstance(layer, BatchNorm)]
+        self.ones = tuple(bool(layer.shift) for layer in self.layers if isinstance(layer, Dense))
         self.layout = Layout({name: shape for layer in self.layers for name, shape in layer.shapes.items()})
 
     def _chain(self) -> list[Layer]:
@@ -113,12 +123,22 @@ class Net:
 
     def matrices(self, theta: np.ndarray) -> list[np.ndarray]:
         """Each layer's weights with the bias as last row: views (..., i+1, o) of ``theta`` (..., P)."""
-        found, start = [], 0
-        for i, o in pairwise(self.sizes):
-            rows = i + self.bias
-            found.append(theta[..., start : start + rows * o].reshape((*theta.shape[:-1], rows, o)))
-            start += rows * o
+        lead = theta.shape[:-1]
+        return [theta[..., part].reshape((*lead, *shape)) for part, shape in self._places]
+
+    @cached_property
+    def _places(self) -> list[tuple[slice, tuple[int, int]]]:
+        """Where each layer's matrix lies in the flat vector, and its shape."""
+        found = []
+        for number, (i, o, one) in enumerate(zip(self.sizes, self.sizes[1:], self.ones, strict=False)):
+            start = self.layout.slices[f"W{number}"].start
+            found.append((slice(start, start + (i + one) * o), (i + one, o)))
         return found
+
+    def between(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """The norms' parameters by name: views (..., o) of ``theta`` (..., P)."""
+        names = [name for norm in self.norms for name in norm.shapes]
+        return {name: theta[..., self.layout.slices[name]] for name in names}
 
     def activate(self, z: np.ndarray) -> np.ndarray:
         """The hidden layers' activation."""
@@ -239,7 +259,7 @@ class ConvNet(Net):
         self.side, self.channels = whole(side, "side", 1), whole(channels, "channels", 1)
         self.filters, self.blocks = whole(filters, "filters", 1), whole(blocks, "blocks", 1)
         super().__init__((side * side * channels, filters, whole(outputs, "outputs", 1)), "relu", True, None, norm)
-        self.plain = False
+        self.plain = self.alternates = False
 
     def _chain(self) -> list[Layer]:
         layers: list[Layer] = [Pixels(self.side, self.channels)]

@@ -4,7 +4,8 @@ The Hessian·vector product is Pearlmutter's R-operator (1994, *Fast exact multi
 one more forward and one more backward pass, on activations that the gradient left behind.
 
 Notation: layer l has inputs h[l] (T, K, i+1) with a last column of ones, weights (…, i+1, o), outputs z[l] (T, K, o);
-delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there.
+delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there. Where the net has a norm, it stands
+between z[l] and the activation, and its layer (`layers.BatchNorm`) says what becomes of them on the way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from .buffers import Pool, Sheet
 from .chain import ChainPoint
 from .factored import Factored, Layers, Term
-from .layers import Pass
+from .layers import BatchNorm, Pass
 from .losses import OutputLoss, mse
 from .models import Net
 from .tasks import Batch
@@ -32,7 +33,8 @@ class Workspace:
         def new(n: int) -> Array:
             return np.empty((tasks, points, n), dtype)
 
-        self.h = [Sheet(np.ones((tasks, points, i + net.bias), dtype), net.bias) for i in net.sizes[:-1]]
+        ends = zip(net.sizes[:-1], net.ones, strict=True)
+        self.h = [Sheet(np.ones((tasks, points, i + one), dtype), one) for i, one in ends]
         self.delta = [Sheet(new(o)) for o in net.sizes[1:]]
         self.slope = [new(o) for o in net.sizes[1:-1]]
         self.back = [Sheet(new(o)) for o in net.sizes[1:-1]] if net.activation == "tanh" else None
@@ -53,8 +55,59 @@ class Second:
     """What one Hessian·vector leaves behind: R{h}, whose column of ones does not move, and R{delta}."""
 
     def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
-        self.h = [Sheet(np.zeros((tasks, points, i + net.bias), dtype), net.bias) for i in net.sizes[:-1]]
+        ends = zip(net.sizes[:-1], net.ones, strict=True)
+        self.h = [Sheet(np.zeros((tasks, points, i + one), dtype), one) for i, one in ends]
         self.delta = [Sheet(np.empty((tasks, points, o), dtype)) for o in net.sizes[1:]]
+
+
+class Norms:
+    """The norms of a net at a point, and the gradient in their parameters as it comes by."""
+
+    def __init__(self, norms: list[BatchNorm], at: dict[str, Array]) -> None:
+        self.norms, self.at = norms, at
+        self.kept: list[Any] = []
+        self.delta: dict[int, Array] = {}  # the loss's gradient in each norm's outputs
+        self.grad: dict[str, Array] = {}
+
+    def forward(self, layer: int, z: Array) -> Array:
+        """(T, K, o) → (T, K, o)"""
+        out, kept = self.norms[layer].forward(self.at, z)
+        self.kept.append(kept)
+        return out
+
+    def back(self, layer: int, delta: Array) -> Array:
+        """The gradient in a norm's outputs, pulled back to its inputs."""
+        self.delta[layer] = delta.copy()
+        return self.pulled(layer, delta, self.grad)
+
+    def pulled(self, layer: int, delta: Array, into: dict[str, Array]) -> Array:
+        """The same, and to its parameters, (T, o) each in ``into``."""
+        norm = self.norms[layer]
+        into.update((name, np.empty((len(delta), *shape), delta.dtype)) for name, shape in norm.shapes.items())
+        return np.asarray(norm.back(self.at, self.kept[layer], delta, into, True))
+
+
+class Bend:
+    """How all that moves along a direction: what one Hessian·vector needs of the norms."""
+
+    def __init__(self, norms: Norms, along: dict[str, Array]) -> None:
+        self.norms, self.along = norms, along
+        self.moved: list[Any] = []
+        self.product: dict[str, Array] = {}
+
+    def push(self, layer: int, dz: Array) -> Array:
+        """R{z} to R{the norm's outputs}."""
+        norms = self.norms
+        out, moved = norms.norms[layer].push(norms.at, norms.kept[layer], self.along, dz)
+        self.moved.append(moved)
+        return np.asarray(out)
+
+    def back(self, layer: int, d_delta: Array) -> Array:
+        """R{the gradient in a norm's outputs} to R{that in its inputs}."""
+        norms, norm, into = self.norms, self.norms.norms[layer], self.product
+        pulled = norms.pulled(layer, d_delta, into)
+        bent = norm.bend(norms.at, norms.kept[layer], self.moved[layer], norms.delta[layer], self.along, into, True)
+        return np.asarray(pulled + bent)
 
 
 def _times(h: Sheet, w: Array, out: Sheet) -> None:
@@ -86,6 +139,7 @@ class NetPoint:
         self._key = net, phi.dtype, *x.shape[:2]
         self.ws = problem.pool.take(Workspace, *self._key)
         self._products: dict[Any, Array] = {}
+        self._norms = Norms(net.norms, self.at.between()) if net.norms else None
         self._forward(x)
         self.out = problem.loss.linearize(self.ws.out.each, batch.y)
         self.loss = self.out.loss
@@ -143,11 +197,12 @@ class NetPoint:
         for layer, slope in enumerate(ws.slope):
             out, inner = z[layer], ws.h[layer + 1].inner
             self._through(ws.h[layer], at, layer, out, extra[layer])
+            before = out.each if self._norms is None else self._norms.forward(layer, out.each)
             if self.net.activation == "relu":
-                np.greater(out.each, 0, out=slope, casting="unsafe")  # as numbers: cheaper to multiply by than bools
-                np.multiply(out.each, slope, out=inner)
+                np.greater(before, 0, out=slope, casting="unsafe")  # as numbers: cheaper to multiply by than bools
+                np.multiply(before, slope, out=inner)
             else:
-                np.tanh(out.each, out=inner)
+                np.tanh(before, out=inner)
                 np.multiply(inner, inner, out=slope)
                 np.subtract(1, slope, out=slope)
         self._through(ws.h[-1], at, len(ws.slope), ws.out, extra[-1])
@@ -161,13 +216,16 @@ class NetPoint:
         for layer in range(len(ws.slope) - 1, -1, -1):
             back = z[layer] if ws.back is None else ws.back[layer]
             self._back(ws.delta[layer + 1], self.at, layer + 1, back, extra[layer])
-            np.multiply(back.each, ws.slope[layer], out=ws.delta[layer].each)
+            delta = np.multiply(back.each, ws.slope[layer], out=ws.delta[layer].each)
+            if self._norms is not None:
+                delta[...] = self._norms.back(layer, delta)
         self._went_back = True
 
     @property
     def _term(self) -> Term:
         self._backward()
-        return Term(self.ws.h, self.ws.delta, self._products, (self.ws, self.at.terms))
+        between = {} if self._norms is None else self._norms.grad
+        return Term(self.ws.h, self.ws.delta, self._products, (self.ws, self.at.terms), between)
 
     @property
     def grad(self) -> Any:
@@ -188,12 +246,14 @@ class NetPoint:
             v = Factored(self.net, (), Layers(self.net, np.asarray(v)))
         ws, (z, extra) = self.ws, self._scratch()
         second = self.problem.pool.take(Second, *self._key)
+        bend = None if self._norms is None else Bend(self._norms, v.between())
         for layer, h in enumerate(ws.h):
             if layer:
                 self._through(second.h[layer], self.at, layer, z[layer], extra[layer])
             self._through(h, v, layer, z[layer], extra[layer], add=layer > 0)
             if layer < len(ws.slope):
-                np.multiply(z[layer].each, ws.slope[layer], out=second.h[layer + 1].inner)
+                dz = z[layer].each if bend is None else bend.push(layer, z[layer].each)
+                np.multiply(dz, ws.slope[layer], out=second.h[layer + 1].inner)
         second.delta[-1].each[...] = self.out.hvp(z[-1].each)
         for layer in range(len(ws.slope) - 1, -1, -1):
             back, d_delta = z[layer], second.delta[layer].each
@@ -201,17 +261,20 @@ class NetPoint:
             self._back(ws.delta[layer + 1], v, layer + 1, back, extra[layer], add=True)
             np.multiply(back.each, ws.slope[layer], out=d_delta)
             if ws.back is not None:  # tanh'' = −2 tanh tanh'; R{h} has the slope in it
-                bend = ws.h[layer + 1].inner * second.h[layer + 1].inner
-                bend *= ws.back[layer].each
-                bend *= 2
-                d_delta -= bend
-        return self._product(second, v.layers is None)
+                curved = ws.h[layer + 1].inner * second.h[layer + 1].inner
+                curved *= ws.back[layer].each
+                curved *= 2
+                d_delta -= curved
+            if bend is not None:
+                d_delta[...] = bend.back(layer, d_delta)
+        return self._product(second, v.layers is None, {} if bend is None else bend.product)
 
-    def _product(self, second: Second, factored: bool) -> Any:
+    def _product(self, second: Second, factored: bool, between: dict[str, Array]) -> Any:
         """hᵀR{delta} + R{h}ᵀdelta"""
         ws, held = self.ws, (self.ws, second, self.at.terms)
-        moved = Term([None, *second.h[1:]], ws.delta, self._products, held)
-        product = Factored(self.net, ((1.0, Term(ws.h, second.delta, self._products, held)), (1.0, moved)))
+        turned = Term(ws.h, second.delta, self._products, held, between)
+        moved = Term([None, *second.h[1:]], ws.delta, self._products, held, {})
+        product = Factored(self.net, ((1.0, turned), (1.0, moved)))
         return product if factored else product.dense()
 
     def step(self, rate: Any) -> Any:
@@ -241,7 +304,7 @@ class NetProblem:
 
     def linearize(self, phi: Any, batch: Batch) -> NetPoint | ChainPoint:
         """Evaluate at ``phi``: (P,), (T, P), or what ``step`` gave."""
-        return NetPoint(self, phi, batch) if self.net.plain else ChainPoint(self.net, self.loss, phi, batch)
+        return NetPoint(self, phi, batch) if self.net.alternates else ChainPoint(self.net, self.loss, phi, batch)
 
     def flat(self, phi: Any, tasks: int) -> Array:
         """(T, P)"""

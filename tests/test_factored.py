@@ -26,6 +26,8 @@ NETS = {
     "relu, no bias": Net((3, 8, 6, 2), "relu", False, None),
     "tanh, no bias": Net((1, 8, 1), "tanh", False, None),
     "linear": mg.linear(5, 2),
+    "relu, norm": mg.mlp(2, 9, 7, 2, norm="batch"),
+    "tanh, norm": mg.mlp(3, 6, 5, 1, norm="batch", activation="tanh"),
     "a layer of one": mg.mlp(2, 5, 1, 4, 1, activation="tanh"),
 }
 OWN_KIND = {"cavia", "protonet"}  # of net and of batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import autograd
@@ -59,9 +60,9 @@ def traced(net: Net, name: str, theta: Any, x: np.ndarray, y: np.ndarray) -> Any
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_gradient_and_hessian_by_automatic_differentiation(net: Net, shared: bool, name: str) -> None:
     theta, batch, v = case(net, shared)
-    point = ChainPoint(net, LOSSES[name], theta, batch)
-    bent = point.hvp(v)
-    for t in range(3):
+    points = [ChainPoint(net, LOSSES[name], theta, batch), NetProblem(net, LOSSES[name]).linearize(theta, batch)]
+    for t, point in product(range(3), points):
+        bent = np.asarray(point.hvp(v))
         one = theta if shared else theta[t]
 
         def loss(p: Any, t: int = t) -> Any:
@@ -128,10 +129,11 @@ def test_the_chain_is_the_plain_net(net: Net) -> None:
     np.testing.assert_allclose(chain.step(0.3), NetProblem(net).flat(plain.step(0.3), 3), **CLOSE)
 
 
-def test_the_source_takes_the_chain_where_a_net_is_not_plain() -> None:
+def test_the_source_takes_the_chain_where_a_net_is_more_than_products_norms_and_activations() -> None:
     for net in NETS:
         theta, batch, _ = case(net)
-        assert isinstance(NetProblem(net).linearize(theta, batch), ChainPoint) is not net.plain
+        assert isinstance(NetProblem(net).linearize(theta, batch), ChainPoint) is not net.alternates
+        assert net.alternates == (net.context == 0 and type(net) is Net)
 
 
 # ---- batch norm ---------------------------------------------------------------------------------------------------
