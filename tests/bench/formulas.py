@@ -415,7 +415,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
             ),
         ],
     ),
-    ("algorithms/imaml.py", f"{META} test_contract.py", IMAML),
+    ("algorithms/imaml.py", f"test_imaml.py {META} test_contract.py", IMAML),
     ("algorithms/protonet.py", "test_protonet.py", PROTONET),
     ("algorithms/hd.py", "test_oracles.py test_contract.py", HD),
     ("algorithms/unroll.py", "test_rates.py test_oracles.py test_contract.py", UNROLL),
