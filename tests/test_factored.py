@@ -14,7 +14,7 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, Meta
 from metagd_nb.buffers import Pool
 from metagd_nb.chain import ChainPoint
-from metagd_nb.factored import Factored
+from metagd_nb.factored import Factored, Layers
 from metagd_nb.losses import mse
 from metagd_nb.models import Net
 from metagd_nb.nets import NetProblem
@@ -162,12 +162,14 @@ def test_arithmetic_is_that_of_arrays() -> None:
         "negative": (-a, -x),
         "array minus": (x - b, x - y),
         "minus array": (a - y, x - y),
+        "number minus": (1 - a, 1 - x),
         "rates": (rate * a, rate * x),
         "times rates": (a * rate, x * rate),
         "product": (a * b, x * y),
         "scalar of NumPy": (np.float64(0.3) * a, 0.3 * x),
         "quotient": (a / 2, x / 2),
         "mean": ((a - 0.3 * b).mean(axis=0), (x - 0.3 * y).mean(axis=0)),
+        "mean beside an array": (Factored(a.net, a.terms, Layers(a.net, y)).mean(axis=0), (x + y).mean(axis=0)),
         "mean of all": (a.mean(), x.mean()),
         "item": (a[0], x[0]),
         "function": (np.sqrt(np.abs(b)), np.sqrt(np.abs(y))),

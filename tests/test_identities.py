@@ -86,6 +86,18 @@ def test_equal_rates_for_all_are_one_rate(method: str) -> None:
     np.testing.assert_allclose(many, one, **CLOSE)
 
 
+@pytest.mark.parametrize("method", [name for name in BY_STEPS if name != "cavia"])  # whose context NET has not
+def test_the_support_is_adapted_to_and_the_query_judges(method: str) -> None:
+    problem, theta, batch = meta_case()
+    algorithm: Any = ALGORITHMS[method](**(EXTRA.get(method, {}) | {"inner_lr": 0.05, "inner_steps": 3}))
+    start = algorithm.lift(problem, theta)
+    made = algorithm.meta_gradient(problem, start, batch)
+    phi = algorithm.adapt(problem, start, batch.support)
+    np.testing.assert_allclose(made.loss, problem.linearize(phi, batch.query).loss, **CLOSE)
+    if method == "reptile":
+        np.testing.assert_allclose(made.grad, theta - np.asarray(problem.flat(phi, 5)).mean(axis=0), **CLOSE)
+
+
 @pytest.mark.parametrize("method", BY_STEPS)
 def test_order_of_tasks_is_irrelevant(method: str) -> None:
     problem, theta, batch = meta_case()

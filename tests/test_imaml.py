@@ -8,6 +8,7 @@ import pytest
 import metagd_nb as mg
 from metagd_nb.algorithms.imaml import IMAML
 from metagd_nb.builtin import QuadraticProblem
+from metagd_nb.errors import MetagdError
 from metagd_nb.tasks import Batch, TaskBatch
 
 CURVED = np.array([np.diag([1.0, 1.0]), np.diag([1.0, 4.0])])  # (T, d, d): the first task is the easier one
@@ -44,3 +45,24 @@ def test_conjugate_gradients_end_when_the_last_task_is_solved(steps: int, tol: f
     if hvps == 2:
         exact = [np.linalg.solve(np.eye(2) + a, u) for a, u in zip(CURVED, v, strict=True)]
         np.testing.assert_allclose(made.grad, np.mean(exact, axis=0), rtol=1e-13)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_adaptation_makes_as_many_steps_as_were_asked_for(steps: int) -> None:
+    algorithm = IMAML(lam=1.0, inner_lr=0.1, inner_steps=steps, inner_tol=0.0)
+    support, query = Batch(CURVED, np.ones((2, 2))), Batch(CURVED, np.zeros((2, 2)))
+    theta = np.array([4.0, 8.0])
+    made = algorithm.meta_gradient(PROBLEM, theta, TaskBatch(support, query))
+    *_, phi = algorithm.path(PROBLEM, theta, support, steps)
+    np.testing.assert_array_equal(made.loss, PROBLEM.linearize(phi, query).loss)
+    assert made.grad_evals == steps + 2
+
+
+def test_a_loss_that_curves_down_is_refused_with_the_pull_that_it_needs() -> None:
+    """Along v = (0, 1) I + H/λ is 1 − 3 < 0; more than λ = 3 makes it positive."""
+    down = np.array([np.diag([1.0, -3.0])])
+    batch = TaskBatch(Batch(down, np.zeros((1, 2))), Batch(np.eye(2)[None], -np.array([[0.0, 1.0]])))
+    with pytest.raises(MetagdError, match=r"^lam: 1 is too weak: the loss curves down by 3 .*; needs more than 3$"):
+        IMAML(lam=1.0, inner_steps=0).meta_gradient(PROBLEM, np.zeros(2), batch)
+    made = IMAML(lam=6.0, inner_steps=0).meta_gradient(PROBLEM, np.zeros(2), batch)
+    np.testing.assert_allclose(made.grad, [0.0, 2.0], rtol=1e-14)

@@ -210,7 +210,7 @@ LAYERS: Pairs = [
         "np.sum(delta, axis=1, out=into[self.shift])\n        return times",
         "np.mean(delta, axis=1, out=into[self.shift])\n        return times",
     ),
-    ("            out += times(dh, w[self.weight])\n", ""),
+    ("out += times(dh, w[self.weight])", "pass"),
     ("into[self.weight][...] += across(moved) @ delta", "into[self.weight][...] -= across(moved) @ delta"),
     ("return times(delta, across(dw[self.weight])) if further else None", "return None"),
     ("out += row(dw[self.shift])\n        return out, dh", "pass\n        return out, dh"),
@@ -374,7 +374,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
     ("algorithms/rates.py", "test_rates.py", RATES),
     (
         "algorithms/fomaml.py",
-        META,
+        f"{META} test_contract.py",
         [
             ("query.grad.mean(axis=0)", "query.grad.sum(axis=0)"),
             ("self.adapt(problem, theta, batch.support)", "theta"),
@@ -383,7 +383,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
     ),
     (
         "algorithms/reptile.py",
-        META,
+        f"{META} test_contract.py",
         [
             (
                 "moved = theta - problem.flat(phi, len(batch)).mean(axis=0)",
@@ -395,7 +395,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
     ),
     (
         "algorithms/anil.py",
-        META,
+        f"{META} test_contract.py",
         [
             ('if self.adapted == "last" else', "if True else"),
             ("return problem.layout.mask(names)", "return ~problem.layout.mask(names)"),
@@ -424,7 +424,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
     ("algorithms/momentum.py", META, [("heavy_ball(self.momentum)", "heavy_ball()")]),
     (
         "algorithms/adam.py",
-        META,
+        f"{META} test_contract.py",
         [("adam_rule(self.beta1, self.beta2, self.eps)", "adam_rule(self.beta2, self.beta1, self.eps)")],
     ),
     ("outer.py", META, OUTER),
