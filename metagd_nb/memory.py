@@ -122,12 +122,13 @@ class Memory:
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection for one transaction; a damaged file is moved aside once, and a new one begun."""
+        which = self._which()
         try:
             db = self._connected()
         except sqlite3.OperationalError as error:
             raise MetagdError(f"cannot be used ({error})", f"memory {self.path}") from None
         except sqlite3.DatabaseError as error:
-            self._set_aside(error)
+            self._set_aside(error, which)
             db = self._connected()
         try:
             with db:
@@ -136,7 +137,7 @@ class Memory:
             raise MetagdError(f"cannot be used ({error})", f"memory {self.path}") from None
         except sqlite3.DatabaseError as error:
             db.close()
-            self._set_aside(error)
+            self._set_aside(error, which)
             raise MetagdError(self.note or "", "memory") from None
         finally:
             db.close()
@@ -183,8 +184,20 @@ class Memory:
             )
         return version
 
-    def _set_aside(self, error: Exception) -> None:
-        """Move a damaged file away, under a name of its own; nothing is deleted."""
+    def _which(self) -> int | None:
+        """What tells the file at the path from another that took its place."""
+        with contextlib.suppress(OSError):
+            return self.path.stat().st_ino
+        return None
+
+    def _set_aside(self, error: Exception, which: int | None) -> None:
+        """Move a damaged file away, under a name of its own; nothing is deleted.
+
+        Another writer may have been first, and begun a new file in its place: that one stays.
+        """
+        if self._which() != which:
+            self.note = f"the memory was damaged ({error}); another program has moved it aside"
+            return
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
             number += 1

@@ -220,9 +220,22 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
 def test_a_damaged_files_journal_goes_along(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "m.sqlite")
     (tmp_path / "m.sqlite-journal").write_bytes(b"not yet written through")
-    memory._set_aside(OSError("torn"))
+    memory._set_aside(OSError("torn"), memory._which())
     assert (tmp_path / "m.sqlite.damaged-1-journal").read_bytes() == b"not yet written through"
     assert not (tmp_path / "m.sqlite-journal").exists()
+
+
+def test_a_writer_that_comes_second_leaves_the_new_file(tmp_path: Path) -> None:
+    """Both saw the damage; the first has moved the file aside, begun a new one and kept a run in it."""
+    path = tmp_path / "m.sqlite"
+    path.write_text("no database" * 99)
+    damaged = path.stat().st_ino
+    memory = remember(path)
+    assert memory is not None
+    mg.train("gd", **quadratic(0)[0], steps=3)
+    memory._set_aside(sqlite3.DatabaseError("file is not a database"), damaged)
+    assert len(memory) == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.sqlite", "m.sqlite.damaged-1"]
 
 
 @pytest.mark.parametrize(

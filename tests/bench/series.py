@@ -41,31 +41,28 @@ Maker = Callable[[Series], Method]  # from the series to learn from to a method
 
 
 class Setting(NamedTuple):
-    """What is chosen by how MAML forecasts series that may be learned from."""
+    """What is chosen by how MAML forecasts values that are neither learned from nor tested."""
 
-    window: int
     activation: str
     inner_lr: float
 
     def __str__(self) -> str:
-        return f"window {self.window}, {self.activation}, {self.inner_lr:g}"
+        return f"{self.activation}, {self.inner_lr:g}"
 
 
-def settings(*windows: int) -> list[Setting]:
-    """Those that are tried."""
-    return [Setting(w, a, r) for w in windows for a in ("tanh", "relu") for r in (0.01, 0.02, 0.05)]
+SETTINGS = [Setting(activation, rate) for activation in ("tanh", "relu") for rate in (0.01, 0.02, 0.05)]
 
 
-def tuned(family: Callable[[int], Series], held: Any, shots: int, horizon: int, steps: int, *windows: int) -> Setting:
-    """The setting with which MAML, taught by ``family(window)``, forecasts ``held`` best (MASE).
+def tuned(family: Series, held: Any, shots: int, horizon: int, steps: int) -> Setting:
+    """The setting with which MAML, taught by ``family``, forecasts ``held`` best (MASE).
 
-    ``held`` are values that are neither learned from nor tested: the last ones of the series to learn from, which
-    are hidden from learning, or series of a generator that nobody else sees.
+    ``held`` are series whose last values are neither learned from nor tested: those to learn from, with the end that is
+    hidden from learning, or series of a generator that nobody else sees.
     """
-    best, least = settings(*windows)[0], np.inf
-    for setting in settings(*windows):
+    best, least = SETTINGS[0], np.inf
+    for setting in SETTINGS:
         try:
-            method = learned(shots, shots, steps, setting)["maml"](family(setting.window))
+            method = learned(shots, shots, steps, setting)["maml"](family)
             score = float(forecasts(method, held, horizon).mase.mean())
         except MetagdError:  # ran away where forecasts feed on themselves
             continue
@@ -141,26 +138,21 @@ def scored(found: dict[str, Scores], reference: str) -> str:
 
 def yearly(steps: int) -> str:
     """M1, every series forecast once: five folds, one to test, one for the intervals, three to learn from."""
-    base, horizon = {window: m1_yearly(window=window) for window in (3, 4)}, 6
-    folds = np.array_split(np.random.default_rng(0).permutation(len(base[3])), FOLDS)
+    base, horizon = m1_yearly(window=3), 6
+    folds = np.array_split(np.random.default_rng(0).permutation(len(base)), FOLDS)
     found: dict[str, Scores] = {}
     chosen = []
     for f in range(FOLDS):
         known = np.concatenate([folds[(f + k) % FOLDS] for k in (2, 3, 4)])
-        setting = tuned(
-            lambda window, known=known: base[window].chosen(known).without_last(horizon),  # type: ignore[misc]
-            base[3].chosen(known), 4, horizon, steps, *base,
-        )  # fmt: skip
+        train = base.chosen(known).without_last(horizon)
+        setting = tuned(train, base.chosen(known), 4, horizon, steps)
         chosen.append(str(setting))
-        own = base[setting.window]
         makers = {name: plain(m) for name, m in (
             ("naive", naive), ("drift", drift), ("AR(1)", autoregression(1)), ("AR(2)", autoregression(2)),
             ("exponential smoothing, damped trend", exponential_smoothing()))}  # fmt: skip
-        points = 9 - setting.window  # the shortest series have nine values before the last six
-        learns = learned(shots=4, points=points, steps=steps, setting=setting)
+        learns = learned(shots=4, points=6, steps=steps, setting=setting)
         makers |= learns | direct(learns, ("in-context linear", "maml", "meta-sgd"), horizon)
-        test, calibrate = own.chosen(folds[f]), own.chosen(folds[(f + 1) % FOLDS])
-        train = own.chosen(known).without_last(horizon)
+        test, calibrate = base.chosen(folds[f]), base.chosen(folds[(f + 1) % FOLDS])
         for name, make in makers.items():
             one = forecasts(make(train), test, horizon, calibrate=calibrate, level=LEVEL)
             found[name] = one if f == 0 else found[name].joined(one)
@@ -179,7 +171,7 @@ def prices(steps: int) -> str:
             eras[0 if month + piece <= 120 else 1 if month + piece <= 216 else 2].append(values[start : start + piece])
     train, calibrate, test = (mg.series(era, 6, log=True) for era in eras)
     known = train.without_last(horizon)
-    setting = tuned(lambda window: known, train, 10, horizon, steps, 6)
+    setting = tuned(known, train, 10, horizon, steps)
     makers = {name: plain(m) for name, m in (
         ("naive", naive), ("drift", drift), ("seasonal naive (12)", seasonal_naive(12)), ("AR(2)", autoregression(2)),
         ("exponential smoothing, damped trend", exponential_smoothing()))}  # fmt: skip
@@ -210,7 +202,7 @@ def made(name: str, steps: int, count: int) -> str:
         makers["exponential smoothing, damped trend"] = plain(exponential_smoothing())
     family, found = mg.series(make, window=4), {}
     held = list(make(np.random.default_rng(13), count, 30 + horizon))
-    setting = tuned(lambda window: family, held, 15, horizon, steps, 4)
+    setting = tuned(family, held, 15, horizon, steps)
     learns = learned(shots=15, points=20, steps=steps, setting=setting)
     makers |= learns | direct(learns, ("maml", "meta-sgd"), horizon)
     for label, maker in makers.items():
@@ -234,11 +226,11 @@ def main() -> None:
     text = f"""# Series
 
 Written by `{command}`; seed 0 throughout. MAML, ANIL and Meta-SGD train window-16-1, {steps:,} steps of 25 tasks, one
-inner step, Adam 0.003, one training each. Tanh or ReLU, the inner rate (0.01, 0.02 or 0.05) and, on M1, the window
-(three or four years) are chosen by how MAML forecasts values that are neither learned from nor tested: the last ones of
-the series to learn from, which learning does not see; of generators, series of a seed of their own. MASE is in units of
-a series' own mean absolute step; ± is half the 95 % interval over series. Prediction intervals are conformal, from the
-errors of series that were neither learned from nor tested.
+inner step, Adam 0.003, one training each. Tanh or ReLU and the inner rate (0.01, 0.02 or 0.05) are chosen by how MAML
+forecasts values that are neither learned from nor tested: the last ones of the series to learn from, which learning
+does not see; of generators, series of a seed of their own. MASE is in units of a series' own mean absolute step; ± is
+half the 95 % interval over series. Prediction intervals are conformal, from the errors of series that were neither
+learned from nor tested.
 
 In short: on M1 no method is better than drift by more than its interval. On prices drift is best; it,
 exponential smoothing, AR(2) and the in-context predictor beat the last price by more than their interval, the others do
@@ -249,8 +241,9 @@ what was learned from others wins clearly.
 ## M1 yearly
 
 181 series, six years ahead, every series tested once: five folds over series, three to learn from (without their last
-six years), one for the intervals, one to test. Four windows teach (all there are in nine years, the last layer). A
-direct forecast needs fifteen years before the last six: it is learned from fewer series.
+six years), one for the intervals, one to test. A window is three years (with more, the shortest series leave no direct
+forecast), four windows teach (six, the last layer). A direct forecast needs fifteen years before the last six: it is
+learned from fewer series.
 
 {yearly(steps)}
 
