@@ -25,11 +25,12 @@ def heatmap(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:
     done, total : int
         Trials made and to make, for a bar of progress; none without a total.
     """
-    figure = RunFigure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor=look.SURFACE)
+    figure = RunFigure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
+    look.card(figure)
     figure.alt = f"Scores of {found.method} over {' and '.join(found.names[:2])}"
     FigureCanvasAgg(figure)
     ax = figure.add_axes((0.16, 0.2, 0.78, 0.6))
-    ax.set_facecolor(look.SURFACE)
+    ax.set_facecolor("none")
     (_one if len(found.names) == 1 else _two)(ax, found)
     ax.set_title(f"{found.method}: {found.what}", loc="left", color=look.INK, fontsize=look.MEDIUM, family=look.FONT)
     ax.tick_params(colors=look.SOFT, labelsize=look.SMALL, length=0)
@@ -47,14 +48,14 @@ def _progress(figure: RunFigure, done: int, total: int) -> None:
     figure.text(0.94, 0.928, f"{done} of {total}", ha="right", color=look.SOFT, fontsize=look.SMALL, family=look.FONT)
 
 
-def _best(found: Sweep) -> dict[tuple[Any, ...], tuple[float, float]]:
-    """Mean and half interval by the first one or two settings: of what went furthest, the best over the others."""
+def _best(found: Sweep) -> dict[tuple[Any, ...], tuple[float, float, int]]:
+    """Mean, half interval and steps by the first one or two settings: of what went furthest, the best of the others."""
     best: dict[tuple[Any, ...], tuple[int, float, float]] = {}
     for values, steps, mean, half in found.ranked():
         now = (-steps, mean, half)
         if values[:2] not in best or now[:2] < best[values[:2]][:2]:
             best[values[:2]] = now
-    return {values: (mean, half) for values, (_, mean, half) in best.items()}
+    return {values: (mean, half, -steps) for values, (steps, mean, half) in best.items()}
 
 
 def _one(ax: Axes, found: Sweep) -> None:
@@ -72,10 +73,12 @@ def _one(ax: Axes, found: Sweep) -> None:
 
 def _two(ax: Axes, found: Sweep) -> None:
     (x, y), best = found.names[:2], _best(found)
+    most = max((steps for _, _, steps in best.values()), default=0)
+    steps = np.full((len(found.axes[y]), len(found.axes[x])), most)
     grid = np.full((len(found.axes[y]), len(found.axes[x])), np.nan)
     for (i, a), (j, b) in ((p, q) for p in enumerate(found.axes[x]) for q in enumerate(found.axes[y])):
         if (a, b) in best:
-            grid[j, i] = best[a, b][0]
+            grid[j, i], _, steps[j, i] = best[a, b]
     finite = grid[np.isfinite(grid)]
     ranks = np.searchsorted(np.sort(finite), grid) / max(len(finite) - 1, 1)  # ranks: one bad corner must not hide all
     shown = np.where(np.isfinite(grid), ranks, np.nan)
@@ -84,6 +87,7 @@ def _two(ax: Axes, found: Sweep) -> None:
         if not np.isnan(value):
             ink = "white" if np.isfinite(value) and ranks[j, i] > 0.55 else look.INK
             text = look.number(float(value)) if np.isfinite(value) else "diverged"
+            text += f"\nat {steps[j, i]:,} steps" if steps[j, i] < most else ""  # halving: it went no further
             ax.text(i, j, text, ha="center", va="center", fontsize=look.SMALL, color=ink, family=look.FONT)
     _labels(ax, "x", x, found.axes[x])
     _labels(ax, "y", y, found.axes[y])

@@ -89,36 +89,56 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
 # ---- the script ------------------------------------------------------------------------------------------------------
 
 
-def ran(path: Path) -> dict[str, Any]:
-    """What a script's run gives, in a Python that knows nothing of these tests."""
+def ran(*paths: Path) -> list[dict[str, Any]]:
+    """What the runs of scripts give, in a Python that knows nothing of these tests."""
     code = (
         "import runpy, sys, pickle\n"
-        f"run = runpy.run_path({str(path)!r})['run']\n"
-        "sys.stdout.buffer.write(b'@@' + pickle.dumps((run.record['loss'], run.params, run.loss)))"
+        f"runs = [runpy.run_path(path)['run'] for path in {[*map(str, paths)]!r}]\n"
+        "found = [{'losses': run.record['loss'], 'params': run.params, 'loss': run.loss} for run in runs]\n"
+        "sys.stdout.buffer.write(b'@@' + pickle.dumps(found))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, cwd="/")
-    assert done.returncode == 0, done.stderr.decode() + path.read_text()
+    assert done.returncode == 0, done.stderr.decode() + "\n".join(path.read_text() for path in paths)
     import pickle
 
-    losses, params, last = pickle.load(io.BytesIO(done.stdout.partition(b"@@")[2]))  # our own child's
-    return {"losses": losses, "params": params, "loss": last}
+    found: list[dict[str, Any]] = pickle.load(io.BytesIO(done.stdout.partition(b"@@")[2]))  # our own child's
+    return found
+
+
+def equal(run: Run, found: dict[str, Any]) -> None:
+    np.testing.assert_array_equal(found["losses"], run.record["loss"], err_msg=run.method)
+    assert found["loss"] == run.loss
+    for name, value in run.params.items():
+        np.testing.assert_array_equal(found["params"][name], value, err_msg=run.method)
 
 
 def same(run: Run, path: Path) -> None:
     run.export(path)
-    found = ran(path)
-    np.testing.assert_array_equal(found["losses"], run.record["loss"])
-    assert found["loss"] == run.loss
-    for name, value in run.params.items():
-        np.testing.assert_array_equal(found["params"][name], value)
+    equal(run, *ran(path))
 
 
-@pytest.mark.parametrize("method", ["adam", "meta-sgd", "protonet"])
-def test_a_script_trains_the_same_again(method: str, tmp_path: Path) -> None:
-    if method not in cases.METHODS:
-        pytest.skip("no such method")
-    same(cases.trained(method, seed=3), tmp_path / "again.py")
+def test_a_script_of_every_method_trains_the_same_again(tmp_path: Path) -> None:
+    runs = [cases.trained(method, seed=3) for method in cases.METHODS]
+    paths = [tmp_path / f"{run.method}.py" for run in runs]
+    for run, path in zip(runs, paths, strict=True):
+        run.export(path)
+    for run, found in zip(runs, ran(*paths), strict=True):
+        equal(run, found)
+
+
+def own_model(params: Any, x: Any) -> Any:
+    return np.tanh(x @ params["a"]) * HALF + params["b"]
+
+
+def absolute(prediction: Any, target: Any) -> Any:
+    return np.mean(np.abs(prediction - target))
+
+
+def test_a_script_has_a_model_and_a_loss_of_ones_own(tmp_path: Path) -> None:
+    start = {"a": np.full((1, 1), 0.3), "b": np.zeros(1)}
+    given = {"tasks": mg.sinusoid(), "meta_batch_size": 2, "steps": 4}
+    same(mg.train("maml", model=own_model, loss=absolute, params=start, **given), tmp_path / "again.py")
 
 
 @pytest.mark.parametrize("own", [None, gradient])

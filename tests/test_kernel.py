@@ -456,3 +456,24 @@ def test_a_restart_does_not_wait_for_what_trains(front: Front) -> None:
     assert not Path(f"/proc/{old}").exists()
     front.run("%load_ext metagd_nb")
     assert front.ask("[t.name for t in __import__('threading').enumerate() if t.name == 'metagd']") == []
+
+
+SWEEP = """%%metagd maml --inner-lr sweep:0.001,0.01,0.05 --meta-lr log:1e-4:1e-1:4 --steps {steps} -o found
+tasks = sinusoid()
+model = mlp(1, 8, 1)"""
+
+
+def test_an_interrupted_sweep_keeps_what_is_done(front: Front) -> None:
+    cell = front.start(SWEEP.format(steps=600))
+    front.until(lambda: any("image/png" in output.get("data", {}) for output in cell.outputs), 60)
+    front.manager.interrupt_kernel()
+    cell.wait()
+    assert cell.reply is not None
+    assert cell.reply["status"] == "ok", cell.text
+    done = front.ask("(len(found.outcomes), found.complete)")
+    assert 0 < done[0] < 12
+    assert not done[1]
+    assert "interrupted: not all were tried" in cell.text
+    again = front.run(SWEEP.format(steps=2))  # its workers are none the worse
+    assert "interrupted" not in again.text
+    assert front.ask("(len(found.outcomes), found.complete)") == [12, True]

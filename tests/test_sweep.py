@@ -275,6 +275,14 @@ def test_the_heat_map_shows_every_mean() -> None:
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("lr", "meta lr")
 
 
+def test_the_heat_map_says_what_went_less_far() -> None:
+    axes = {"lr": [0.1, 0.2], "meta_lr": [1.0]}
+    scores = {Trial((0.1, 1.0), 0, 10): 3.0, Trial((0.2, 1.0), 0, 10): 2.0, Trial((0.2, 1.0), 0, 30): 1.0}
+    outcomes = {trial: Outcome(score, "steps", trial.steps, 11, 0.1) for trial, score in scores.items()}
+    (ax,) = Sweep("gd", tuple(axes), axes, outcomes, "loss").plot().axes
+    assert [text.get_text() for text in ax.texts] == ["3\nat 10 steps", "1"]
+
+
 def test_over_one_setting_a_curve() -> None:
     (ax,) = made_up({"lr": [0.1, 0.2, 0.4]}, lambda lr: lr).plot().axes
     np.testing.assert_allclose(np.array(ax.lines[0].get_ydata(), float), [0.6, 0.7, 0.9])
