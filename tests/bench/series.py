@@ -232,11 +232,10 @@ does not see; of generators, series of a seed of their own. MASE is in units of 
 half the 95 % interval over series. Prediction intervals are conformal, from the errors of series that were neither
 learned from nor tested.
 
-In short: on M1 no method is better than drift by more than its interval. On prices drift is best; it,
-exponential smoothing, AR(2) and the in-context predictor beat the last price by more than their interval, the others do
-not. Where two or four equations are the law (damped, modulated, AR(2)), least
-squares on the one series beats all that learned from others. Where the law is simple but not linear (logistic maps),
-what was learned from others wins clearly.
+In short: on M1 no method is better than drift by more than its interval. On prices drift is best; it, exponential
+smoothing, AR(2) and the in-context predictor beat the last price by more than their interval, the others do not. Where
+two or four equations are the law (damped, modulated, AR(2)), least squares on the one series beats all that learned
+from others. Where the law is simple but not linear (logistic maps), what was learned from others wins clearly.
 
 ## M1 yearly
 
