@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import BY_STEPS, EXTRA, assert_same, deterministic, fitting, table
+from cases import BY_STEPS, EXTRA, Counting, assert_same, deterministic, fitting, table
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, GD, MAML
@@ -96,6 +96,15 @@ def test_the_support_is_adapted_to_and_the_query_judges(method: str) -> None:
     np.testing.assert_allclose(made.loss, problem.linearize(phi, batch.query).loss, **CLOSE)
     if method == "reptile":
         np.testing.assert_allclose(made.grad, theta - np.asarray(problem.flat(phi, 5)).mean(axis=0), **CLOSE)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_what_the_losses_of_all_steps_cost_is_counted(steps: int) -> None:
+    problem, theta, batch = meta_case()
+    counting = Counting(problem)
+    made = MAML(inner_steps=steps, query_loss="all").meta_gradient(counting, theta, batch)  # type: ignore[arg-type]
+    assert (counting.evaluations, counting.hvps) == (5 * made.grad_evals, 5 * made.hvps)
+    assert made.grad_evals == steps + max(steps, 1)
 
 
 @pytest.mark.parametrize("method", BY_STEPS)
