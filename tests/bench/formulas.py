@@ -160,7 +160,7 @@ OUTER: Pairs = [
     ("namespace(v).sqrt(v)", "v"),
 ]
 NETS: Pairs = [
-    ("np.greater(out.each, 0, out=slope", "np.greater_equal(out.each, 0, out=slope"),
+    ("np.greater(before, 0, out=slope", "np.greater_equal(before, 0, out=slope"),
     ("np.subtract(1, slope, out=slope)", "np.add(1, slope, out=slope)"),
     ("                np.multiply(inner, inner, out=slope)\n", "                slope[...] = inner\n"),
     ("ws.delta[-1].each[...] = self.out.grad", "ws.delta[-1].each[...] = 2 * self.out.grad"),
@@ -174,14 +174,14 @@ NETS: Pairs = [
     ("            self._back(ws.delta[layer + 1], v, layer + 1, back, extra[layer], add=True)\n", ""),
     ("self._back(second.delta[layer + 1], self.at, layer + 1, back, extra[layer])", "back.each[...] = 0"),
     ("np.multiply(back.each, ws.slope[layer], out=d_delta)", "d_delta[...] = back.each"),
-    ("d_delta -= bend", "d_delta += bend"),
-    ("d_delta -= bend", "pass"),
-    ("bend *= 2\n", "bend *= 1\n"),
+    ("d_delta -= curved", "d_delta += curved"),
+    ("d_delta -= curved", "pass"),
+    ("curved *= 2\n", "curved *= 1\n"),
     (
-        "((1.0, Term(ws.h, second.delta, self._products, held)), (1.0, moved))",
-        "((1.0, Term(ws.h, second.delta, self._products, held)),)",
+        "((1.0, turned), (1.0, moved))",
+        "((1.0, turned),)",
     ),
-    ("((1.0, Term(ws.h, second.delta, self._products, held)), (1.0, moved))", "((1.0, moved),)"),
+    ("((1.0, turned), (1.0, moved))", "((1.0, moved),)"),
     ("(*self.at.terms, (-float(rate), self._term))", "(*self.at.terms, (float(rate), self._term))"),
     ("(*self.at.terms, (-float(rate), self._term))", "((-float(rate), self._term),)"),
     (
@@ -203,7 +203,7 @@ FACTORED: Pairs = [
     ("(float(c) * k, t) for k, t", "(float(c), t) for k, t"),
     ("return -1.0 * self", "return 1.0 * self"),
     ("return -self + other", "return self + other"),
-    ("            out += self.layers.flat\n        return out", "            pass\n        return out"),
+    ("            out += self.layers.flat\n        for", "            pass\n        for"),
 ]
 LAYERS: Pairs = [
     (
