@@ -286,7 +286,7 @@ def kept(path: Path | None) -> dict[str, str]:
 TOP = ["| module | instead of | stands | noticed by |", "| --- | --- | --- | --- |"]
 HEAD = """# Formulas broken one at a time
 
-Made by `python -m tests.bench.mutations -o tests/bench/MUTATIONS.md`: what was changed, and the first of its tests that failed.
+Made by `python -m tests.bench.mutations -o tests/bench/MUTATIONS.md`: what was changed, and the test that failed.
 """
 
 if __name__ == "__main__":
