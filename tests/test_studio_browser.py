@@ -92,8 +92,40 @@ def test_a_run_is_steered_from_the_studio(lab: Lab) -> None:
     lab.poll(lambda: cell_below(lab), lambda text: text.startswith("%%metagd maml\n"))
 
 
+def test_the_keyboard_alone_runs_and_ends_it(lab: Lab) -> None:
+    """Tab reaches every control in the order in which they stand, each with a name; keys set them off."""
+    focused = """() => {
+        const e = document.activeElement, row = e.closest('.widget-inline-hbox');
+        const label = row && row.querySelector('label') ? row.querySelector('label').innerText : '';
+        return (label || e.innerText || e.getAttribute('aria-label') || '').trim();
+    }"""
+    field(lab, "method").focus()
+    seen = [lab.page.evaluate(focused)]
+    while seen[-1] != "Insert cell":
+        lab.page.keyboard.press("Tab")
+        seen.append(lab.page.evaluate(focused))
+        assert len(seen) < 60, seen
+        if seen[-1] == "steps":
+            lab.page.keyboard.type("100000000")
+        elif seen[-1] == "Run":
+            break
+    wanted = ["method", "what to learn", "the code", "inner learning rate", "inner steps", "meta learning rate"]
+    assert [name for name in seen if name in wanted] == wanted
+    assert "" not in seen
+    lab.page.keyboard.press("Space")
+    lab.until("run.iteration > 20 and run.stopped is None")
+    lab.page.locator(".jp-OutputArea button:has-text('Stop')").wait_for()
+    while lab.page.evaluate(focused) != "Stop":
+        lab.page.keyboard.press("Tab")
+        seen.append(lab.page.evaluate(focused))
+        assert len(seen) < 60, seen
+    lab.page.keyboard.press("Enter")
+    lab.until("run.stopped == 'user'")
+    assert {"Reset", "Pause", "Step"} <= set(seen)
+
+
 def test_it_fits_a_phone_and_the_dark(chrome: Any, server: Any, artefacts: Path) -> None:
-    with lab_page(chrome, server, 480, 1400) as lab:
+    with lab_page(chrome, server, 360, 1700) as lab:
         lab.open("narrow", ["%load_ext metagd_nb", "%metagd studio"])
         lab.theme(DARK)
         lab.run_all()
@@ -104,6 +136,8 @@ def test_it_fits_a_phone_and_the_dark(chrome: Any, server: Any, artefacts: Path)
         lab.poll(lambda: lab.page.locator(".jp-OutputArea img").count(), bool)
         lab.page.screenshot(path=artefacts / "studio-narrow-dark.png")
         room = lab.page.locator(".jp-OutputArea-output").last.bounding_box()
-        for widget in lab.page.locator(".jp-OutputArea .widget-inline-hbox:visible, .jp-OutputArea img:visible").all():
+        for widget in lab.page.locator(
+            ".jp-OutputArea .widget-inline-hbox:visible, .jp-OutputArea button:visible"
+        ).all():
             box = widget.bounding_box()
             assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
