@@ -56,11 +56,11 @@ examples of a class for characters and words, all patients that are known for lu
 5 steps; networks have hidden layers of {HIDDEN[0]} and {HIDDEN[1]}. *network, …* is that network from a random start,
 {OPTIMIZER_STEPS} steps, at the best of three rates.
 
-What they say. Characters: learning to learn pays, most of all with one example (92.6 against 75.0; drawn by
-hand, 87.3 against 50.9) and still with twenty (98.3 against 96.3). Words: it does not; logistic regression on the n-grams of the task alone is ahead of it at
-every number of shots, clearly from ten on. Patients: five to ten patients of a hospital tell nearly nothing by
-themselves; what helps is what other hospitals know, and there one logistic regression on all of them pooled does as
-well as anything that adapts.
+What they say. Characters: learning to learn pays, most of all with one example (92.6 against 75.0; drawn by hand,
+87.3 against 50.9) and still with twenty (98.3 against 96.3). Words: it does not; logistic regression on the n-grams
+of the task alone is ahead of it at every number of shots, clearly from ten on. Patients: five to ten patients of a
+hospital tell nearly nothing by themselves; what helps is what other hospitals know, and there one logistic regression
+on all of them pooled does as well as anything that adapts.
 
 Calibration. On lung nothing is better than to say how often patients elsewhere live: the pooled regression's Brier
 score differs from that by −0.003 ± 0.057. What adapts there is far too sure of itself: MAML's Brier score is 0.779
