@@ -228,6 +228,12 @@ def test_parameters_within_a_chunk_are_those_of_their_row() -> None:
     np.testing.assert_array_equal(stepped.record["loss"], chunked.record["loss"][:34])
 
 
+def test_a_first_chunk_of_several_steps_stays_for_one_look_alone() -> None:
+    run = small(steps=9)
+    run._engine._quick = 5  # type: ignore[attr-defined]
+    assert_alike(drive(run), drive(small(steps=9, backend="numpy")))
+
+
 def test_a_rate_set_within_a_chunk_acts_on_the_next_step_and_compiles_nothing(monkeypatch: Any) -> None:
     runs = {backend: small(backend=backend) for backend in ("jax", "numpy")}
     monkeypatch.setattr("metagd_nb.onjax.program.Program.__init__", None)  # another program could not be made

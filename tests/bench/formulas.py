@@ -476,6 +476,7 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
             "parameters_within_a_chunk_are_those_of_their_row",
             "a_rate_set_within_a_chunk_acts_on_the_next_step_and_compiles_nothing",
             "runs_of_one_kind_share_a_program",
+            "a_first_chunk_of_several_steps_stays_for_one_look_alone",
         ),
         JAX_PROGRAM,
     ),
