@@ -306,7 +306,7 @@ EXPERIMENTS["hypergradient"] = Experiment(
 
 # ---- Omniglot -----------------------------------------------------------------------------------------------------
 
-EVERY = 1000  # meta-steps between two looks at what has been reached
+EVERY = 5000  # meta-steps between two looks at what has been reached
 
 
 def omniglot(ways: int, shots: int) -> Callable[[int, int], Iterator[tuple[int, Scores]]]:
