@@ -115,7 +115,10 @@ def test_a_reader_walks_through(lab: Lab, server: Any, path: Path) -> None:
         if "mg.exercise(" in source(cells[i]):
             assert "✗" not in lab.text(i)
     pictures = lab.page.evaluate("() => window.pictures")
-    assert all(len(pictures[str(i)]) > 1 for i in moving), "a live plot did not move"
+    for i in moving:
+        steps = re.search(r"--steps (\d+)", source(cells[i]))
+        over_at_once = steps is not None and int(steps[1]) <= 100  # then there is the end to see, and no way there
+        assert len(pictures[str(i)]) > (0 if over_at_once else 1), f"the live plot of cell {i} did not move"
 
     for linked in [i for i in code if "mg.linked(" in source(cells[i])]:
         for slider in handles(lab, linked):
