@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from .errors import MetagdError, short, unknown
 from .hyper import hypers, whole
 from .replay import refuse_absent
 from .run import Run
+from .tabular import aligned, as_html
 from .tasks import Tasks
 from .train import configured, planned
 
@@ -189,20 +189,11 @@ class Comparison:
         return f"{n} seed{'s' * (n != 1)}; mean ± half-width of the 95 % interval, differences paired by seed"
 
     def __repr__(self) -> str:
-        lines = self.rows(measured=False)
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        text = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        ]
-        return "\n".join([*text, self.caption])
+        return "\n".join([*aligned(self.rows(measured=False)), self.caption])
 
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
         """A table of what is the same at each run, so that a check of the notebook can compare it."""
-        head, *lines = (tuple(map(escape, line)) for line in self.rows(measured=False))
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
-        top = "".join(f"<th>{cell}</th>" for cell in head)
-        html = f"<table><caption>{escape(self.caption)}</caption><tr>{top}</tr>{body}</table>"
-        return {"text/plain": repr(self), "text/html": html}
+        return {"text/plain": repr(self), "text/html": as_html(self.rows(measured=False), self.caption)}
 
     def plot(self, x: str = "steps") -> Any:
         """The losses over ``steps``, ``evaluations`` or ``seconds``: medians over the seeds, and bands of quartiles."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from .builtin import NetProblem, QuadraticProblem, match
 from .costs import Costs, Counted, Peak, aside
 from .errors import MetagdError, short, unknown
 from .hyper import whole
+from .tabular import aligned, as_html
 from .tasks import Batch, Quadratics, Tasks
 
 CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
@@ -61,9 +61,7 @@ class Evaluation:
 
     def table(self) -> str:
         """Scores and costs step by step, for printing: adaptation of one task, then the training."""
-        lines = self.rows()
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        text = aligned(self.rows(), str.rjust)
         text.append(f"on {self.n_tasks} tasks; costs of adapting to one")
         if self.training is not None:
             text.append(f"training: {self.training.words()}")
@@ -71,12 +69,8 @@ class Evaluation:
 
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
         """A table for the notebook, of what is the same at each run: a check of the notebook can compare it."""
-        head, *lines = (tuple(map(escape, line)) for line in self.rows(measured=False))
-        cells = ["".join(f"<td>{cell}</td>" for cell in line) for line in lines]
-        body = "".join(f"<tr>{line}</tr>" for line in ("".join(f"<th>{cell}</th>" for cell in head), *cells))
         note = f"{self.n_tasks} tasks, mean ± half-width of the 95 % interval; costs of adapting to one"
-        html = f"<table><caption>{note}</caption>{body}</table>"
-        return {"text/plain": repr(self), "text/html": html}
+        return {"text/plain": repr(self), "text/html": as_html(self.rows(measured=False), note)}
 
 
 def evaluate(

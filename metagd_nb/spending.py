@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from .algorithms import Meta
@@ -13,6 +12,7 @@ from .comparison import named
 from .costs import Costs
 from .hyper import whole
 from .run import Run
+from .tabular import aligned, as_html
 
 HEAD = (
     "",
@@ -50,18 +50,11 @@ class CostTable:
         return lines if measured else [tuple(line[i] for i in (0, 1, 2, 5, 6)) for line in lines]
 
     def __repr__(self) -> str:
-        lines = self.rows(measured=False)
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        )
+        return "\n".join(aligned(self.rows(measured=False)))
 
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
         """All of it as a table; the text is what is the same at each run, so that a check of a notebook can compare."""
-        head, *lines = (tuple(map(escape, line)) for line in self.rows())
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
-        top = "".join(f"<th>{cell}</th>" for cell in head)
-        return {"text/plain": repr(self), "text/html": f"<table><tr>{top}</tr>{body}</table>"}
+        return {"text/plain": repr(self), "text/html": as_html(self.rows())}
 
 
 def _told(cost: Costs) -> tuple[str, ...]:

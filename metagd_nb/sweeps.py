@@ -12,7 +12,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from .drive import drive
 from .errors import MetagdError, short, unknown
 from .hyper import whole
 from .run import Run
+from .tabular import aligned, as_html
 from .train import Given, configured, planned
 
 SEARCHES = ("grid", "halving")
@@ -120,16 +120,10 @@ class Sweep:
         return f"{self.method}, {seeds} seed{'s' * (seeds != 1)}; mean ± half-width of the 95 % interval{whole_told}"
 
     def __repr__(self) -> str:
-        lines = self.rows()
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        return "\n".join([*("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines), self.caption])
+        return "\n".join([*aligned(self.rows()), self.caption])
 
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
-        head, *lines = (tuple(map(escape, line)) for line in self.rows())
-        top = "".join(f"<th>{cell}</th>" for cell in head)
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
-        html = f"<table><caption>{escape(self.caption)}</caption><tr>{top}</tr>{body}</table>"
-        return {"text/plain": repr(self), "text/html": html}
+        return {"text/plain": repr(self), "text/html": as_html(self.rows(), self.caption)}
 
     def frame(self) -> Any:
         """Every trial as a row of a pandas DataFrame; where pandas is not installed, a dict of columns."""

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "metagd_nb"
 # A module may import what stands left of it. A folder is one place in the row: its files may import each other.
 ORDER = [
     "arrays",
-    *("errors", "files", "recipe"),
+    *("errors", "files", "recipe", "tabular"),
     *("hyper", "layout", "buffers", "losses", "outer", "tasks", "layers", "convolution", "models"),
     *("problem", "chain", "factored", "nets", "builtin"),
     *(

@@ -24,7 +24,7 @@ import numpy as np
 import metagd_nb as mg
 from metagd_nb.algorithms import HD, Algorithm
 from metagd_nb.builtin import NetProblem
-from metagd_nb.comparison import t_point
+from metagd_nb.comparison import half_width
 from metagd_nb.drive import foreground
 from metagd_nb.run import Plan, Run
 from metagd_nb.stops import Settings
@@ -392,8 +392,7 @@ def over_seeds(entries: list[dict[str, Any]], name: str) -> Score:
     over_tasks = float(np.mean([score.interval for score in found]))
     if len(found) < 2:
         return Score(float(means[0]), over_tasks)
-    over_trainings = t_point(len(found) - 1) * float(means.std(ddof=1)) / math.sqrt(len(found))
-    return Score(float(means.mean()), float(np.nanmax([over_tasks, over_trainings])))
+    return Score(float(means.mean()), float(np.nanmax([over_tasks, half_width(means)])))
 
 
 def rows(name: str, entries: list[dict[str, Any]]) -> Iterator[str]:
