@@ -2,7 +2,7 @@
 
 Each task has weights w of its own on the features h(x), drawn from a Gaussian that all tasks share; y = w·h(x) + noise.
 Given that prior, everything about a new task is Gaussian and exact. The prior itself is fitted by expectation
-maximisation, whose two steps are closed forms too. After ALPaCA (Harrison, Sharma & Pavone 2018, §3), with these
+maximisation, whose two steps are closed forms too. After ALPaCA (Harrison, Sharma & Pavone 2018, eq. 5–8), with these
 differences: the features stay as the run has learned them, the prior maximises the evidence of whole tasks
 where ALPaCA descends the predictive likelihood, and outputs are independent of each other.
 """

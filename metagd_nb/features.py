@@ -94,7 +94,7 @@ def spectrum(hvp: Callable[[Array], Array], start: Array, steps: int) -> tuple[A
         alpha.append((w * basis[-1]).sum(-1))
         if j + 1 == steps:
             break
-        for _ in range(2):  # twice is enough (Parlett 1998, §6.9)
+        for _ in range(2):  # twice is enough (Kahan, in Parlett 1998)
             for q in basis:
                 w = w - (w * q).sum(-1, keepdims=True) * q
         q, norm = _unit(w, np.abs(alpha[0]))

@@ -206,7 +206,7 @@ class BatchNorm(Layer):
 
 
 class Context(Layer):
-    """The inputs with a vector that is the same at every point appended (Zintgraf et al. 2019, §3.3)."""
+    """The inputs with a vector that is the same at every point appended (as in Zintgraf et al. 2019)."""
 
     def __init__(self, size: int) -> None:
         self.shapes = {"context": (size,)}

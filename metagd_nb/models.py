@@ -240,7 +240,7 @@ def mlp(
         ReLU'(0) is 0.
     init_scale : float, optional
         Standard deviation of the starting weights, before truncation at two of them. By default
-        √(2/i) for ReLU (He et al. 2015, eq. 10) and √(1/i) for tanh, i being a layer's inputs.
+        √(2/i) for ReLU (He et al. 2015) and √(1/i) for tanh, i being a layer's inputs.
         Finn et al. (2017) used 0.01 for their sinusoids.
     norm : "batch", optional
         Normalise every hidden layer before its activation over the points of the batch, as Finn et al. (2017, §5.2)

@@ -43,10 +43,10 @@ class Embedding(NamedTuple):
 def embed(
     problem: Any, theta: Array, support: Batch, steps: int = 10, rate: float = 0.05, probes: int = 8
 ) -> Embedding:
-    """A task as gradients and curvature see it, after Task2Vec (Achille et al. 2019, §2).
+    """A task as gradients and curvature see it, after Task2Vec (Achille et al. 2019).
 
     There the diagonal is that of the Fisher matrix; here it is the Hessian's own, from products with random signs z,
-    E[z ⊙ Hz] = diag H (Bekas et al. 2007, §2), ``probes`` of them, the same for all tasks. No probes: exact, from P
+    E[z ⊙ Hz] = diag H (Bekas et al. 2007), ``probes`` of them, the same for all tasks. No probes: exact, from P
     products.
     """
     phi, losses = theta, []

@@ -194,7 +194,7 @@ def in_context(
 def unit_of(history: Array, period: int = 1) -> float:
     """The mean absolute error of the (seasonal) naive forecast within a history; 1 for a constant one.
 
-    The scale of the MASE (Hyndman & Koehler 2006, §3), of what was known only.
+    The scale of the MASE (Hyndman & Koehler 2006), of what was known only.
     """
     steps = np.abs(np.asarray(history, float)[period:] - np.asarray(history, float)[:-period])
     return float(steps.mean()) if len(steps) and steps.mean() > 0 else 1.0
@@ -210,7 +210,7 @@ def conformal(errors: Array, level: float = 0.9) -> Array:
     """Half-widths (H,) from errors (S, H) of other series, in their units: a new one's lies within, with this chance.
 
     The ⌈(S+1)·level⌉-th smallest |error|; it holds whatever the law of the errors, for series that could be exchanged
-    (Vovk, Gammerman & Shafer 2005, §2.2). Infinite where S is too small to tell.
+    (Vovk, Gammerman & Shafer 2005). Infinite where S is too small to tell.
     """
     level = number(level, "level", low=0)
     if not 0 < level < 1:

@@ -87,7 +87,7 @@ def objective(weights: Array, x: Array, kind: Array, decay: float) -> tuple[floa
 def fit(x: Array, kind: Array, kinds: int, decay: float = 1e-3, steps: int = 200, tol: float = 1e-3) -> Array:
     """Weights (E, G) of the regularised maximum-likelihood classifier.
 
-    Nesterov's accelerated gradient under the bound of Böhning (1992, §2), H ⪯ ½ XᵀX/n for every W: in that
+    Nesterov's accelerated gradient under the bound of Böhning (1992), H ⪯ ½ XᵀX/n for every W: in that
     metric a step of length one can never overshoot. Momentum begins anew where it points uphill.
 
     Parameters

@@ -170,7 +170,7 @@ def sweep(
         ``{"inner_lr": [0.001, 0.01, 0.1]}``.
     seeds : int
     search : "grid" | "halving"
-        ``halving`` (Jamieson & Talwalkar 2016, algorithm 1) gives all a share of the steps, and three times as many to
+        ``halving`` (Jamieson & Talwalkar 2016) gives all a share of the steps, and three times as many to
         the better third, until the last have all of them; each time trained from the start.
     jobs : int, optional
         Processes; by default one a processor where joblib is installed, or what ``joblib.parallel_config`` says.

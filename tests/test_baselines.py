@@ -83,7 +83,7 @@ def logistic() -> tuple[Any, np.ndarray]:
 
 @pytest.mark.parametrize("pairs", [0, 1, 3, 6])
 def test_lbfgs_direction_is_that_of_dense_bfgs(pairs: int) -> None:
-    """H ← (I − ρsyᵀ)H(I − ρysᵀ) + ρssᵀ, from γI (Nocedal & Wright 2006, eq. 6.17 and 7.20)."""
+    """H ← (I − ρsyᵀ)H(I − ρysᵀ) + ρssᵀ, from γI (BFGS; Nocedal & Wright 2006, §7.2)."""
     from metagd_nb.algorithms.lbfgs import direction
 
     rng = np.random.default_rng(pairs)

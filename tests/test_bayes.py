@@ -38,7 +38,7 @@ def drawn(prior: Belief, tasks: int, points: int, seed: int) -> tuple[np.ndarray
 
 @pytest.mark.parametrize("points", [1, 3, 12])
 def test_the_posterior_in_information_form(points: int) -> None:
-    """Λ = S⁻¹ + hᵀh/σ², mean Λ⁻¹(S⁻¹m + hᵀy/σ²), task by task and output by output (Bishop 2006, eq. 3.50–3.51)."""
+    """Λ = S⁻¹ + hᵀh/σ², mean Λ⁻¹(S⁻¹m + hᵀy/σ²), task by task and output by output."""
     prior = a_prior(2, 4)
     h, y = drawn(prior, 3, points, 1)
     found, _ = condition(prior, h, y)

@@ -26,7 +26,7 @@ class CAVIA(ANIL):
     context from ``mlp(…, context=k)``, which appends it to the inputs.
     """
 
-    source: ClassVar[str] = "Zintgraf et al. 2019, §3.1 and algorithm 1"
+    source: ClassVar[str] = "Zintgraf et al. 2019 (CAVIA, supervised)"
 
     inner_lr: float | tuple[float, ...] = dataclasses.field(
         default=1.0, metadata=ANIL.__dataclass_fields__["inner_lr"].metadata

@@ -25,7 +25,7 @@ class HD(Algorithm):
     last direction, and what the rule keeps.
     """
 
-    source: ClassVar[str] = "Baydin et al. 2018, §2 and algorithms 4–6 (momentum here is the heavy ball)"
+    source: ClassVar[str] = "Baydin et al. 2018, their SGD-HD and Adam-HD (momentum here is the heavy ball)"
 
     lr: float = learning_rate(0.01)
     hyper_lr: float = hyper(0.001, "rate β at which the learning rate learns", low=0, high=1e6, scale="log", live=True)

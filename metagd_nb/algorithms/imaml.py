@@ -25,7 +25,7 @@ class IMAML(Meta):
     made. The linear system is solved by conjugate gradients, all tasks at a time.
     """
 
-    source: ClassVar[str] = "Rajeswaran et al. 2019, eq. 6 and algorithms 1–2"
+    source: ClassVar[str] = "Rajeswaran et al. 2019, §2.2 and eq. 4 (the inner problem)"
     refuses: ClassVar[bool] = True
 
     lam: float = hyper(2.0, "strength λ of the pull towards θ", low=0, above=True, high=1e9, scale="log")

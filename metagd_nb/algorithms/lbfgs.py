@@ -41,7 +41,7 @@ class LBFGS(Algorithm):
     curvature is forgotten; where the gradient's own direction fails too, it stays, and costs nothing more.
     """
 
-    source: ClassVar[str] = "Liu & Nocedal 1989, algorithm 2.1; Nocedal & Wright 2006, §7.2 and §3.5"
+    source: ClassVar[str] = "Liu & Nocedal 1989; Nocedal & Wright 2006, §7.2 and §3.5"
     compiles: ClassVar[bool] = False
 
     lr: float = hyper(1.0, "share of each step that is taken; 1 is the method's own", low=0, high=1, live=True)

@@ -49,14 +49,14 @@ class MAML(Meta):
 
     The query gradient v at the adapted φ is pulled back through the inner steps, last first:
     v ← v − H(α v), H being the support loss's Hessian where the step was taken. The gradient in the rates of
-    that step is −g⊙v, with v as it is before that line. Where the paper sums over tasks (algorithm 1, line 8)
+    that step is −g⊙v, with v as it is before that line. Where the paper sums over tasks (algorithm 1)
     this takes the mean, so that the meta-rate does not depend on the batch size.
 
-    With ``query_loss="all"`` the loss is the mean of the query losses after every inner step (Antoniou et al. 2019, §4,
+    With ``query_loss="all"`` the loss is the mean of the query losses after every inner step (Antoniou et al. 2019,
     multi-step loss, without its annealing).
     """
 
-    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, algorithm 1 and §2.2; Antoniou, Edwards & Storkey 2019, §4"
+    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, algorithm 1 and §2.2; Antoniou et al. 2019 (multi-step loss)"
 
     learn_rates: str = hyper("no", "inner rates learned along with θ, and what shares one", choices=SHARING)
     query_loss: str = hyper(

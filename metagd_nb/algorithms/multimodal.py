@@ -54,7 +54,7 @@ class Multimodal(Meta):
     fitted before the first step. Tasks of one kind, or of none that is known, make this MAML.
     """
 
-    source: ClassVar[str] = "Vuorio et al. 2019, §4 (a mixture of starts in place of their modulation network)"
+    source: ClassVar[str] = "Vuorio et al. 2019 (a mixture of starts in place of their modulation network)"
 
     kinds: str = hyper(
         "recognised",

@@ -16,7 +16,7 @@ SHARING = ("no", "run", "layer", "parameter", "step", "step-layer")
 def groups(layout: Layout, sharing: str, steps: int) -> np.ndarray:
     """Index of the rate that each step and coordinate uses: (S, P) of whole numbers, S = 1 where steps share.
 
-    ``layer`` is one rate for each named slice, as in Antoniou et al. 2019, §4 (LSLR).
+    ``layer`` is one rate for each named slice, as in Antoniou et al. 2019 (LSLR).
     """
     if sharing == "parameter":
         return np.arange(layout.size)[None]

@@ -21,7 +21,7 @@ class Scratch(Meta):
     What a learned start has to beat. ``evaluate(steps=…)`` shows how far training on the support set alone gets.
     """
 
-    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5 (baseline)"
+    source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.3 (the random start that they compare with)"
 
     meta_lr: float = dataclasses.field(default=0.0, init=False)  # no options: there is no meta-update
     outer: str = dataclasses.field(default="sgd", init=False)

@@ -38,7 +38,7 @@ def _curves(name: str, function: Callable[..., Any], **ranges: tuple[float, floa
     return lambda noise: Curves(function, ranges, (-5.0, 5.0), noise, name)
 
 
-# Vuorio et al. 2019, §5.1; the ranges are those of the code they published. Their half of the quadratics that
+# Vuorio et al. 2019 (regression); the ranges are those of the code they published. Their half of the quadratics that
 # opens downwards is drawn by the sign of one more number.
 KINDS: dict[str, Callable[[float], Tasks]] = {
     "sinusoid": lambda noise: sinusoid((0.1, 5.0), (0.0, math.pi), (-5.0, 5.0), noise),

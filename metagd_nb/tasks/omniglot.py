@@ -93,7 +93,7 @@ def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotatio
     seed : int
         Decides which characters are held out.
     train : int
-        How many of the 1,623 characters are learned from (Santoro et al. 2016, §4.1: 1,200).
+        How many of the 1,623 characters are learned from (Santoro et al. 2016 and Finn et al. 2017, §5.2: 1,200).
     rotations : bool
         Whether a character turned by 90°, 180° and 270° are three more classes, on the same side as it.
 

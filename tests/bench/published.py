@@ -186,7 +186,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "reptile": Experiment(
         f"Reptile on sinusoids, 5 inner steps of 0.01, ε = 0.1. {BASE.replace(', Adam 0.001', '')}",
-        "Nichol et al. 2018, §4.1, in words (no numbers are printed)",
+        "Nichol et al. 2018, in words (no numbers are printed)",
         sinusoid("reptile", inner_lr=0.01, inner_steps=5, meta_lr=0.1, outer="sgd"),
         70_000,
         {},
@@ -211,7 +211,7 @@ for size, (mean, half, paper) in CAVIA.items():
         f"CAVIA on sinusoids, {size} context parameter{'s' * (size > 1)}, α = 1. {BASE}".replace(
             " from truncated normal 0.01", ""
         ),
-        f"Zintgraf et al. 2019, table 1: {paper}; the value shown was {THEIRS}",
+        f"Zintgraf et al. 2019: {paper}; the value shown was {THEIRS}",
         sinusoid("cavia", inner_lr=1.0, model=mg.mlp(1, 40, 40, 1, context=size)),
         50_000,
         printed(10, s1=(mean, half)),
@@ -288,7 +288,7 @@ def hypergradient(seed: int, steps: int) -> Iterator[tuple[int, Scores]]:
 
 EXPERIMENTS["hypergradient"] = Experiment(
     "SGD-HD against SGD: logistic regression, batches of 128, α₀ = β = 0.001; 8×8 digits in place of MNIST",
-    "Baydin et al. 2018, §4.1 and figure 2, in words (on MNIST: .288 against .374 after ten epochs)",
+    "Baydin et al. 2018, in words (on MNIST: .288 against .374 after ten epochs)",
     hypergradient,
     4_690,
     {},
