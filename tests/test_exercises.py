@@ -152,6 +152,11 @@ def asked(answer: Any, **more: Any) -> Exercise:
         ([1.0, 2.0, 4.0], [1.0, 2.0, 9.0], "2 of 3 numbers are right; number 3, 9, is too high"),
         ([1.0, 2.0], 3.0, "an array of shape (2,) is asked for; this is a single number"),
         ([[1.0, 2.0]], [1.0, 2.0], "an array of shape (1, 2) is asked for; this has shape (2,)"),
+        (
+            [[1.0], [2.0]],
+            [[1.0, 2.0]],
+            "an array of shape (2, 1) is asked for; this has shape (1, 2): it is transposed",
+        ),
         ([1.0, 0.0], [1.0, 1e-9], None),
     ],
 )
@@ -168,6 +173,7 @@ def test_the_judge_of_functions() -> None:
     assert judge.mistake(task, lambda a, b: a - b - b) is None
     assert judge.mistake(task, lambda a, b: a - b) == "b came once"
     assert judge.mistake(task, lambda a, b: 2 * b - a) == "the sign is flipped"
+    assert judge.mistake(task, lambda a, b: b - a) == "b came once; and the sign is flipped"
     assert judge.mistake(task, 3.0) == "a function is asked for, f(a, b); this is float"
     assert judge.mistake(task, lambda a: a) == (
         "your function stopped: TypeError: "
@@ -176,6 +182,10 @@ def test_the_judge_of_functions() -> None:
     assert judge.mistake(task, lambda a, b: np.zeros(5)) == (
         "your function's result: an array of shape (2,) is asked for; this has shape (5,)"
     )
+
+    assert "is there a `return`?" in str(judge.mistake(task, lambda a, b: None))
+    each = judge.mistake(task, lambda a, b: np.stack([a - 2 * b + 1, a - 2 * b - 1]))
+    assert str(each).startswith("your function's result: forgot the mean: an array of shape (2,) is asked for")
 
     def spoils(a: np.ndarray, b: float) -> np.ndarray:
         a -= 2 * b

@@ -96,7 +96,7 @@ def exercise(number: str, answer: Any = None, *, hint: bool = False, solution: b
         _tries.pop(name, None)
         return Feedback(True, f"**{name}** ✓ right")
     _tries[name] += 1
-    said = f"**{name}** ✗ {wrong}."
+    said = f"**{name}** ✗ {wrong}" + "." * (not wrong.endswith("?"))
     if hint or _tries[name] >= TRIES_BEFORE_A_HINT:
         said += f'\n\n*Hint:* {asked.hint} (The worked solution: `mg.exercise("{name}", solution=True)`.)'
     return Feedback(False, said)

@@ -33,7 +33,9 @@ EXERCISES = (
         mistakes={
             "the sum was taken where the loss is a mean: divide by n": 28.0,
             "the errors alone were averaged; each is multiplied by its own input": 4.0,
-            "this is the loss at w = 3, not its slope": float(mse_loss(Y3, 3 * X3[:, 0])),
+            "that is half of it: the 2 of the square is missing (or it is the loss at w = 3, which is as much)": float(
+                mse_loss(Y3, 3 * X3[:, 0])
+            ),
         },
     ),
     Exercise(
@@ -61,6 +63,13 @@ EXERCISES = (
             "the penalty was divided by n; it is a sum and not a mean": lambda x, y, w: (
                 gradient(x, y, w) + 0.2 * w / len(x)
             ),
+            "forgot the mean: the first term's sum over the points is divided by n": lambda x, y, w: (
+                len(x) * gradient(x, y, w) + 0.2 * w
+            ),
+            "the 2 of the squared error is missing from the first term": lambda x, y, w: (
+                gradient(x, y, w) / 2 + 0.2 * w
+            ),
+            "the first term has its sign flipped: it points uphill": lambda x, y, w: 0.2 * w - gradient(x, y, w),
         },
     ),
     Exercise(

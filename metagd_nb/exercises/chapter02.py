@@ -53,6 +53,10 @@ EXERCISES = (
             "the step was taken with the old rate; change it first": _old_rate,
             "the present gradient was squared; one of the two is that of the step before": _squared,
             "place and rate are exchanged": lambda *given: hd_step(*given)[::-1],
+            "the step goes uphill: its sign is flipped": lambda x, *given: (
+                np.array([2 * x, 0]) + [-1, 1] * hd_step(x, *given)
+            ),
+            "β is missing from the rate's change": lambda x, rate, before, beta, h: hd_step(x, rate, before, 1.0, h),
         },
     ),
     Exercise(
@@ -64,6 +68,7 @@ EXERCISES = (
         mistakes={
             "half of it: one step's share is missing, or the inner derivative of 1 − 2η": -2.048,
             "that is the loss at the end": 0.4096,
+            "that is for one step; there are two": -3.2,
         },
     ),
     Exercise(

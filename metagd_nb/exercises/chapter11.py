@@ -38,6 +38,12 @@ EXERCISES = (
                 a, c, alpha, k, 0.0
             ),
             "only one of the k steps is counted": lambda a, c, alpha, k, s: fixed_point(a, c, alpha, 1, s),
+            "the sign on the way back is flipped: it is 1 − sαa": lambda a, c, alpha, k, s: fixed_point(
+                a, c, alpha, k, -s
+            ),
+            "each task's own steepness a is missing from its weight": lambda a, c, alpha, k, s: (
+                (w := ((1 - alpha * a) * (1 - s * alpha * a)) ** k) @ c / w.sum()
+            ),
             "forgot to divide by the sum of the weights": lambda a, c, alpha, k, s: (
                 (a * ((1 - alpha * a) * (1 - s * alpha * a)) ** k) @ c
             ),

@@ -59,9 +59,13 @@ def mistake(exercise: Exercise, answer: Any) -> str | None:
     truth = _flat(exercise, exercise.answer)
     if _same(found, truth, exercise.rtol):
         return None
-    for sentence, wrong in exercise.mistakes.items():
-        if _same(found, _flat(exercise, wrong), exercise.rtol):
+    known = {sentence: _flat(exercise, wrong) for sentence, wrong in exercise.mistakes.items()}
+    for sentence, wrong in known.items():
+        if _same(found, wrong, exercise.rtol):
             return sentence
+    for sentence, wrong in known.items():
+        if len(truth) > 1 and _same(-found, wrong, exercise.rtol) and not _same(-found, truth, exercise.rtol):
+            return f"{sentence}; and the sign is flipped"
     return _general(found, truth, exercise)
 
 
@@ -93,13 +97,18 @@ def _outputs(exercise: Exercise, function: Callable[..., Any]) -> Array | str:
 
 def _numbers(answer: Any, truth: Array) -> Array | str:
     """The answer's numbers in a row, or why it is none: not numbers, another shape, not finite."""
+    if answer is None:
+        return "this is None; is there a `return`?"
     try:
         numbers = np.asarray(answer, float)
     except (TypeError, ValueError):
         return f"this is {type(answer).__name__}, not a number or an array of numbers"
     wanted = f"an array of shape {truth.shape}" if truth.ndim else "one number"
     if numbers.shape != truth.shape and numbers.size != 1:
-        return f"{wanted} is asked for; this has shape {numbers.shape}"
+        said = f"{wanted} is asked for; this has shape {numbers.shape}"
+        if numbers.shape[1:] == truth.shape and np.allclose(numbers.mean(axis=0), truth):
+            return f"forgot the mean: {said}, one entry for each"
+        return f"{said}: it is transposed" if numbers.T.shape == truth.shape and truth.ndim == 2 else said
     if numbers.size != truth.size:
         return f"{wanted} is asked for; this is a single number"
     if not np.isfinite(numbers).all():
