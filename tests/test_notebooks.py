@@ -32,7 +32,8 @@ PARTS = [  # what every chapter has, in this order
     r"^## .*three questions$",  # recall: on the chapter before, or on what is needed
     r"\*\*Predict, then run\.\*\*",
     r"^## \d+\.\d What goes wrong$",
-    r"^## \d+\.\d In short$",
+    r"^## \d+\.\d Your hands on it",
+    r"^## \d+\.\d+ In short$",
     r"\*\*An honest box\.\*\* \*Cost:\*.* \*Need of data:\*.* \*What can be read from it:\*",
     r"^## Exercises$",
     r"^## Sources$",
@@ -112,7 +113,12 @@ def test_parts_in_order(path: Path) -> None:
     sections = [int(number) for number in re.findall(r"^## \d+\.(\d+) ", text, re.MULTILINE)]
     assert sections == list(range(1, len(sections) + 1))
     assert text.startswith(f"# {int(path.name[:2])} · ")
-    assert "mg.linked(" in "\n".join(map(source, code_of(path))), "a linked view with a slider"
+    texts = [source(cell) for cell in read(path)]
+    (linked,) = [i for i, text in enumerate(texts) if "mg.linked(" in text]
+    hands, short = (
+        next(i for i, text in enumerate(texts) if part in text) for part in ("Your hands on it", " In short")
+    )
+    assert hands < linked < short, "a linked view with a slider, when all that it shows has been said"
     assert "mg.predicted(" in "\n".join(map(source, code_of(path))), "a guess beside what came out"
 
 

@@ -72,7 +72,7 @@ class Curves(Tasks):
         y = np.asarray(self.function(x, **drawn), float) + self.noise * rng.standard_normal(x.shape)
         grid = np.linspace(*self.x, 201)
         truth = np.asarray(self.function(grid[None, :, None], **drawn), float).ravel()
-        told = ", ".join(f"{name} {value[0, 0, 0]:.1f}" for name, value in drawn.items())
+        told = ", ".join(f"{name} {value[0, 0, 0]:.1f}" for name, value in drawn.items()).replace("-", "−")
         return Example(Batch(x, y), grid, truth, f"{self.name}: {told}" if told else self.name)
 
 

@@ -64,7 +64,7 @@ class Regression(Tasks):
             return None
         w, x, y = self._draw(rng, 1, shots)
         grid = np.linspace(-3, 3, 61)
-        return Example(Batch(x, y), grid, grid * w[0, 0, 0], f"{w[0, 0, 0]:.1f}·x")
+        return Example(Batch(x, y), grid, grid * w[0, 0, 0], f"{w[0, 0, 0]:.1f}·x".replace("-", "−"))
 
 
 @recorded
