@@ -9,12 +9,13 @@ parameters that stand between the products, a norm's, are kept as they are.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .buffers import Sheet
+from .buffers import Do, Passes, Sheet, numbers
 from .models import Net
 
 Array = np.ndarray
@@ -26,20 +27,30 @@ class Term:
     Parameters
     ----------
     rows, cols : list of sheets (T, K, i+1), (T, K, o), one a layer; None where the product is zero
-    products : dict
-        rows·rowsᵀ and cols·colsᵀ with other terms, (T, K, K), where they were needed on the way: none is made twice.
+    passes : Passes
+        What made them. Its ``products`` are rows·rowsᵀ and cols·colsᵀ with other terms, (T, K, K), where they were
+        needed on the way: none is made twice.
     held : object
-        What owns the buffers, of these and of the terms in ``products``.
+        What owns the buffers, of these and of the terms in the products.
     between : dict name → array (T, o)
         The part of the norms' parameters; a name that is missing stands for zeros.
+    buffers : hashable
+        Tells these buffers from those of other terms of the same passes.
     """
 
-    __slots__ = ("between", "cols", "held", "products", "rows")
+    __slots__ = ("between", "cols", "held", "key", "passes", "rows")
 
     def __init__(
-        self, rows: list[Any], cols: list[Sheet], products: dict[Any, Array], held: Any, between: dict[str, Array]
+        self,
+        rows: list[Any],
+        cols: list[Sheet],
+        passes: Passes,
+        held: Any,
+        between: dict[str, Array],
+        buffers: Hashable = None,
     ) -> None:
-        self.rows, self.cols, self.products, self.held, self.between = rows, cols, products, held, between
+        self.rows, self.cols, self.passes, self.held, self.between = rows, cols, passes, held, between
+        self.key = (passes.number, buffers) if passes.repeats else None
 
 
 class Layers:
@@ -48,14 +59,32 @@ class Layers:
     The first layer has no ``up``: nobody asks for the gradient in the inputs.
     """
 
-    __slots__ = ("between", "down", "flat", "up")
+    __slots__ = ("between", "down", "flat", "number", "up")
 
     def __init__(self, net: Net, flat: Array) -> None:
         self.flat, self.down, self.between = flat, net.matrices(flat), net.between(flat) if net.norms else {}
-        self.up: list[Any] = [None]
-        for w, ones in zip(self.down[1:], net.ones[1:], strict=True):
-            up = (w[..., :-1, :] if ones else w).swapaxes(-1, -2)
-            self.up.append(np.ascontiguousarray(up) if flat.ndim == 1 else up)  # used several times, faster so
+        self.number: int | None = None  # of buffers that are filled again
+        ends = zip(self.down[1:], net.ones[1:], strict=True)
+        self.up: list[Any] = [None, *((w[..., :-1, :] if ones else w).swapaxes(-1, -2) for w, ones in ends)]
+
+
+class Shared(Layers):
+    """Layers (P,) that all tasks share, in buffers: `put` fills them."""
+
+    __slots__ = ("_turned",)
+
+    def __init__(self, net: Net, dtype: np.dtype[Any]) -> None:
+        super().__init__(net, np.empty(net.layout.size, dtype))
+        self.number = next(numbers)
+        self._turned = self.up[1:]
+        self.up[1:] = [up.copy() for up in self._turned]  # used several times, faster so
+
+    def put(self, flat: Array) -> Shared:
+        """These, with the values of ``flat`` (P,)."""
+        np.copyto(self.flat, flat)
+        for up, turned in zip(self.up[1:], self._turned, strict=True):
+            np.copyto(up, turned)
+        return self
 
 
 class Factored(NDArrayOperatorsMixin):
@@ -90,6 +119,14 @@ class Factored(NDArrayOperatorsMixin):
     def dtype(self) -> np.dtype[Any]:
         """Of the coordinates."""
         return self.terms[0][1].cols[0].each.dtype
+
+    @property
+    def key(self) -> Hashable:
+        """Tells the buffers and factors that this is made of from all others; None where it is not made of buffers."""
+        at = None if self.layers is None else self.layers.number
+        keys = tuple([(c, t.key) for c, t in self.terms])
+        bare = (self.layers is not None and at is None) or any(key is None for _, key in keys)
+        return None if bare else (at, keys)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -127,25 +164,33 @@ class Factored(NDArrayOperatorsMixin):
         """(P,) over tasks where ``axis`` is 0; else the array's own."""
         if axis != 0 or any(option is not None for option in options.values()):
             return np.asarray(self.dense().mean(axis=axis, **options))
+        key = self.key
+        out = self.terms[0][1].passes.run(None if key is None else ("mean", key), self._mean)
+        if key is not None:
+            out = out.copy()  # the buffer is filled again
+        if self.layers is not None:
+            out += self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)
+        for name, part in self.between().items():
+            out[self.net.layout.slices[name]] = part if part.ndim == 1 else part.mean(axis=0)
+        return np.asarray(out)
+
+    def _mean(self, do: Do) -> Array:
+        """(P,), of the products alone."""
         out = np.empty(self.net.layout.size, self.dtype)
         for layer, total in enumerate(self.net.matrices(out)):
             begun = False
             for c, t in self.terms:
                 if t.rows[layer] is not None:
-                    rows, cols = t.rows[layer].flat.T, t.cols[layer].flat
-                    product = np.dot(rows, cols) if begun else np.dot(rows, cols, out=total)
+                    product = np.empty_like(total) if begun else total
+                    do(np.dot, t.rows[layer].flat.T, t.cols[layer].flat, product)
                     if c != 1:
-                        product *= c
+                        do(np.multiply, c, product, product)
                     if begun:
-                        total += product
+                        do(np.add, total, product, total)
                     begun = True
             if not begun:
-                total[...] = 0
-        out /= len(self)
-        if self.layers is not None:
-            out += self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)
-        for name, part in self.between().items():
-            out[self.net.layout.slices[name]] = part if part.ndim == 1 else part.mean(axis=0)
+                do(total.fill, 0)
+        do(np.divide, out, len(self), out)
         return out
 
     def __mul__(self, c: Any) -> Any:

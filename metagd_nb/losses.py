@@ -19,8 +19,13 @@ Array = np.ndarray
 class OutputPoint(Protocol):
     """A loss of predictions, evaluated: value, gradient and Hessian·vector in the predictions."""
 
-    loss: Array  # (T,)
-    grad: Array  # (T, K, C)
+    @property
+    def loss(self) -> Array:
+        """(T,)"""
+
+    @property
+    def grad(self) -> Array:
+        """(T, K, C)"""
 
     def hvp(self, v: Array) -> Array:
         """(T, K, C) → (T, K, C)"""
@@ -40,13 +45,19 @@ class MseLoss:
         """Value and derivatives in the prediction."""
 
         def __init__(self, prediction: Array, target: Array) -> None:
-            error = prediction - target
-            tasks = len(error)
-            flat = error.reshape(tasks, -1)
-            self.scale = 2.0 / flat.shape[1]
-            self.loss = np.einsum("ti,ti->t", flat, flat) / flat.shape[1]
-            error *= self.scale
-            self.grad = error
+            self.error = prediction - target
+            self.scale = 2.0 / self.error[0].size
+
+        @property
+        def loss(self) -> Array:
+            """(T,), computed where it is asked for: a step that adapts does not need it."""
+            flat = self.error.reshape(len(self.error), -1)
+            return np.asarray(np.einsum("ti,ti->t", flat, flat) / flat.shape[1])
+
+        @property
+        def grad(self) -> Array:
+            """(T, K, C)"""
+            return np.asarray(self.scale * self.error)
 
         def hvp(self, v: Array) -> Array:
             """The Hessian is a multiple of the identity."""

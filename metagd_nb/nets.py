@@ -1,5 +1,8 @@
 """A built-in net at a point: loss, gradient and Hessian·vector in closed form, on buffers that are used again.
 
+A pass makes its NumPy calls through ``do``, which writes them down where all that they work on are buffers: the next
+point on these buffers makes the same calls again (`buffers.Passes`). What does not go through ``do`` is done once.
+
 The Hessian·vector product is Pearlmutter's R-operator (1994, *Fast exact multiplication by the Hessian*, §3):
 one more forward and one more backward pass, on activations that the gradient left behind.
 
@@ -10,14 +13,16 @@ between z[l] and the activation, and its layer (`layers.BatchNorm`) says what be
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .buffers import Pool, Sheet
+from .buffers import Do, Passes, Pool, Sheet, kept, numbers
 from .chain import ChainPoint
-from .factored import Factored, Layers, Term
+from .factored import Factored, Layers, Shared, Term
 from .layers import BatchNorm, Pass
 from .losses import OutputLoss, mse
 from .models import Net
@@ -39,6 +44,13 @@ class Workspace:
         self.slope = [new(o) for o in net.sizes[1:-1]]
         self.back = [Sheet(new(o)) for o in net.sizes[1:-1]] if net.activation == "tanh" else None
         self.out = Sheet(new(net.outputs))
+        self._passes: dict[Hashable, Passes] = {}
+
+    def passes(self, key: Hashable) -> Passes:
+        """Those over these buffers at weights that are told by ``key``; None: at weights that are no buffers."""
+        if key is None:
+            return Passes(repeats=False)
+        return self._passes.get(key) or kept(self._passes, key, Passes(repeats=True))
 
 
 class Scratch:
@@ -58,6 +70,7 @@ class Second:
         ends = zip(net.sizes[:-1], net.ones, strict=True)
         self.h = [Sheet(np.zeros((tasks, points, i + one), dtype), one) for i, one in ends]
         self.delta = [Sheet(np.empty((tasks, points, o), dtype)) for o in net.sizes[1:]]
+        self.number = next(numbers)
 
 
 class Norms:
@@ -110,23 +123,30 @@ class Bend:
         return np.asarray(pulled + bent)
 
 
-def _times(h: Sheet, w: Array, out: Sheet) -> None:
+def _times(do: Do, h: Sheet, w: Array, out: Sheet) -> None:
     """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
     if w.ndim == 2:
-        np.dot(h.flat, w, out=out.flat)
+        do(np.dot, h.flat, w, out.flat)
     elif w.shape[-2] == 1:  # a column times a row
-        np.multiply(h.each, w, out=out.each)
+        do(np.multiply, h.each, w, out.each)
     else:
-        np.matmul(h.each, w, out=out.each)
+        do(np.matmul, h.each, w, out.each)
 
 
-def _product(gram: Array, factor: Array, out: Array, extra: Array, add: bool) -> None:
-    """out (+)= gram·factor"""
+def _product(do: Do, c: float, gram: Array, factor: Array, out: Array, extra: Array, add: bool) -> None:
+    """out (+)= c·gram·factor"""
+    if c != 1:
+        scaled = np.empty_like(gram)
+        do(np.multiply, c, gram, scaled)
+        gram = scaled
+    do(np.matmul, gram, factor, extra if add else out)
     if add:
-        np.matmul(gram, factor, out=extra)
-        np.add(out, extra, out=out)
-    else:
-        np.matmul(gram, factor, out=out)
+        do(np.add, out, extra, out)
+
+
+def _positive(z: Array, out: Array) -> None:
+    """Whether z > 0, as numbers: cheaper to multiply by than bools."""
+    np.greater(z, 0, out=out, casting="unsafe")
 
 
 class NetPoint:
@@ -135,54 +155,65 @@ class NetPoint:
     def __init__(self, problem: NetProblem, phi: Any, batch: Batch) -> None:
         net, x = problem.net, batch.x
         self.problem, self.net, self.phi = problem, net, phi
-        self.at = phi if isinstance(phi, Factored) else Factored(net, (), Layers(net, phi))
+        self.at = phi if isinstance(phi, Factored) else Factored(net, (), self._layers(phi))
         self._key = net, phi.dtype, *x.shape[:2]
         self.ws = problem.pool.take(Workspace, *self._key)
-        self._products: dict[Any, Array] = {}
         self._norms = Norms(net.norms, self.at.between()) if net.norms else None
-        self._forward(x)
+        self.passes = self.ws.passes(self.at.key if self._norms is None else None)
+        np.copyto(self.ws.h[0].inner, x)
+        self.passes.run("forward", self._forward)
         self.out = problem.loss.linearize(self.ws.out.each, batch.y)
-        self.loss = self.out.loss
         self._went_back = False
+
+    def _layers(self, phi: Array) -> Layers:
+        if phi.ndim == 1:
+            return self.problem.pool.take(Shared, self.net, phi.dtype).put(phi)
+        return Layers(self.net, phi)
+
+    @property
+    def loss(self) -> Array:
+        """(T,)"""
+        return self.out.loss
 
     # ---- products with φ and with directions ----------------------------------------------------------------------
 
-    def _gram(self, mine: Sheet, other: Sheet, term: Term, keep: bool) -> Array:
+    def _gram(self, do: Do, mine: Sheet, other: Sheet, term: Term, keep: bool) -> Array:
         """mine·otherᵀ (T, K, K') of every task."""
-        made = term.products.get((other, mine))
+        made = term.passes.products.get((other, mine))
         if made is not None:
             return made.swapaxes(1, 2)
-        gram: Array = mine.each @ other.across
+        gram = np.empty((*mine.each.shape[:2], other.each.shape[1]), mine.each.dtype)
+        do(np.matmul, mine.each, other.across, gram)
         if keep:
-            self._products[mine, other] = gram
+            self.passes.products[mine, other] = gram
         return gram
 
-    def _through(self, h: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
+    def _through(self, do: Do, h: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
         """out (+)= h·M, for the layer M of φ or of a direction."""
         if m.layers is not None:
-            _times(h, m.layers.down[layer], extra if add else out)
+            _times(do, h, m.layers.down[layer], extra if add else out)
             if add:
-                np.add(out.each, extra.each, out=out.each)
+                do(np.add, out.each, extra.each, out.each)
             add = True
         for c, term in m.terms:
             rows = term.rows[layer]
             if rows is not None:
-                gram = self._gram(h, rows, term, m is self.at)
-                _product(gram if c == 1 else c * gram, term.cols[layer].each, out.each, extra.each, add)
+                gram = self._gram(do, h, rows, term, m is self.at)
+                _product(do, c, gram, term.cols[layer].each, out.each, extra.each, add)
                 add = True
 
-    def _back(self, delta: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
+    def _back(self, do: Do, delta: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
         """out (+)= delta·Mᵀ, without the bias row."""
         if m.layers is not None:
-            _times(delta, m.layers.up[layer], extra if add else out)
+            _times(do, delta, m.layers.up[layer], extra if add else out)
             if add:
-                np.add(out.each, extra.each, out=out.each)
+                do(np.add, out.each, extra.each, out.each)
             add = True
         for c, term in m.terms:
             rows = term.rows[layer]
             if rows is not None:
-                gram = self._gram(delta, term.cols[layer], term, m is self.at)
-                _product(gram if c == 1 else c * gram, rows.inner, out.each, extra.each, add)
+                gram = self._gram(do, delta, term.cols[layer], term, m is self.at)
+                _product(do, c, gram, rows.inner, out.each, extra.each, add)
                 add = True
 
     # ---- passes ---------------------------------------------------------------------------------------------------
@@ -191,41 +222,42 @@ class NetPoint:
         scratch = self.problem.pool.take(Scratch, *self._key)
         return scratch.z, scratch.extra
 
-    def _forward(self, x: Array) -> None:
+    def _forward(self, do: Do) -> None:
         ws, at, (z, extra) = self.ws, self.at, self._scratch()
-        ws.h[0].inner[...] = x
         for layer, slope in enumerate(ws.slope):
             out, inner = z[layer], ws.h[layer + 1].inner
-            self._through(ws.h[layer], at, layer, out, extra[layer])
+            self._through(do, ws.h[layer], at, layer, out, extra[layer])
             before = out.each if self._norms is None else self._norms.forward(layer, out.each)
             if self.net.activation == "relu":
-                np.greater(before, 0, out=slope, casting="unsafe")  # as numbers: cheaper to multiply by than bools
-                np.multiply(before, slope, out=inner)
+                do(_positive, before, slope)
+                do(np.multiply, before, slope, inner)
             else:
-                np.tanh(before, out=inner)
-                np.multiply(inner, inner, out=slope)
-                np.subtract(1, slope, out=slope)
-        self._through(ws.h[-1], at, len(ws.slope), ws.out, extra[-1])
+                do(np.tanh, before, inner)
+                do(np.multiply, inner, inner, slope)
+                do(np.subtract, 1, slope, slope)
+        self._through(do, ws.h[-1], at, len(ws.slope), ws.out, extra[-1])
 
     def _backward(self) -> None:
         """Leaves the deltas, once."""
-        if self._went_back:
-            return
+        if not self._went_back:
+            np.copyto(self.ws.delta[-1].each, self.out.grad)
+            self.passes.run("back", self._pull)
+            self._went_back = True
+
+    def _pull(self, do: Do) -> None:
         ws, (z, extra) = self.ws, self._scratch()
-        ws.delta[-1].each[...] = self.out.grad
         for layer in range(len(ws.slope) - 1, -1, -1):
-            back = z[layer] if ws.back is None else ws.back[layer]
-            self._back(ws.delta[layer + 1], self.at, layer + 1, back, extra[layer])
-            delta = np.multiply(back.each, ws.slope[layer], out=ws.delta[layer].each)
+            back, delta = z[layer] if ws.back is None else ws.back[layer], ws.delta[layer].each
+            self._back(do, ws.delta[layer + 1], self.at, layer + 1, back, extra[layer])
+            do(np.multiply, back.each, ws.slope[layer], delta)
             if self._norms is not None:
                 delta[...] = self._norms.back(layer, delta)
-        self._went_back = True
 
     @property
     def _term(self) -> Term:
         self._backward()
         between = {} if self._norms is None else self._norms.grad
-        return Term(self.ws.h, self.ws.delta, self._products, (self.ws, self.at.terms), between)
+        return Term(self.ws.h, self.ws.delta, self.passes, (self.ws, self.at.terms), between)
 
     @property
     def grad(self) -> Any:
@@ -242,39 +274,55 @@ class NetPoint:
     def hvp(self, v: Any) -> Any:
         """(T, P) → (T, P)"""
         self._backward()
+        c = 1.0
         if not (isinstance(v, Factored) and v.rank <= self.problem.narrow and len(v.terms) <= self.problem.pairs):
             v = Factored(self.net, (), Layers(self.net, np.asarray(v)))
-        ws, (z, extra) = self.ws, self._scratch()
+        elif len(v.terms) == 1 and v.layers is None:  # the product is linear in v: its factor can wait
+            c, v = v.terms[0][0], Factored(self.net, ((1.0, v.terms[0][1]),))
         second = self.problem.pool.take(Second, *self._key)
         bend = None if self._norms is None else Bend(self._norms, v.between())
+        along = v.key
+        key = None if along is None else ("hvp", second.number, along)
+        pushed = self.passes.run(key and (*key, "push"), partial(self._push, v, second, bend))
+        np.copyto(second.delta[-1].each, self.out.hvp(pushed))
+        self.passes.run(key, partial(self._bend, v, second, bend))
+        return self._product(second, c, v.layers is None, {} if bend is None else bend.product)
+
+    def _push(self, v: Factored, second: Second, bend: Bend | None, do: Do) -> Array:
+        """Leaves R{h}; R{outputs} (T, K, C)."""
+        ws, (z, extra) = self.ws, self._scratch()
         for layer, h in enumerate(ws.h):
             if layer:
-                self._through(second.h[layer], self.at, layer, z[layer], extra[layer])
-            self._through(h, v, layer, z[layer], extra[layer], add=layer > 0)
+                self._through(do, second.h[layer], self.at, layer, z[layer], extra[layer])
+            self._through(do, h, v, layer, z[layer], extra[layer], add=layer > 0)
             if layer < len(ws.slope):
                 dz = z[layer].each if bend is None else bend.push(layer, z[layer].each)
-                np.multiply(dz, ws.slope[layer], out=second.h[layer + 1].inner)
-        second.delta[-1].each[...] = self.out.hvp(z[-1].each)
+                do(np.multiply, dz, ws.slope[layer], second.h[layer + 1].inner)
+        return z[-1].each
+
+    def _bend(self, v: Factored, second: Second, bend: Bend | None, do: Do) -> None:
+        """Leaves R{delta}, from that of the outputs."""
+        ws, (z, extra) = self.ws, self._scratch()
         for layer in range(len(ws.slope) - 1, -1, -1):
             back, d_delta = z[layer], second.delta[layer].each
-            self._back(second.delta[layer + 1], self.at, layer + 1, back, extra[layer])
-            self._back(ws.delta[layer + 1], v, layer + 1, back, extra[layer], add=True)
-            np.multiply(back.each, ws.slope[layer], out=d_delta)
+            self._back(do, second.delta[layer + 1], self.at, layer + 1, back, extra[layer])
+            self._back(do, ws.delta[layer + 1], v, layer + 1, back, extra[layer], add=True)
+            do(np.multiply, back.each, ws.slope[layer], d_delta)
             if ws.back is not None:  # tanh'' = −2 tanh tanh'; R{h} has the slope in it
-                curved = ws.h[layer + 1].inner * second.h[layer + 1].inner
-                curved *= ws.back[layer].each
-                curved *= 2
-                d_delta -= curved
+                curved = extra[layer].each
+                do(np.multiply, ws.h[layer + 1].inner, second.h[layer + 1].inner, curved)
+                do(np.multiply, curved, ws.back[layer].each, curved)
+                do(np.multiply, curved, 2, curved)
+                do(np.subtract, d_delta, curved, d_delta)
             if bend is not None:
                 d_delta[...] = bend.back(layer, d_delta)
-        return self._product(second, v.layers is None, {} if bend is None else bend.product)
 
-    def _product(self, second: Second, factored: bool, between: dict[str, Array]) -> Any:
-        """hᵀR{delta} + R{h}ᵀdelta"""
+    def _product(self, second: Second, c: float, factored: bool, between: dict[str, Array]) -> Any:
+        """c·(hᵀR{delta} + R{h}ᵀdelta)"""
         ws, held = self.ws, (self.ws, second, self.at.terms)
-        turned = Term(ws.h, second.delta, self._products, held, between)
-        moved = Term([None, *second.h[1:]], ws.delta, self._products, held, {})
-        product = Factored(self.net, ((1.0, turned), (1.0, moved)))
+        turned = Term(ws.h, second.delta, self.passes, held, between, second.number)
+        moved = Term([None, *second.h[1:]], ws.delta, self.passes, held, {}, (second.number, "moved"))
+        product = Factored(self.net, ((c, turned), (c, moved)))
         return product if factored else product.dense()
 
     def step(self, rate: Any) -> Any:
