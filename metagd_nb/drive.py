@@ -20,17 +20,35 @@ from .pace import Frame, Keeper, Pacer, stand_aside
 from .run import MEMORY, Run
 
 SLICE = 0.02  # seconds after which an asyncio task lets others in
-TURN = 0.001  # and a thread: Python's own turns of 5 ms would make an import beside a run take minutes
+TURN = 0.001  # and a thread, where another waits: Python's own 5 ms would make an import beside a run take minutes
+
+_turns_lock = threading.Lock()
+_turns: list[float] = []  # the switch interval that each run in training found
+
+
+@contextlib.contextmanager
+def _short_turns() -> Generator[None]:
+    """Have Python's threads take turns of `TURN` at most. That costs nothing while nobody else wants one."""
+    with _turns_lock:
+        _turns.append(sys.getswitchinterval())
+        sys.setswitchinterval(min(_turns[-1], TURN))
+    try:
+        yield
+    finally:
+        with _turns_lock:
+            found = _turns.pop()  # at last the first one's, which is the person's
+            if not _turns:
+                sys.setswitchinterval(found)
 
 
 def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
     """Train to the end; yields True when there is nothing to do until ``run.wake``, else now and then False."""
     pacer, keeper = Pacer(run, frame), Keeper(run)
-    with np.errstate(all="ignore"):  # a diverging run is told of in words, once
+    with np.errstate(all="ignore"), _short_turns():  # a diverging run is told of in words, once
         try:
             if not len(run.record):
                 run.advance()
-            breath, turn = SLICE, TURN
+            breath = SLICE
             while run.stopped is None:
                 if run.pending:
                     run.obey()
@@ -51,9 +69,6 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
                 if trained >= breath:
                     yield False
                     breath = trained + SLICE
-                if trained >= turn:
-                    time.sleep(0)  # whoever waits for the interpreter has it now
-                    turn = trained + TURN
                 stand_aside(run)
                 run.stride()
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
