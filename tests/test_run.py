@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from cases import EXTRA, arguments, fitting
 
 import metagd_nb as mg
-from metagd_nb.drive import background, drive, drive_async, foreground
+from metagd_nb.drive import TURN, background, drive, drive_async, foreground
 from metagd_nb.errors import MetagdError
 from metagd_nb.pace import ALLOWANCE
 from metagd_nb.run import Run
@@ -833,3 +834,16 @@ def test_replay_leaves_the_run_as_it_is() -> None:
     run.replay()
     np.testing.assert_array_equal(run.record["loss"], before)
     assert len(run.record) == 6
+
+
+def test_threads_take_short_turns_while_a_run_trains(going: Callable[..., Run]) -> None:
+    own = sys.getswitchinterval()
+    one, two = going(descent(steps=FOREVER, lr=1e-6)), going(descent(steps=FOREVER, lr=1e-6))
+    until(lambda: one.iteration > 0 < two.iteration)
+    assert sys.getswitchinterval() == pytest.approx(min(own, TURN))
+    one.stop()
+    one.wait()
+    assert sys.getswitchinterval() == pytest.approx(min(own, TURN))
+    two.stop()
+    two.wait()
+    until(lambda: sys.getswitchinterval() == pytest.approx(own))
