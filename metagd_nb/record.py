@@ -16,6 +16,24 @@ from .errors import unknown
 WHOLE = frozenset({"step", "grad_evals", "hvps"})  # columns that count
 
 
+LARGE = 1 << 20  # bytes
+
+
+def _room(rows: int, columns: int) -> np.ndarray:
+    """(rows, columns) to be filled. Much room comes from the system itself: what is not written to takes none of its
+    memory, and an outgrown buffer goes back, where the C library would keep it.
+    """
+    size = 8 * rows * columns
+    if size >= LARGE:
+        try:
+            import mmap
+
+            return np.frombuffer(mmap.mmap(-1, size)).reshape(rows, columns)
+        except (ImportError, OSError, ValueError):  # as in a browser
+            pass
+    return np.empty((rows, columns))
+
+
 class Record:
     """Columns of numbers that only ever grow.
 
@@ -48,7 +66,7 @@ class Record:
         self._n = end
 
     def _grow(self, more: int) -> None:
-        grown = np.empty((max(256, self._n + max(self._n // 2, more)), len(self.columns)))
+        grown = _room(max(256, self._n + max(self._n // 2, more)), len(self.columns))
         grown[: self._n] = self._rows[: self._n]
         self._rows = grown
 

@@ -64,6 +64,10 @@ def alive(ip: Any) -> bool:
         ("gd --lr 'a", "a quote is not closed: gd --lr 'a"),
         ("compare", "compare needs two runs or more; there are none yet"),
         ("compare a b", "a is not a run; there are none yet"),
+        ("recognise", "tasks is not a family of tasks; there are none yet"),
+        ("recognise a b", "recognise takes one family of tasks: %metagd recognise tasks"),
+        ("recognise a --by eye", "--by: 'eye' is not one of features, curvature"),
+        ("recognise a --shots 0", "--shots: 0 is not allowed; needs a whole number ≥ 1 and ≤ 1,000"),
         ("check a b c", "check takes a loss and a gradient, not 3 names"),
         ("check los", "los does not exist; did you mean loss?"),
         ("check loss", "gradient does not exist"),
@@ -75,7 +79,8 @@ def test_a_bad_line_is_one_line(ip: Any, line: str, said: str) -> None:
     assert isinstance(done.error, MetagdError)
     assert done.line.startswith(f"metagd: {said}")
     assert "run" not in ip.user_ns
-    known_before_the_body = not line.startswith(("gd -o w", "gd --params wu", "compare", "check"))
+    late = "gd -o w", "gd --params wu", "compare", "check", "recognise a b"
+    known_before_the_body = not (line.startswith(late) or line == "recognise")
     assert set(mine(ip)) == (set() if known_before_the_body else {"x", "y", "w", "loss"})
     assert alive(ip)
 

@@ -9,6 +9,7 @@ import pytest
 from cells import BODY, cell
 from IPython.core.completer import provisionalcompleter
 
+import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.magic.complete import candidates
 from metagd_nb.magic.line import COMMANDS, allowed
@@ -56,6 +57,9 @@ def test_runs_and_functions(ip: Any, complete: Any) -> None:
     assert complete("%metagd compare |") == ["%metagd compare fast", "%metagd compare slow"]
     assert complete("%metagd compare slow |") == ["%metagd compare slow fast"]
     assert complete("%metagd gd -o s|") == ["%metagd gd -o slow"]
+    ip.user_ns["mine"] = mg.mixed()
+    assert complete("%metagd recognise mi|") == ["%metagd recognise mine"]
+    assert complete("%metagd recognise mine --by cu|") == ["%metagd recognise mine --by curvature"]
     assert complete("%metagd check lo|") == ["%metagd check loss"]
     assert complete("%metagd check --|") == ["%metagd check --params"]
     assert complete("%metagd gd --params |") == ["%metagd gd --params w"]

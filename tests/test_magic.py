@@ -16,10 +16,11 @@ from cells import BODY, DATA, cell, mine
 import metagd_nb as mg
 from metagd_nb import controls
 from metagd_nb.algorithms import ALGORITHMS
-from metagd_nb.hyper import hypers
+from metagd_nb.hyper import Hyper, hypers
 from metagd_nb.magic import FIRST_NAMES
 from metagd_nb.magic.cell import Frames
 from metagd_nb.magic.line import allowed, parse
+from metagd_nb.recognition import WAYS
 from metagd_nb.stops import Settings
 
 
@@ -622,6 +623,29 @@ def test_compare_lays_losses_over_each_other(ip: Any) -> None:
     assert data["image/png"].startswith(b"\x89PNG")
     assert "slow, fast" in metadata["image/png"]["alt"]
     assert cell(ip, "%metagd compare slow fast").error is None
+
+
+def test_recognise_learns_to_tell_kinds_apart_and_shows_it(ip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("metagd_nb.magic.cell.display", shown.append)
+    said = cell(ip, "%%metagd recognise --shots 5 --n-tasks 400\ntasks = mixed('sinusoid', 'line', noise=0.0)")
+    assert said.error is None
+    tell, (figure,) = ip.user_ns["tell"], shown
+    assert said.text.startswith("metagd: recogniser of sinusoid, line by features from 5 points, in tell; on new tasks")
+    assert tell([-4, -2, 0, 1, 4], [-4, -2, 0, 1, 4]).kind == "line"
+    share = float(said.text.split("on new tasks ")[1].split()[0])
+    assert share == pytest.approx(tell.evaluate().accuracy, abs=5e-4)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["sinusoid", "line"]
+    assert cell(ip, "%metagd recognise tasks --shots 5 --n-tasks 400 --by curvature -o other").error is None
+    assert ip.user_ns["other"].by == "curvature"
+
+
+def test_recognise_takes_what_the_function_takes() -> None:
+    of_function = inspect.signature(mg.recognise).parameters
+    for option, one in allowed("recognise").items():
+        if isinstance(one, Hyper):
+            assert of_function[one.name].default == one.default, option
+    assert allowed("recognise")["--by"].choices == WAYS
 
 
 def test_compare_draws_means_of_noisy_losses_and_takes_a_run_under_way(ip: Any) -> None:

@@ -484,3 +484,13 @@ def test_on_problems_not_seen_it_beats_the_default_and_a_search(
             saved = rows[other] - rows[way]
             assert saved.mean() > 1.96 * saved.std(ddof=1) / np.sqrt(len(saved)), (way, other, rows)
     assert rows["memory"].mean() < rows["the known best rate"].mean() + 25  # 19 of them are the look itself
+
+
+def test_a_run_that_diverges_has_not_got_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent))
+    from tests.bench import external
+
+    given, target, best = external.quadratic(1000)
+    first = mg.train("gd", **given, steps=0).loss
+    needed = [external.needed("gd", given, target, first, lr=c * best["gd"]["lr"]) for c in (1.0, 1.1, 1e-6)]
+    assert needed[0] < external.BUDGET == needed[1] == needed[2]

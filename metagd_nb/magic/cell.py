@@ -15,6 +15,7 @@ from ..errors import MetagdError, nearest, told
 from ..live import Live, shows_pictures, unattended
 from ..pace import Frame, drawing
 from ..run import Run
+from ..tasks import Tasks
 from ..train import prepare
 from . import bind, kept, pages
 from .body import Body, execution, shown
@@ -65,6 +66,8 @@ class Cell:
             self._check(line, names)
         elif line.word == "compare":
             self._compare(line)
+        elif line.word == "recognise":
+            self._recognise(line)
         elif line.word == "remember":
             _remember(line)
         elif line.word == "export":
@@ -229,6 +232,27 @@ class Cell:
         found = compare(chosen, seeds, baselines=line.baselines)
         display(found.plot(over))  # type: ignore[no-untyped-call]
         display(found)  # type: ignore[no-untyped-call]
+
+    def _recognise(self, line: Line) -> None:
+        from ..charts import confusion
+        from ..recognition import recognise
+
+        if len(line.words) > 1:
+            raise MetagdError("recognise takes one family of tasks: %metagd recognise tasks")
+        families = [name for name, value in self.ip.user_ns.items() if isinstance(value, Tasks) and name[0] != "_"]
+        name = (*line.words, "tasks")[0]
+        if name not in families:
+            raise MetagdError(
+                f"{name} is not a family of tasks{nearest(name, families) or f'; there {_are(families)}'}"
+            )
+        try:
+            tell = recognise(self.ip.user_ns[name], **line.options)
+            found = tell.evaluate()
+        except MetagdError as error:
+            raise _as_typed(error, line) from None
+        self.ip.user_ns[line.name] = tell
+        print(f"metagd: {tell}, in {line.name}; on new tasks {found}")
+        display(confusion(found))  # type: ignore[no-untyped-call]
 
 
 def _advised(run: Run, line: Line) -> Any:

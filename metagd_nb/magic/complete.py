@@ -13,6 +13,7 @@ from ..algorithms import ALGORITHMS
 from ..hyper import Hyper
 from ..run import Run
 from ..table import shown
+from ..tasks import Tasks
 from .line import COMMANDS, allowed
 
 LINE = re.compile(r"\s*(?:[\w.,\s]+=\s*)?(%%?)metagd\s+(?P<rest>.*)$", re.DOTALL)
@@ -55,7 +56,9 @@ def candidates(rest: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str
     if word == "compare":
         runs = [name for name, value in space.items() if isinstance(value, Run) and not name.startswith("_")]
         return part, "instance", [name for name in runs if name not in before]
-    if word not in ALGORITHMS and word != "check":
+    if word == "recognise" and len(before) == 1 and not part.startswith("-"):
+        return part, "instance", [n for n, v in space.items() if isinstance(v, Tasks) and not n.startswith("_")]
+    if word not in ALGORITHMS and word not in ("check", "recognise"):
         return part, "", []
     known = allowed(word)
     option, equals, text = part.partition("=")

@@ -19,6 +19,7 @@ COMMANDS = {
     "check": "[LOSS [GRADIENT]]  compare your gradient with the true one",
     "compare": "RUN RUN …  lay the losses of runs over each other; with --seeds N train and judge them on N seeds",
     "advise": "METHOD [OPTIONS]  how to set a method for what stands below, and on what grounds",
+    "recognise": "[TASKS]  learn which kind of task a few points belong to, and show how well it is told",
     "studio": "  choose, run and look with widgets, and see the cell that does the same",
     "export": "RUN FILE  write a run as .csv, .png, .svg, .gif (the inner loop moving) or .py (a script)",
     "resume": "RUN | FILE  go on with a run that has ended, or that a file keeps, under another rule: --steps 2000",
@@ -53,6 +54,14 @@ OF_COMMANDS: dict[str, tuple[Hyper | Extra, ...]] = {  # options that a command 
         Hyper("seeds", int, 0, "train each on so many seeds and judge it; 0: take the runs as they are", 0, 1000),
         Hyper("over", str, "steps", "what the losses are drawn over", choices=("steps", "evaluations", "seconds")),
         Extra("--no-baselines", "", "leave the traditional methods out"),
+    ),
+    "recognise": (
+        Hyper("by", str, "features", "what is looked at", choices=("features", "curvature")),
+        Hyper("shots", int, 10, "points of a task", 1, 1000),
+        Hyper("n_tasks", int, 4000, "tasks to learn from", 40, 100_000),
+        Hyper("false_alarm", float, 0.05, "share of known kinds called unlike anything seen", 0, 1, above=True),
+        Hyper("seed", int, 0, "of the tasks to learn from", 0),
+        Extra("-o", "NAME", "the name of what tells the kinds (default tell)"),
     ),
     "resume": tuple(one for name, one in hypers(Settings).items() if name in RULES.values()),
 }
@@ -133,7 +142,8 @@ def _read(words: Sequence[str], names: Iterable[str]) -> Line:
     sweep = {one.name: several for one, text in declared.items() if (several := _swept(one, text)) is not None}
     options = {one.name: _value(one, text) for one, text in declared.items() if one.name not in sweep}
     if word in COMMANDS:
-        return Line(word, options, words=free, params=params, baselines="--no-baselines" not in given)
+        name = _result_name(given.get("-o", "tell" if word == "recognise" else "run"))
+        return Line(word, options, words=free, name=name, params=params, baselines="--no-baselines" not in given)
     return Line(
         word,
         options,

@@ -27,7 +27,7 @@ import metagd_nb as mg  # noqa: E402
 from .finn import ALPHA, BETA, HIDDEN, QUERIES, SHOTS, TASKS, numpy_sample  # noqa: E402
 
 SHORT, LONG = 200, 1200
-TARGET = 1.8  # times JAX
+TARGET = 1.0  # times JAX
 Array = np.ndarray
 
 
@@ -39,9 +39,9 @@ def ours(steps: int, backend: str = "numpy") -> mg.Run:
     return run
 
 
-def start() -> list[Array]:
+def start(hidden: int = HIDDEN) -> list[Array]:
     """Our starting parameters, a matrix a layer with the bias as last row."""
-    model = mg.mlp(1, HIDDEN, HIDDEN, 1)
+    model = mg.mlp(1, hidden, hidden, 1)
     return [w.astype(np.float32) for w in model.matrices(model.start(np.random.default_rng(0)))]
 
 
@@ -113,8 +113,10 @@ def numpy_train(steps: int) -> list[float]:
 # ---- hand-written JAX: jit, scan over steps with sampling inside, vmap over tasks, grad through the inner step ------
 
 
-def jax_rival() -> tuple[Callable[..., Any], Callable[[int], Any]]:
-    """Meta-gradient(w, sx, sy, qx, qy) and train(steps) → losses.
+def jax_rival(
+    tasks: int = TASKS, hidden: int = HIDDEN, points: int = SHOTS, inner: int = 1, alpha: float = ALPHA
+) -> tuple[Callable[..., Any], Callable[[int], Any]]:
+    """Meta-gradient(w, sx, sy, qx, qy) and train(steps) → losses; with ``points`` + ``points`` points a task.
 
     Imported here and not above: the other contenders' processes stay without it.
     """
@@ -130,19 +132,21 @@ def jax_rival() -> tuple[Callable[..., Any], Callable[[int], Any]]:
         return jnp.mean((predict(w, x) - y) ** 2)
 
     def adapted(w: Any, sx: Any, sy: Any, qx: Any, qy: Any) -> Any:
-        grad = jax.grad(loss)(w, sx, sy)
-        return loss([a - ALPHA * g for a, g in zip(w, grad, strict=True)], qx, qy)
+        for _ in range(inner):
+            grad = jax.grad(loss)(w, sx, sy)
+            w = [a - alpha * g for a, g in zip(w, grad, strict=True)]
+        return loss(w, qx, qy)
 
     def objective(w: Any, *batch: Any) -> Any:
         return jnp.mean(jax.vmap(adapted, (None, 0, 0, 0, 0))(w, *batch))
 
     def sample(key: Any) -> tuple[Any, ...]:
         ka, kp, kx = jax.random.split(key, 3)
-        amplitude = jax.random.uniform(ka, (TASKS, 1, 1), minval=0.1, maxval=5.0)
-        phase = jax.random.uniform(kp, (TASKS, 1, 1), maxval=np.pi)
-        x = jax.random.uniform(kx, (TASKS, SHOTS + QUERIES, 1), minval=-5.0, maxval=5.0)
+        amplitude = jax.random.uniform(ka, (tasks, 1, 1), minval=0.1, maxval=5.0)
+        phase = jax.random.uniform(kp, (tasks, 1, 1), maxval=np.pi)
+        x = jax.random.uniform(kx, (tasks, 2 * points, 1), minval=-5.0, maxval=5.0)
         y = amplitude * jnp.sin(x - phase)
-        return x[:, :SHOTS], y[:, :SHOTS], x[:, SHOTS:], y[:, SHOTS:]
+        return x[:, :points], y[:, :points], x[:, points:], y[:, points:]
 
     def step(carry: Any, key: Any) -> tuple[Any, Any]:
         w, m, s, t = carry
@@ -156,7 +160,7 @@ def jax_rival() -> tuple[Callable[..., Any], Callable[[int], Any]]:
 
     @jax.jit
     def scan(keys: Any) -> Any:
-        w = [jnp.asarray(a) for a in start()]
+        w = [jnp.asarray(a) for a in start(hidden)]
         zeros = [jnp.zeros_like(a) for a in w]
         return jax.lax.scan(step, (w, zeros, zeros, jnp.float32(0)), keys)[1]
 

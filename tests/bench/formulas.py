@@ -160,42 +160,42 @@ OUTER: Pairs = [
     ("namespace(v).sqrt(v)", "v"),
 ]
 NETS: Pairs = [
-    ("np.greater(before, 0, out=slope", "np.greater_equal(before, 0, out=slope"),
-    ("np.subtract(1, slope, out=slope)", "np.add(1, slope, out=slope)"),
-    ("                np.multiply(inner, inner, out=slope)\n", "                slope[...] = inner\n"),
-    ("ws.delta[-1].each[...] = self.out.grad", "ws.delta[-1].each[...] = 2 * self.out.grad"),
-    ("np.multiply(back.each, ws.slope[layer], out=ws.delta[layer].each)", "ws.delta[layer].each[...] = back.each"),
-    ("self._through(second.h[layer], self.at, layer, z[layer], extra[layer])", "z[layer].each[...] = 0"),
+    ("np.greater(z, 0, out=out", "np.greater_equal(z, 0, out=out"),
+    ("do(np.subtract, 1, slope, slope)", "do(np.add, 1, slope, slope)"),
+    ("                do(np.multiply, inner, inner, slope)\n", "                do(np.copyto, slope, inner)\n"),
+    ("np.copyto(self.ws.delta[-1].each, self.out.grad)", "np.copyto(self.ws.delta[-1].each, 2 * self.out.grad)"),
+    ("do(np.multiply, back.each, ws.slope[layer], delta)", "do(np.copyto, delta, back.each)"),
+    ("self._through(do, second.h[layer], self.at, layer, z[layer], extra[layer])", "do(z[layer].each.fill, 0)"),
     (
-        "self._through(h, v, layer, z[layer], extra[layer], add=layer > 0)",
-        "self._through(h, v, layer, z[layer], extra[layer])",
+        "self._through(do, h, v, layer, z[layer], extra[layer], add=layer > 0)",
+        "self._through(do, h, v, layer, z[layer], extra[layer])",
     ),
-    ("second.delta[-1].each[...] = self.out.hvp(z[-1].each)", "second.delta[-1].each[...] = 0"),
-    ("            self._back(ws.delta[layer + 1], v, layer + 1, back, extra[layer], add=True)\n", ""),
-    ("self._back(second.delta[layer + 1], self.at, layer + 1, back, extra[layer])", "back.each[...] = 0"),
-    ("np.multiply(back.each, ws.slope[layer], out=d_delta)", "d_delta[...] = back.each"),
-    ("d_delta -= curved", "d_delta += curved"),
-    ("d_delta -= curved", "pass"),
-    ("curved *= 2\n", "curved *= 1\n"),
+    ("np.copyto(second.delta[-1].each, self.out.hvp(pushed))", "second.delta[-1].each[...] = 0"),
+    ("            self._back(do, ws.delta[layer + 1], v, layer + 1, back, extra[layer], add=True)\n", ""),
+    ("self._back(do, second.delta[layer + 1], self.at, layer + 1, back, extra[layer])", "do(back.each.fill, 0)"),
+    ("do(np.multiply, back.each, ws.slope[layer], d_delta)", "do(np.copyto, d_delta, back.each)"),
+    ("do(np.subtract, d_delta, curved, d_delta)", "do(np.add, d_delta, curved, d_delta)"),
+    ("do(np.subtract, d_delta, curved, d_delta)", "pass"),
+    ("do(np.multiply, curved, 2, curved)\n", "pass\n"),
     (
-        "((1.0, turned), (1.0, moved))",
-        "((1.0, turned),)",
+        "((c, turned), (c, moved))",
+        "((c, turned),)",
     ),
-    ("((1.0, turned), (1.0, moved))", "((1.0, moved),)"),
+    ("((c, turned), (c, moved))", "((c, moved),)"),
     ("(*self.at.terms, (-float(rate), self._term))", "(*self.at.terms, (float(rate), self._term))"),
     ("(*self.at.terms, (-float(rate), self._term))", "((-float(rate), self._term),)"),
     (
         "return np.subtract(np.asarray(self.phi), moved, out=moved)",
         "return np.add(np.asarray(self.phi), moved, out=moved)",
     ),
-    ("        np.add(out, extra, out=out)\n", "        np.copyto(out, extra)\n"),
-    ("_product(gram if c == 1 else c * gram, term.cols[layer].each", "_product(gram, term.cols[layer].each"),
-    ("_product(gram if c == 1 else c * gram, rows.inner", "_product(gram, rows.inner"),
+    ("        do(np.add, out, extra, out)\n", "        do(np.copyto, out, extra)\n"),
+    ("_product(do, c, gram, term.cols[layer].each", "_product(do, 1, gram, term.cols[layer].each"),
+    ("_product(do, c, gram, rows.inner", "_product(do, 1, gram, rows.inner"),
 ]
 FACTORED: Pairs = [
     ("cols if c == 1 else c * cols, out=None", "cols, out=None"),
-    ("                    if c != 1:\n                        product *= c\n", ""),
-    ("        out /= len(self)\n", ""),
+    ("                    if c != 1:\n                        do(np.multiply, c, product, product)\n", ""),
+    ("        do(np.divide, out, len(self), out)\n", ""),
     (
         "self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)",
         "self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.sum(axis=0)",
@@ -246,7 +246,7 @@ CONVOLUTION: Pairs = [
     ("return None if dh is None else self._mean(dh), None", "return None if dh is None else self._mean(2 * dh), None"),
 ]
 LOSSES: Pairs = [
-    ("self.scale = 2.0 / flat.shape[1]", "self.scale = 1.0 / flat.shape[1]"),
+    ("self.scale = 2.0 / self.error[0].size", "self.scale = 1.0 / self.error[0].size"),
     ('np.einsum("ti,ti->t", flat, flat) / flat.shape[1]', 'np.einsum("ti,ti->t", flat, flat) / 2'),
     ("return np.asarray(self.scale * v)", "return np.asarray(v)"),
     ("self.grad = (self.q - target) / self.points", "self.grad = (target - self.q) / self.points"),
@@ -368,6 +368,29 @@ L2L_FORWARD: Pairs = [
     ("in_w, in_grad, in_state = pull((d_out, d_state))", "in_w, in_grad, in_state = pull((-d_out, d_state))"),
 ]
 
+PASSES: Pairs = [
+    (
+        "        calls.left = make(calls)\n        kept(self._prepared, key, calls)",
+        "        kept(self._prepared, key, calls)\n        calls.left = make(calls)",
+    ),
+    ("if len(where) >= Passes.MOST", "if len(where) >= 10**9"),
+    ("        self.made.append((function, given))\n", ""),
+]
+KEYS: Pairs = [
+    ("tuple([(c, t.key) for c, t in self.terms])", "tuple([(1, t.key) for c, t in self.terms])"),
+    ("return None if bare else (at, keys)", "return None if bare else (0, keys)"),
+    ("out = out.copy()", "pass"),
+    ("self.key = (passes.number, buffers) if", "self.key = (0, buffers) if"),
+    ("self.key = (passes.number, buffers) if", "self.key = (passes.number, 0) if"),
+    ("            np.copyto(up, turned)\n", "            pass\n"),
+    ("        np.copyto(self.flat, flat)\n", ""),
+]
+ALONG: Pairs = [
+    ('("hvp", second.number, along)', '("hvp", second.number)'),
+    ('("hvp", second.number, along)', '("hvp", along)'),
+    ("c, v = v.terms[0][0], Factored", "c, v = 1.0, Factored"),
+]
+
 BLOCKS: list[tuple[str, str, Pairs]] = [
     ("algorithms/maml.py", f"{META} test_cavia.py test_factored.py test_contract.py", MAML),
     ("algorithms/base.py", f"{META} test_costs.py test_evaluate.py test_contract.py", BASE),
@@ -440,6 +463,9 @@ BLOCKS: list[tuple[str, str, Pairs]] = [
     ),
     ("nets.py", f"{META} test_factored.py", NETS),
     ("factored.py", "test_factored.py", FACTORED),
+    ("factored.py", "test_buffers.py test_factored.py", KEYS),
+    ("nets.py", "test_buffers.py test_factored.py", ALONG),
+    ("buffers.py", "test_buffers.py", PASSES),
     ("layers.py", "test_layers.py test_cavia.py", LAYERS),
     ("convolution.py", "test_layers.py", CONVOLUTION),
     ("losses.py", "test_classes.py test_oracles.py", LOSSES),
