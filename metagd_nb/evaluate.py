@@ -73,6 +73,7 @@ class Evaluation:
         return {"text/plain": repr(self), "text/html": as_html(self.rows(measured=False), note)}
 
 
+@np.errstate(all="ignore")  # a step too many may diverge: that is what the numbers then say
 def evaluate(
     problem: Any,
     algorithm: Meta,

@@ -307,3 +307,11 @@ def test_panel_is_one_held_out_task_before_and_after(run: Run) -> None:
 def test_no_panel_where_inputs_have_more_dimensions() -> None:
     run = mg.train("maml", model=mg.linear(2), tasks=mg.regression(2), steps=1)
     assert run.panel() is None
+
+
+def test_adaptation_that_diverges_says_so_in_numbers_alone() -> None:
+    """Warnings are errors here: none may come out of the kit's own arithmetic."""
+    run = mg.prepare("maml", model=mg.mlp(1, 20, 1), tasks=mg.sinusoid(), inner_lr=1e3)
+    found = run.evaluate(steps=60, n_tasks=5)
+    assert np.isfinite(found.mean[0])
+    assert not np.isfinite(found.mean[-1])
