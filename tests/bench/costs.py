@@ -73,9 +73,9 @@ def tables() -> Iterator[str]:
     yield "# What each method costs, and what it learned\n"
     yield f"Made by `python -m tests.bench.costs --write`. Sinusoids, 1-40-40-1 ReLU, {STEPS:,} meta-steps of 25 tasks,"
     yield f"{SHOTS} + {SHOTS} points, seed 0, float32, one thread. Counts are the same at each run; seconds are of"
-    yield "one run, with other work on the machine. `multimodal` learns from sinusoids and lines, which are other tasks:"
-    yield "its losses do not compare with the others'. The same for runs of your own: `mg.cost_table([run, other])`, and"
-    yield "`metagd_nb.charts.costs` draws it.\n"
+    yield "one run, with other work on the machine. `multimodal` learns from sinusoids and lines, which are other"
+    yield "tasks: its losses do not compare with the others'. The same for runs of your own:"
+    yield "`mg.cost_table([run, other])`, and `metagd_nb.charts.costs` draws it.\n"
     head, *rows = found.rows()
     yield table(list(head), [[f"`{row[0]}`", *row[1:]] for row in rows])
     yield "\nOn 600 new tasks, before adapting and after as many steps as in training, with 95 % intervals. Which part"
