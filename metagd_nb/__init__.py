@@ -1,49 +1,56 @@
-"""metagd_nb: learn how learning learns, one notebook cell at a time.
+"""metagd_nb: meta-learning and gradient descent, live in a notebook cell.
 
-``%load_ext metagd_nb`` gives the ``%%metagd`` cell; the names below are the same kit from Python.
+``%load_ext metagd_nb`` provides the ``%%metagd`` cell; the names below are the same kit from Python. Each name is
+imported when it is first used, so that ``import metagd_nb`` itself costs next to nothing.
+
+Nine packages, each of which imports only those before it: ``core``, ``tasks``, ``models``, ``problems``,
+``algorithms``, ``training``, ``analysis``, ``plotting``, ``notebook``. Read ``problems/base.py`` and
+``algorithms/maml.py`` first.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
-from .algorithms import ALGORITHMS
-from .beginner import gradient, linear_regression_model, meta_gradient_descent, mse_loss
-from .errors import MetagdError
-from .models import conv, linear, mlp
-from .run import Run
-from .tasks import (
-    Tasks,
-    curves,
-    episodes,
-    glyphs,
-    groups,
-    lung,
-    m1_yearly,
-    mixed,
-    omniglot,
-    quadratics,
-    regression,
-    series,
-    sinusoid,
-    stocks,
-    tumours,
-    words,
-)
-from .train import prepare, start, train
-
 if TYPE_CHECKING:
-    from .advice import advise
-    from .bayes import bayesian_last_layer
-    from .book import linked, predicted, sketch, source
-    from .comparison import compare
-    from .exercises import exercise
-    from .loading import load
-    from .memory import remember
-    from .recognition import recognise
-    from .spending import cost_table
-    from .sweeps import sweep
-    from .workshop import studio
+    from . import charts, interpret, sequences
+    from .algorithms import ALGORITHMS
+    from .analysis.advice import advise
+    from .analysis.bayesian_last_layer import bayesian_last_layer
+    from .analysis.compare import compare
+    from .analysis.cost_table import cost_table
+    from .analysis.recognition import recognise
+    from .analysis.run_memory import remember
+    from .analysis.sweep import sweep
+    from .core.errors import MetagdError
+    from .models.linear_regression import gradient, linear_regression_model, meta_gradient_descent, mse_loss
+    from .models.net import conv, linear, mlp
+    from .notebook.book import linked, predicted, sketch, source
+    from .notebook.book.exercises import exercise
+    from .notebook.studio import studio
+    from .tasks import (
+        Tasks,
+        curves,
+        episodes,
+        glyphs,
+        groups,
+        lung,
+        m1_yearly,
+        mixed,
+        omniglot,
+        quadratics,
+        regression,
+        series,
+        sinusoid,
+        stocks,
+        tumours,
+        words,
+    )
+    from .training.persistence.load import load
+    from .training.prepare import prepare, start, train
+    from .training.run import Run
 
 __version__ = "0.1.0"
 
@@ -54,6 +61,7 @@ __all__ = [
     "Tasks",
     "advise",
     "bayesian_last_layer",
+    "charts",
     "compare",
     "conv",
     "cost_table",
@@ -63,6 +71,7 @@ __all__ = [
     "glyphs",
     "gradient",
     "groups",
+    "interpret",
     "linear",
     "linear_regression_model",
     "linked",
@@ -80,6 +89,7 @@ __all__ = [
     "recognise",
     "regression",
     "remember",
+    "sequences",
     "series",
     "sinusoid",
     "sketch",
@@ -93,43 +103,59 @@ __all__ = [
     "words",
 ]
 
-# Name → module, imported when first used: matplotlib, a database, the texts of a book.
-LATER = {
-    "advise": "advice",
-    "bayesian_last_layer": "bayes",
-    "compare": "comparison",
-    "cost_table": "spending",
-    "exercise": "exercises",
-    "linked": "book",
-    "load": "loading",
-    "predicted": "book",
-    "recognise": "recognition",
-    "remember": "memory",
-    "sketch": "book",
-    "source": "book",
-    "studio": "workshop",
-    "sweep": "sweeps",
+# Module → the public names that it defines.
+_DEFINED_IN = {
+    "algorithms": "ALGORITHMS",
+    "analysis.advice": "advise",
+    "analysis.bayesian_last_layer": "bayesian_last_layer",
+    "analysis.compare": "compare",
+    "analysis.cost_table": "cost_table",
+    "analysis.recognition": "recognise",
+    "analysis.run_memory": "remember",
+    "analysis.sweep": "sweep",
+    "core.errors": "MetagdError",
+    "models.linear_regression": "gradient linear_regression_model meta_gradient_descent mse_loss",
+    "models.net": "conv linear mlp",
+    "notebook.book": "linked predicted sketch source",
+    "notebook.book.exercises": "exercise",
+    "notebook.studio": "studio",
+    "tasks": "Tasks curves episodes glyphs groups lung m1_yearly mixed omniglot "
+    "quadratics regression series sinusoid stocks tumours words",
+    "training.persistence.load": "load",
+    "training.prepare": "prepare start train",
+    "training.run": "Run",
 }
+_PLACE = {name: module for module, names in _DEFINED_IN.items() for name in names.split()}
+_MODULES = ("charts", "interpret", "sequences")
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name not in LATER:
+        """Import a public name when it is first used (PEP 562)."""
+        if name in _MODULES:
+            return importlib.import_module(f".{name}", __name__)
+        if name not in _PLACE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import importlib
+        value = getattr(importlib.import_module(f".{_PLACE[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
-        return getattr(importlib.import_module(f".{LATER[name]}", __name__), name)
+    if os.environ.get("METAGD_MEMORY", "0") != "0":
+        importlib.import_module(".analysis.run_memory", __name__)  # registers itself
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 def load_ipython_extension(ip: Any) -> None:
-    """What ``%load_ext metagd_nb`` calls; widgets and matplotlib are imported here and not before."""
-    from .magic import register
+    """Register the magics: called by ``%load_ext metagd_nb``, which imports widgets and matplotlib."""
+    from .notebook.magic import register
 
     register(ip)
 
 
 def unload_ipython_extension(ip: Any) -> None:
-    """What ``%unload_ext metagd_nb`` calls."""
-    from .magic import unregister
+    """Remove the magics: called by ``%unload_ext metagd_nb``."""
+    from .notebook.magic import unregister
 
     unregister(ip)

@@ -8,10 +8,10 @@ from .base import Algorithm, Descent, Look, Meta
 from .cavia import CAVIA
 from .fomaml import FOMAML
 from .gd import GD
-from .hd import HD
+from .hypergradient import HD
 from .imaml import IMAML
-from .l2l import L2L
 from .lbfgs import LBFGS
+from .learned_optimizer import L2L
 from .maml import MAML
 from .meta_sgd import MetaSGD
 from .momentum import Momentum
@@ -20,7 +20,7 @@ from .pretrain import Pretrain
 from .protonet import ProtoNet
 from .reptile import Reptile
 from .scratch import Scratch
-from .unroll import Unroll
+from .unrolled_hypergradient import Unroll
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "gd": GD,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..hyper import hyper
-from ..outer import Outer
-from ..outer import adam as adam_rule
+from ..core.hyperparameters import hyper
 from .base import Descent, learning_rate
+from .optimizers import Outer
+from .optimizers import adam as adam_rule
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..hyper import hyper
-from ..problem import Problem
+from ..core.hyperparameters import hyper
+from ..problems.base import Problem
 from .maml import MAML
 
 

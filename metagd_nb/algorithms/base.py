@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..arrays import real
-from ..errors import MetagdError
-from ..hyper import Checked, hyper, hypers
-from ..outer import OUTER, Outer
-from ..problem import Problem
+from ..core.array_api import real
+from ..core.errors import MetagdError
+from ..core.hyperparameters import Checked, hyper, hypers
+from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
+from .optimizers import OUTER, Outer
 
 Array = np.ndarray
 State = Any

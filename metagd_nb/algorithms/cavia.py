@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arrays import namespace
-from ..errors import MetagdError
-from ..hyper import hyper
-from ..problem import Problem
+from ..core.array_api import namespace
+from ..core.errors import MetagdError
+from ..core.hyperparameters import hyper
+from ..problems.base import Problem
 from ..tasks import TaskBatch, Tasks
 from .anil import ANIL
 from .base import MetaGradient

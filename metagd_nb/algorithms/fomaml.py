@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..problem import Problem
+from ..problems.base import Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..outer import Outer, sgd
 from .base import Descent, learning_rate
+from .optimizers import Outer, sgd
 
 
 @dataclass(frozen=True)

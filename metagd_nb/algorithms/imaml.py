@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arrays import known, namespace, real, repeat
-from ..errors import MetagdError
-from ..hyper import hyper
-from ..problem import Point, Problem
+from ..core.array_api import known, namespace, real, repeat
+from ..core.errors import MetagdError
+from ..core.hyperparameters import hyper
+from ..problems.base import Point, Problem
 from ..tasks import Batch, TaskBatch
 from .base import Meta, MetaGradient
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..errors import MetagdError
-from ..hyper import hyper
-from ..problem import Problem
+from ..core.errors import MetagdError
+from ..core.hyperparameters import hyper
+from ..problems.base import Problem
 from .base import Algorithm, Look, State
 
 Array = np.ndarray

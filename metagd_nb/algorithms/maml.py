@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arrays import namespace, real
-from ..hyper import hyper
-from ..problem import Point, Problem
+from ..core.array_api import namespace, real
+from ..core.hyperparameters import hyper
+from ..problems.base import Point, Problem
 from ..tasks import TaskBatch, Tasks
 from .base import Meta, MetaGradient, State
-from .rates import SHARING, gather, shared_start, spread
+from .rate_sharing import SHARING, gather, shared_start, spread
 
 
 def pull_back(

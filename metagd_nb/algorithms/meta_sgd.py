@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..hyper import hyper
+from ..core.hyperparameters import hyper
 from .maml import MAML
-from .rates import SHARING
+from .rate_sharing import SHARING
 
 
 @dataclass(frozen=True)

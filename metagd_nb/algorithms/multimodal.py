@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import supports
-from ..arrays import known, namespace
-from ..errors import MetagdError
-from ..hyper import hyper
-from ..layout import Layout
-from ..problem import Problem
-from ..softmax import Classifier, expansion, softmax
+from ..core.array_api import known, namespace
+from ..core.errors import MetagdError
+from ..core.hyperparameters import hyper
+from ..core.parameters import Layout
+from ..models.logistic import Classifier, expansion, softmax
+from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
+from ..tasks import meta_features as supports
 from .base import Meta, MetaGradient
 from .maml import pull_back
 

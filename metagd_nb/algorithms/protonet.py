@@ -9,10 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..arrays import known, namespace
-from ..errors import MetagdError
-from ..hyper import hyper
-from ..problem import Problem
+from ..core.array_api import known, namespace
+from ..core.errors import MetagdError
+from ..core.hyperparameters import hyper
+from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
 from .base import Meta, MetaGradient
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..hyper import hyper
-from ..outer import OUTER
-from ..problem import Problem
+from ..core.hyperparameters import hyper
+from ..problems.base import Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient
+from .optimizers import OUTER
 
 
 @dataclass(frozen=True)

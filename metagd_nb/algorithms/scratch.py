@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..arrays import namespace
-from ..problem import Problem
+from ..core.array_api import namespace
+from ..problems.base import Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .base import Batch, Example, Reference, TaskBatch, Tasks
-from .curves import curves
-from .episodes import episodes
-from .glyphs import glyphs
-from .groups import groups
-from .mixed import mixed
-from .omniglot import omniglot
-from .patients import lung, tumours
-from .quadratic import Quadratics, quadratics
-from .real import m1_yearly, stocks
-from .regression import regression
+from .datasets.glyphs import glyphs
+from .datasets.medical import lung, tumours
+from .datasets.omniglot import omniglot
+from .datasets.series import m1_yearly, stocks
+from .datasets.words import words
 from .sampler import Sampler
-from .series import series
-from .sinusoid import sinusoid
-from .words import words
+from .synthetic.curves import curves
+from .synthetic.mixed import mixed
+from .synthetic.quadratics import Quadratics, quadratics
+from .synthetic.regression import regression
+from .synthetic.sinusoid import sinusoid
+from .user_data.episodes import episodes
+from .user_data.groups import groups
+from .user_data.series import series
 
 FAMILIES: dict[str, Callable[..., Tasks]] = {
     "sinusoid": sinusoid,

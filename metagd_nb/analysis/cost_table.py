@@ -1,0 +1,90 @@
+"""What several methods cost, side by side: their training, and then adapting to one new task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..algorithms import Meta
+from ..core.hyperparameters import whole
+from ..core.tables import aligned, as_html
+from ..training.costs import Costs
+from ..training.run import Run
+from .compare import named
+
+HEAD = (
+    "",
+    "training: gradient evaluations",
+    "Hessian·vectors",
+    "seconds",
+    "peak MB of a step",
+    "adapting to one task: gradient evaluations",
+    "Hessian·vectors",
+    "seconds",
+    "peak MB",
+)
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """A table in a notebook; `charts.costs` draws it.
+
+    Attributes
+    ----------
+    training : dict name → Costs
+    adapting : dict name → Costs
+        To one new task, with as many steps as in training; seconds are the mean over tasks. Without methods that learn
+        one task only.
+    """
+
+    training: dict[str, Costs]
+    adapting: dict[str, Costs]
+
+    def rows(self, measured: bool = True) -> list[tuple[str, ...]]:
+        """The table in words, its head first; ``measured`` adds what differs from run to run: seconds and memory."""
+        lines: list[tuple[str, ...]] = [HEAD]
+        for name, cost in self.training.items():
+            lines.append((name, *_told(cost), *(_told(self.adapting[name]) if name in self.adapting else ["–"] * 4)))
+        return lines if measured else [tuple(line[i] for i in (0, 1, 2, 5, 6)) for line in lines]
+
+    def __repr__(self) -> str:
+        return "\n".join(aligned(self.rows(measured=False)))
+
+    def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
+        """All of it as a table; the text is what is the same at each run, so that a check of a notebook can compare."""
+        return {"text/plain": repr(self), "text/html": as_html(self.rows())}
+
+
+def _told(cost: Costs) -> tuple[str, ...]:
+    memory = "–" if math.isnan(cost.peak_bytes) else f"{cost.peak_bytes / 2**20:.2g}"
+    return f"{cost.grad_evals:,}", f"{cost.hvps:,}", f"{cost.seconds:.2g}", memory
+
+
+def cost_table(runs: Sequence[Run] | Mapping[str, Run], n_tasks: int = 50, seed: int = 1) -> CostTable:
+    """What each of several runs has cost: evaluations and Hessian·vectors counted, seconds and memory measured.
+
+    >>> run = mg.train("maml", tasks=mg.sinusoid(), model=mg.mlp(1, 40, 40, 1), steps=10)
+    >>> mg.cost_table([run]).training["maml"].grad_evals
+    550
+
+    Parameters
+    ----------
+    runs : list of Run, or mapping name → Run
+    n_tasks : int
+        New tasks over which the seconds of adapting are averaged.
+
+    Raises
+    ------
+    MetagdError
+        For what is no run, and where there is none.
+    """
+    found = named(runs)
+    training = {name: run.wait().costs for name, run in found.items()}
+    adapting = {}
+    for name, run in found.items():
+        if isinstance(run.algorithm, Meta):
+            steps = run.algorithm.inner_steps
+            adapting[name] = run.evaluate(steps=steps, n_tasks=whole(n_tasks, "n_tasks", 1), seed=seed).adaptation[-1]
+    return CostTable(training, adapting)

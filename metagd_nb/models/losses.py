@@ -1,0 +1,130 @@
+"""Losses of predictions, in closed form: value, gradient and Hessian·vector; ``LOSSES`` is the table.
+
+Each is also a function of one task, (K, C) and (K, C) to a number, as a person would write it: for a model whose
+derivatives are traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..core.array_api import one_hot
+from ..core.errors import MetagdError
+
+Array = np.ndarray
+
+
+class OutputPoint(Protocol):
+    """A loss of predictions, evaluated: value, gradient and Hessian·vector in the predictions."""
+
+    @property
+    def loss(self) -> Array:
+        """(T,)"""
+
+    @property
+    def grad(self) -> Array:
+        """(T, K, C)"""
+
+    def hvp(self, v: Array) -> Array:
+        """(T, K, C) → (T, K, C)"""
+
+
+class OutputLoss(Protocol):
+    """A loss of predictions (T, K, C) and targets (T, K, C), one value a task."""
+
+    def linearize(self, prediction: Array, target: Array) -> OutputPoint:
+        """Evaluate, per task."""
+
+
+class MseLoss:
+    """Mean over K and C of the squared error; no ½."""
+
+    class Point:
+        """Value and derivatives in the prediction."""
+
+        def __init__(self, prediction: Array, target: Array) -> None:
+            self.error = prediction - target
+            self.scale = 2.0 / self.error[0].size
+
+        @property
+        def loss(self) -> Array:
+            """(T,), computed where it is asked for: a step that adapts does not need it."""
+            flat = self.error.reshape(len(self.error), -1)
+            return np.asarray(np.einsum("ti,ti->t", flat, flat) / flat.shape[1])
+
+        @property
+        def grad(self) -> Array:
+            """(T, K, C)"""
+            return np.asarray(self.scale * self.error)
+
+        def hvp(self, v: Array) -> Array:
+            """The Hessian is a multiple of the identity."""
+            return np.asarray(self.scale * v)
+
+    def linearize(self, prediction: Array, target: Array) -> Point:
+        """Evaluate, per task."""
+        return self.Point(prediction, target)
+
+
+class CrossEntropy:
+    """Mean over K of −Σ_c y_c log q_c with q = softmax of the prediction (Goodfellow et al. 2016, §6.2.2.3).
+
+    Targets are distributions over the classes (T, K, C), one-hot as a rule, or the numbers of the classes (T, K).
+    """
+
+    class Point:
+        """Value and derivatives in the prediction."""
+
+        def __init__(self, prediction: Array, target: Array) -> None:
+            _, self.points, classes = prediction.shape
+            if target.ndim == 2:
+                target = one_hot(target, classes, prediction.dtype)
+            off = prediction - prediction.max(axis=-1, keepdims=True)  # exp never overflows
+            self.q = np.exp(off)
+            total = self.q.sum(axis=-1, keepdims=True)
+            self.q /= total
+            each = np.log(total)[..., 0] - (target * off).sum(axis=-1)  # (T, K)
+            self.loss = each.mean(axis=1)
+            self.grad = (self.q - target) / self.points
+
+        def hvp(self, v: Array) -> Array:
+            """(diag q − q qᵀ) v / K, point by point."""
+            return np.asarray(self.q * (v - (self.q * v).sum(axis=-1, keepdims=True)) / self.points)
+
+    def linearize(self, prediction: Array, target: Array) -> Point:
+        """Evaluate, per task."""
+        return self.Point(prediction, target)
+
+
+mse, cross_entropy = MseLoss(), CrossEntropy()
+LOSSES: dict[str, MseLoss | CrossEntropy] = {"mse": mse, "cross-entropy": cross_entropy}
+
+
+def _same_shape(prediction: Any, target: Any) -> None:
+    if np.shape(prediction) != target.shape:
+        raise MetagdError(f"gives shape {np.shape(prediction)} for targets of shape {target.shape}", "model")
+
+
+def mean_square(prediction: Any, target: Any) -> Any:
+    """`mse` of one task."""
+    _same_shape(prediction, target)
+    return np.mean((prediction - target) ** 2)
+
+
+def mean_cross_entropy(prediction: Any, target: Any) -> Any:
+    """`cross-entropy` of one task."""
+    _same_shape(prediction, target)
+    highest = np.max(prediction, axis=-1, keepdims=True)
+    total = np.log(np.sum(np.exp(prediction - highest), axis=-1))
+    return np.mean(total - np.sum(target * (prediction - highest), axis=-1))
+
+
+OF_ONE_TASK: dict[str, Callable[[Any, Any], Any]] = {"mse": mean_square, "cross-entropy": mean_cross_entropy}
+
+
+def as_function(loss: Callable[..., Any] | str | None) -> Callable[..., Any]:
+    """A loss of one task, given as itself or by name; `mse` for None."""
+    return loss if callable(loss) else OF_ONE_TASK[loss or "mse"]

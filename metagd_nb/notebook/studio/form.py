@@ -1,0 +1,107 @@
+"""What a person chooses in the studio, as the text of the cell that does the same. No widgets here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from ...algorithms import ALGORITHMS
+from ...core.hyperparameters import Hyper, hypers
+from ...training.stopping import Settings
+
+# Name → body. The first of each kind is where the studio begins; every body may be edited.
+EXAMPLES: dict[str, dict[str, str]] = {
+    "descent": {
+        "a long valley": "def loss(w):\n    return w[0] ** 2 / 2 + 4 * w[1] ** 2\nw = np.array([3.0, 1.0])",
+        "a bent valley": (
+            "def loss(w):\n    return (1 - w[0]) ** 2 / 10 + (w[1] - w[0] ** 2) ** 2\nw = np.array([-1.0, 1.5])"
+        ),
+        "a line through forty points": (
+            "rng = np.random.default_rng(0)\nx = rng.uniform(-2, 2, 40)\n"
+            "y = 1.5 * x - 0.5 + 0.3 * rng.normal(size=40)\n"
+            "def loss(slope, start):\n    return np.mean((y - slope * x - start) ** 2)\nslope, start = 0.0, 0.0"
+        ),
+        "a small network": (
+            "rng = np.random.default_rng(0)\nx = rng.uniform(-3, 3, (60, 1))\ny = np.sin(2 * x)\n"
+            'model = mlp(1, 20, 1, activation="tanh")\nloss = "mse"'
+        ),
+    },
+    "meta": {
+        "sine waves": "tasks = sinusoid()\nmodel = mlp(1, 40, 40, 1)",
+        "two parabolas": "tasks = quadratics((1.0, 3.0), (0.0, 1.0))",
+        "five kinds of curve": "tasks = mixed()\nmodel = mlp(1, 40, 40, 1)",
+        "lines through a cloud": "tasks = regression(1, noise=0.3)\nmodel = linear(1)",
+        "characters, five ways": "tasks = glyphs()\nmodel = mlp(256, 64, 5)",
+        "which language is this word": "tasks = words()\nmodel = mlp(256, 64, 5)",
+        "patients of six hospitals": "tasks = lung()\nmodel = mlp(7, 16, 2)",
+    },
+}
+FIRST = ("steps", "seed")  # of what every method has: shown first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method, what it learns, and the settings that differ from the defaults.
+
+    Attributes
+    ----------
+    options : mapping
+        By Python name.
+    """
+
+    method: str
+    body: str
+    options: Mapping[str, Any]
+
+    @property
+    def line(self) -> str:
+        """What follows ``%%metagd``."""
+        declared = declarations(self.method)
+        told = [
+            f"{declared[name].option} {_typed(value)}"
+            for name, value in self.options.items()
+            if name in declared and value is not None and value != declared[name].default
+        ]
+        return " ".join([self.method, *told])
+
+    @property
+    def cell(self) -> str:
+        """The whole cell."""
+        return f"%%metagd {self.line}\n{self.body}"
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed: every digit that it needs, and no more."""
+    if isinstance(value, tuple):
+        return ",".join(map(_typed, value))
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def declarations(method: str) -> dict[str, Hyper]:
+    """Name → declaration: the method's own first, then what every method has."""
+    shared = hypers(Settings)
+    order = [*FIRST, *(name for name in shared if name not in FIRST)]
+    return hypers(ALGORITHMS[method]) | {name: shared[name] for name in order}
+
+
+def examples(method: str) -> dict[str, str]:
+    """Name → body, of what a method can learn."""
+    return EXAMPLES[ALGORITHMS[method].kind]
+
+
+def insertion(text: str) -> str:
+    """HTML of a button that puts a cell below, by JupyterLab's own commands; without them the text can be copied.
+
+    ``data-commandlinker-*`` is JupyterLab's documented way for a page to name a command; nothing of ours runs there.
+    """
+    commands = ["notebook:insert-cell-below", "notebook:replace-selection"]
+    arguments = {"commands": commands, "args": {"text": text}}  # one for both: JupyterLab 4 passes no list of them on
+    return (
+        '<button class="lm-Widget jupyter-widgets jupyter-button widget-button" style="width:auto" '
+        'data-commandlinker-command="apputils:run-all-enabled" '
+        f"data-commandlinker-args='{escape(json.dumps(arguments), quote=True)}' "
+        'title="Put this cell below">Insert cell</button>'
+    )

@@ -1,0 +1,235 @@
+"""A user's own loss over named parameters, its derivatives traced: one task, no batch.
+
+Models and losses that are written for one task of many are in `usermodel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from autograd.tracer import getval
+
+from ...core.errors import MetagdError
+from ...core.parameters import Layout
+from ..base import Array
+from ..capture.closure import Followed, Snapshot, follow
+from ..capture.errors import diagnosed, scalar
+from ..capture.fingerprint import Parts, digest_of, joined_parts
+from ..capture.signature import Binding, as_parameters, data_names, flat_gradient, namespace_of, reads_missing
+from .tape import Traced
+
+
+def pieces(theta: Array, layout: Layout) -> list[Any]:
+    """(P,) → one array a parameter; a NumPy scalar for one without axes."""
+    return [part[()] for part in layout.views(theta).values()]
+
+
+def joined(parts: Sequence[Any], layout: Layout, dtype: np.dtype[Any]) -> Array:
+    """The reverse of ``pieces``; zeros for None."""
+    flat = np.zeros(layout.size, dtype)
+    for part, where in zip(parts, layout.slices.values(), strict=True):
+        if part is not None:
+            flat[where] = np.reshape(part, -1)
+    return flat
+
+
+class LossProblem:
+    """The user's scalar loss over named parameters: one task, no batch.
+
+    Parameters
+    ----------
+    loss : callable
+        Its arguments are the parameters. One with a default is data; any other is looked up in
+        ``namespace``.
+    params : mapping name → array
+        Starting values; kept, not changed.
+    gradient : callable, optional
+        Used in place of automatic differentiation. Its arguments are bound by name; it gives an
+        array, a tuple in the parameters' order, or a dict.
+    namespace : mapping, optional
+        Default: the globals of ``loss``.
+
+    Attributes
+    ----------
+    second_order : "autodiff" | "differences"
+        Where a Hessian·vector comes from. Differences of the user's gradient take over when its
+        loss cannot be traced.
+    reads : tuple of str
+        Global names that the loss and its helpers refer to.
+
+    Raises
+    ------
+    MetagdError
+        When the loss at the start is no finite number, cannot be differentiated, or depends on no parameter.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        params: Mapping[str, Any],
+        gradient: Callable[..., Any] | None = None,
+        *,
+        dtype: np.typing.DTypeLike = np.float64,
+        namespace: Mapping[str, Any] | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        arrays = as_parameters(params)
+        self.layout, self.dtype = Layout.of(arrays), np.dtype(dtype)
+        self.second_order = "autodiff"
+        self._start = self.layout.flatten(arrays, self.dtype)
+        self.namespace = namespace_of(loss) if namespace is None else namespace
+        self.snapshot = snapshot or Snapshot()
+        self._binding = self._bound(loss, "loss")
+        self._traced, self._plain = following(loss, self.snapshot)
+        self.reads = self._traced.reads
+        self.own: Followed | None = None
+        if gradient is not None:
+            self._gradient_binding = self._bound(gradient, "gradient")
+            self.own = follow(gradient, traced=False, snapshot=self.snapshot)
+        self._check_start()
+
+    def _bound(self, function: Callable[..., Any], what: str) -> Binding:
+        bound = Binding(function, list(self.layout.shapes), self.namespace, what, every=what == "loss")
+        for name, value in bound.data.items():
+            if isinstance(value, np.ndarray):
+                bound.data[name] = self.snapshot.array(value, name)
+        return bound
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over code and data, the same in another process."""
+        return self._plain.fingerprint + (self.own.fingerprint if self.own else "")
+
+    @property
+    def parts(self) -> Parts:
+        """Hashes of each function and of each of the data that it reads, by name."""
+        bound = dict(self._binding.data) | (self._gradient_binding.data if self.own else {})
+        given = {"code": {}, "data": {name: digest_of(value) for name, value in bound.items()}}
+        return joined_parts([given, self._plain.parts, *([self.own.parts] if self.own else [])])
+
+    def start(self, rng: np.random.Generator | None = None) -> Array:
+        """The given starting values (P,); a copy."""
+        return self._start.copy()
+
+    def flat(self, phi: Any, tasks: int = 1) -> Array:
+        """(1, P)"""
+        return np.reshape(phi, (1, -1))
+
+    def linearize(self, phi: Any, batch: Any = None) -> LossPoint:
+        """Evaluate at ``phi``, (P,) or (1, P)."""
+        theta = np.array(phi, self.dtype).reshape(-1)  # a copy: the trace outlives an update in place
+        if self.own is None:
+            traced = self.traced(theta)
+            return LossPoint(self, theta, scalar(traced.value), joined(traced.grads, self.layout, self.dtype), traced)
+        return LossPoint(self, theta, self.value(theta), self.own_gradient(theta), None)
+
+    def value(self, theta: Array) -> Any:
+        """The loss at (P,), without tracing."""
+        return scalar(self._binding.call(self._plain.function, pieces(theta.copy(), self.layout)))
+
+    def traced(self, theta: Array) -> Traced:
+        """The loss at (P,) with its gradient by automatic differentiation."""
+        try:
+            return Traced(self._scalar_loss, pieces(theta, self.layout))
+        except Exception as error:
+            raise diagnosed(error, lambda: self.value(theta)) from None
+
+    def _scalar_loss(self, *values: Any) -> Any:
+        return one(self._binding.call(self._traced.function, values))
+
+    def own_gradient(self, theta: Array) -> Array:
+        """(P,) of the user's own gradient.
+
+        Raises
+        ------
+        MetagdError
+            When it reads a name that does not exist, or gives something else than the parameters' shapes.
+        """
+        return flat_gradient(self.raw_gradient(theta), self.layout, self.dtype)
+
+    def raw_gradient(self, theta: Array) -> Any:
+        """What the user's gradient gives at (P,), as it comes."""
+        assert self.own is not None
+        try:
+            return self._gradient_binding.call(self.own.function, pieces(theta.copy(), self.layout))
+        except NameError as error:
+            if error.name in self.own.missing:
+                raise reads_missing("gradient", str(error.name), self.known_names) from None
+            raise
+
+    @property
+    def known_names(self) -> list[str]:
+        """The parameters and the data of the namespace."""
+        return [*self.layout.shapes, *data_names(self.namespace)]
+
+    def _check_start(self) -> None:
+        with np.errstate(all="ignore"):
+            if self.own is not None:
+                value, grads = self.value(self._start), pieces(self._start, self.layout)
+            else:
+                traced = self.traced(self._start)
+                value, grads = scalar(traced.value), traced.grads
+        if not np.isfinite(value):
+            raise MetagdError(f"loss is {value} at the starting values; it needs a finite number there")
+        finite = np.isfinite(flat := joined(grads, self.layout, self.dtype))
+        if not finite.all():
+            where, bad = self.layout.where(int(np.argmin(finite))), flat[~finite][0]
+            raise MetagdError(f"the derivative of loss in {where} is {bad} at the starting values; start elsewhere")
+        if all(g is None for g in grads):
+            names = " or ".join(self.layout.shapes)
+            raise MetagdError(f"loss does not depend on {names} (comparisons, rounding and argmax have no derivative)")
+
+
+class LossPoint:
+    """A user's loss at one θ; see ``problem.Point``, with one task."""
+
+    __slots__ = ("_problem", "_theta", "_traced", "grad", "loss")
+
+    def __init__(self, problem: LossProblem, theta: Array, loss: Any, grad: Array, traced: Traced | None) -> None:
+        self._problem, self._theta, self._traced = problem, theta, traced
+        self.loss = np.array([loss], problem.dtype)
+        self.grad = grad[None]
+
+    def hvp(self, v: Array) -> Array:
+        """(1, P) → (1, P)"""
+        problem = self._problem
+        flat = np.asarray(v, problem.dtype).reshape(-1)
+        if problem.second_order == "autodiff":
+            try:
+                if self._traced is None:
+                    self._traced = problem.traced(self._theta)
+                parts = self._traced.hvp(pieces(flat, problem.layout))
+                return joined(parts, problem.layout, problem.dtype)[None]
+            except MetagdError:
+                if problem.own is None:
+                    raise
+                problem.second_order = "differences"
+        return gradient_difference(problem.own_gradient, self._theta, flat)[None]
+
+    def step(self, rate: Any) -> Array:
+        """(1, P)"""
+        moved: Array = self._theta - rate * self.grad
+        return moved
+
+
+def gradient_difference(gradient: Callable[[Array], Array], theta: Array, v: Array) -> Array:
+    """Hessian·vector (P,) by central differences of a gradient, a step of ∛ε along ``v``."""
+    size = float(np.linalg.norm(v))
+    if size == 0:
+        return np.zeros_like(v)
+    step = np.cbrt(np.finfo(theta.dtype).eps) * max(1.0, float(np.linalg.norm(theta))) / size
+    difference: Array = (gradient(theta + step * v) - gradient(theta - step * v)) / (2 * step)
+    return difference.astype(theta.dtype)
+
+
+def one(value: Any) -> Any:
+    """What a loss gave, traced or not, once it is seen to be one number."""
+    scalar(getval(value))
+    return value
+
+
+def following(function: Callable[..., Any], snapshot: Snapshot) -> tuple[Followed, Followed]:
+    """A function for tracing, and the same for a plain call."""
+    return follow(function, snapshot=snapshot), follow(function, traced=False, snapshot=snapshot)

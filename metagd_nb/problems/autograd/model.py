@@ -1,0 +1,230 @@
+"""A user's own model, or a user's loss at the output of a built-in model, both written for one task and traced.
+
+``ModelProblem`` is a model and a loss, ``OutputLoss`` a loss alone; each is called task by task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import autograd.numpy
+import numpy as np
+from autograd.tracer import getval
+
+from ...core.parameters import Layout
+from ...models.losses import LOSSES, as_function
+from ...tasks import Batch
+from ..base import Array
+from ..capture.closure import Followed, Snapshot
+from ..capture.errors import diagnosed, scalar
+from ..capture.fingerprint import Parts, joined_parts
+from ..capture.signature import as_parameters
+from .loss import following, joined, one, pieces
+from .tape import Traced
+
+
+class OutputLoss:
+    """A user's ``loss(prediction, target)``, written for one task, at the output of a model of the kit.
+
+    Called task by task: the one loop over tasks that there is.
+    """
+
+    def __init__(self, loss: Callable[..., Any], *, snapshot: Snapshot | None = None) -> None:
+        self.snapshot = snapshot or Snapshot()
+        self._traced, self._plain = following(loss, self.snapshot)
+        self.reads, self.fingerprint = self._traced.reads, self._plain.fingerprint
+
+    @property
+    def parts(self) -> Parts:
+        """Hashes of each function and of each of the data that it reads, by name."""
+        return self._plain.parts
+
+    def linearize(self, prediction: Array, target: Array) -> OutputPoint:
+        """Evaluate at predictions (T, K, C).
+
+        Raises
+        ------
+        MetagdError
+            When the loss gives no single number or cannot be traced; an error inside it is raised as it is.
+        """
+        traces = [self._trace(p, y) for p, y in zip(prediction, target, strict=True)]
+        return OutputPoint(traces, prediction)
+
+    def value(self, prediction: Array, target: Array) -> Array:
+        """Loss (T,) alone."""
+        pairs = zip(prediction, target, strict=True)
+        return np.array([scalar(self._plain.function(p.copy(), y)) for p, y in pairs], prediction.dtype)
+
+    def _trace(self, prediction: Array, target: Array) -> Traced:
+        try:
+            return Traced(lambda p: one(self._traced.function(p, target)), [prediction.copy()])
+        except Exception as error:
+            raise diagnosed(error, lambda: scalar(self._plain.function(prediction.copy(), target))) from None
+
+
+class OutputPoint:
+    """A loss of the output at one prediction a task: loss (T,) and its derivatives in the prediction."""
+
+    __slots__ = ("_traces", "grad", "loss")
+
+    def __init__(self, traces: Sequence[Traced], prediction: Array) -> None:
+        self._traces = traces
+        self.loss = np.array([scalar(t.value) for t in traces], prediction.dtype)
+        self.grad = _stacked([t.grads[0] for t in traces], prediction)
+
+    def hvp(self, v: Array) -> Array:
+        """(T, K, C) → (T, K, C)"""
+        return _stacked([t.hvp([u])[0] for t, u in zip(self._traces, v, strict=True)], v)
+
+
+def _stacked(rows: Sequence[Any], like: Array) -> Array:
+    stacked = np.zeros_like(like)
+    for into, row in zip(stacked, rows, strict=True):
+        if row is not None:
+            into[...] = row
+    return stacked
+
+
+class ModelProblem:
+    """Meta-learning on a user's ``model(params, x)`` and ``loss(prediction, target)``, both written for one task.
+
+    Parameters
+    ----------
+    model : callable
+        Of a dict of arrays and x (K, D); gives a prediction (K, C). One of shape (K,) is taken as (K, 1).
+    loss : callable, name or None
+        A scalar of prediction and target, or a name from ``LOSSES``; None for ``mse``.
+    params : mapping name → array
+        Starting values.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        loss: Callable[..., Any] | str | None,
+        params: Mapping[str, Any],
+        *,
+        dtype: np.typing.DTypeLike = np.float64,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        arrays = as_parameters(params)
+        self.layout, self.dtype = Layout.of(arrays), np.dtype(dtype)
+        self._start = self.layout.flatten(arrays, self.dtype)
+        self.snapshot = snapshot or Snapshot()
+        self._model, self._plain_model = following(model, self.snapshot)
+        self._loss, self._plain_loss = following(as_function(loss), self.snapshot)
+        self.reads = tuple(dict.fromkeys(self._model.reads + self._loss.reads))
+        self._given_loss = loss
+
+    @cached_property
+    def loss(self) -> Any:
+        """The loss alone, of predictions (T, K, C)."""
+        return self._output_loss()
+
+    def _output_loss(self) -> Any:
+        given = self._given_loss
+        return OutputLoss(given, snapshot=self.snapshot) if callable(given) else LOSSES[given or "mse"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over code and data, the same in another process."""
+        return self._plain_model.fingerprint + self._plain_loss.fingerprint
+
+    @property
+    def parts(self) -> Parts:
+        """Hashes of each function and of each of the data that it reads, by name."""
+        return joined_parts([self._plain_model.parts, self._plain_loss.parts])
+
+    def start(self, rng: np.random.Generator | None = None) -> Array:
+        """The given starting values (P,); a copy."""
+        return self._start.copy()
+
+    def flat(self, phi: Any, tasks: int) -> Array:
+        """(T, P)"""
+        return np.broadcast_to(phi, (tasks, self.layout.size))
+
+    def linearize(self, phi: Any, batch: Batch) -> ModelPoint:
+        """Evaluate at ``phi``, (P,) or (T, P)."""
+        thetas = np.array(self.flat(phi, len(batch)), self.dtype)
+        return ModelPoint(self, thetas, [self._trace(*task) for task in zip(thetas, batch.x, batch.y, strict=True)])
+
+    def predict(self, phi: Any, x: Array) -> Array:
+        """Predictions (T, K, C) for x (T, K, D) at ``phi``, (P,) or (T, P)."""
+        thetas = np.array(self.flat(phi, len(x)), self.dtype)
+        named = [dict(zip(self.layout.shapes, pieces(t, self.layout), strict=True)) for t in thetas]
+        made = [self._plain_model.function(params, k) for params, k in zip(named, x, strict=True)]
+        return np.array([_column(p, len(k)) for p, k in zip(made, x, strict=True)])
+
+    def embed(self, theta: Array, x: Array) -> Embedding:
+        """Predictions (T, K, H), taken for features: to be pulled back."""
+        return Embedding(self, theta, x)
+
+    def pulled(self, theta: Array, x: Array, cotangent: Array) -> Array:
+        """A gradient in one task's predictions (K, H), pulled back to θ (P,)."""
+
+        def along(model: Followed, parts: Sequence[Any]) -> Any:
+            made = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
+            return autograd.numpy.sum(_column(made, len(x)) * cotangent)
+
+        parts = pieces(theta, self.layout)
+        try:
+            traced = Traced(lambda *given: along(self._model, given), parts)
+        except Exception as error:
+            raise diagnosed(error, lambda: along(self._plain_model, parts), "the model") from None
+        return joined(traced.grads, self.layout, self.dtype)
+
+    def _trace(self, theta: Array, x: Array, y: Array) -> Traced:
+        def value(model: Followed, loss: Followed, parts: Sequence[Any]) -> Any:
+            prediction = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
+            return one(loss.function(_column(prediction, len(x)), y))
+
+        try:
+            return Traced(lambda *parts: value(self._model, self._loss, parts), pieces(theta, self.layout))
+        except Exception as error:
+            plain = pieces(theta.copy(), self.layout)
+            raise diagnosed(error, lambda: value(self._plain_model, self._plain_loss, plain), "the model") from None
+
+
+def _column(prediction: Any, points: int) -> Any:
+    """(K,) → (K, 1): without it, the difference from a target (K, 1) is a (K, K) that nobody meant."""
+    return prediction[:, None] if np.shape(getval(prediction)) == (points,) else prediction
+
+
+class Embedding:
+    """What a user's model gives of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
+
+    def __init__(self, problem: ModelProblem, theta: Array, x: Array) -> None:
+        self._problem, self._theta, self._x = problem, theta, x
+        self.out = problem.predict(theta, x)
+
+    def pull(self, cotangent: Array) -> tuple[Array, None]:
+        """A gradient in ``out``, pulled back to θ: (T, P), one a task."""
+        pairs = zip(self._x, cotangent, strict=True)
+        return np.array([self._problem.pulled(self._theta, x, c) for x, c in pairs]), None
+
+
+class ModelPoint:
+    """A user's model and loss at one φ a task; see ``problem.Point``."""
+
+    __slots__ = ("_problem", "_thetas", "_traces", "grad", "loss")
+
+    def __init__(self, problem: ModelProblem, thetas: Array, traces: Sequence[Traced]) -> None:
+        self._problem, self._thetas, self._traces = problem, thetas, traces
+        self.loss = np.array([scalar(t.value) for t in traces], problem.dtype)
+        self.grad = self._rows([t.grads for t in traces])
+
+    def _rows(self, parts: Sequence[Sequence[Any]]) -> Array:
+        return np.array([joined(p, self._problem.layout, self._problem.dtype) for p in parts])
+
+    def hvp(self, v: Array) -> Array:
+        """(T, P) → (T, P)"""
+        vectors = np.asarray(v, self._problem.dtype)
+        parts = [t.hvp(pieces(u, self._problem.layout)) for t, u in zip(self._traces, vectors, strict=True)]
+        return self._rows(parts)
+
+    def step(self, rate: Any) -> Array:
+        """(T, P)"""
+        moved: Array = self._thetas - rate * self.grad
+        return moved

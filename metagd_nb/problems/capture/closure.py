@@ -1,0 +1,260 @@
+"""A closed copy of a user's function: what it reads is fixed, and NumPy in it can be traced.
+
+The copy has the user's own code (and so the user's own lines in a traceback), on globals that are
+rebuilt from what the code refers to. The user's namespace is never changed.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..autograd.numpy_shim import AUTOGRAD, Doubles, StandIn
+from .fingerprint import (
+    INSTALLED,
+    LIMIT,
+    PACKAGE,
+    Parts,
+    array_digest,
+    codes,
+    digest_of,
+    global_names,
+    take_apart,
+    written_by_user,
+)
+from .method_calls import METHODS, rewritten
+
+
+@dataclass
+class Snapshot:
+    """Copies of the arrays that functions followed together read.
+
+    Attributes
+    ----------
+    limit : int
+        Bytes copied in all; an array that does not fit is referenced and listed in ``large``.
+    """
+
+    limit: int = LIMIT
+    copied: int = 0
+    large: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
+    _seen: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def array(self, value: np.ndarray, name: str) -> np.ndarray:
+        """A copy of ``value``, the same one each time."""
+        if id(value) in self._seen:
+            return self._seen[id(value)][1]
+        if self.copied + value.nbytes > self.limit:
+            kept = value
+            self.large[name] = (value, array_digest(value))
+        else:
+            kept = value.copy()
+            self.copied += value.nbytes
+        self._seen[id(value)] = (value, kept)  # holding the original keeps its id from being used again
+        return kept
+
+    def changed(self) -> list[str]:
+        """Names of the arrays that were too large to copy and have been changed since."""
+        return [name for name, (array, digest) in self.large.items() if array_digest(array) != digest]
+
+
+@dataclass
+class Followed:
+    """A closed copy of a function.
+
+    Attributes
+    ----------
+    function : callable
+        The copy; called like the original.
+    reads : tuple of str
+        Global names that the function and the helpers it calls refer to, in the order met.
+    missing : tuple of str
+        Those of them that do not exist: a NameError when their line is reached.
+    snapshot : Snapshot
+        The data.
+    """
+
+    function: Callable[..., Any]
+    reads: tuple[str, ...]
+    missing: tuple[str, ...]
+    snapshot: Snapshot
+    _spaces: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    def supply(self, name: str, value: Any) -> None:
+        """Give the copy a global that it lacks."""
+        for space in self._spaces:
+            space.setdefault(name, value)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash over the code and the data, the same in another process."""
+        return digest_of(self.function)
+
+    @functools.cached_property
+    def parts(self) -> Parts:
+        """``code`` of each function by name and each of the ``data`` that they read: hashes, to tell what differs."""
+        found: Parts = {"code": {}, "data": {}}
+        take_apart(getattr(self.function, "__name__", "function"), self.function, found)
+        return found
+
+
+def follow(
+    function: Callable[..., Any],
+    *,
+    traced: bool = True,
+    snapshot: Snapshot | None = None,
+    doubles: Doubles = AUTOGRAD,
+) -> Followed:
+    """A closed copy of ``function`` and of every helper that it calls.
+
+    Parameters
+    ----------
+    function : callable
+        A function of the user, a method, or a ``functools.partial``.
+    traced : bool
+        Whether NumPy and SciPy in it stand for ``doubles``: autograd's versions, or those of another tracer.
+    snapshot : Snapshot, optional
+        Shared by functions that are to read the same copies.
+    """
+    follower = _Follower(doubles if traced else None, snapshot or Snapshot())
+    copy = follower.value(function, getattr(function, "__name__", "function"), ())
+    return Followed(
+        copy, tuple(follower.reads), tuple(follower.missing), follower.snapshot, tuple(follower._globals.values())
+    )
+
+
+class _Follower:
+    """One traversal; remembers what it has met, so that recursion ends and sharing stays sharing."""
+
+    def __init__(self, doubles: Doubles | None, snapshot: Snapshot) -> None:
+        self.doubles = doubles
+        self.snapshot = snapshot
+        self.reads: dict[str, None] = {}
+        self.missing: dict[str, None] = {}
+        self._met: dict[int, tuple[Any, Any]] = {}  # id → (original, copy)
+        self._globals: dict[int, dict[str, Any]] = {}
+
+    def value(self, value: Any, name: str, attributes: tuple[str, ...]) -> Any:
+        """What stands for ``value`` in the copy; ``attributes`` are the names that the code takes from objects."""
+        if isinstance(value, np.ndarray):
+            return self.snapshot.array(value, name)
+        if isinstance(value, ModuleType):
+            return self._module(value, attributes)
+        if id(value) in self._met:
+            return self._met[id(value)][1]
+        copy = self._new(value, name, attributes)
+        self._met[id(value)] = (value, copy)
+        return copy
+
+    def _new(self, value: Any, name: str, attributes: tuple[str, ...]) -> Any:
+        if isinstance(value, FunctionType) and written_by_user(value.__code__, value.__module__ or ""):
+            return self._function(value)
+        if type(value) in (list, tuple, dict):
+            return self._container(value, name, attributes)
+        if isinstance(value, functools.partial):
+            args = [self.value(a, name, attributes) for a in value.args]
+            kwargs = {key: self.value(a, name, attributes) for key, a in value.keywords.items()}
+            return functools.partial(self.value(value.func, name, attributes), *args, **kwargs)
+        if isinstance(value, MethodType) and isinstance(value.__func__, FunctionType):
+            return MethodType(self.value(value.__func__, name, attributes), value.__self__)
+        if isinstance(value, functools._lru_cache_wrapper):  # a cache keyed by traced values would keep their trace
+            return self.value(value.__wrapped__, name, attributes)
+        if self.doubles and (stand_in := self.doubles.function(value)) is not None:
+            return stand_in
+        return value
+
+    def _container(self, value: Any, name: str, attributes: tuple[str, ...]) -> Any:
+        """A copy when anything in it is copied; otherwise the object itself (a list that a loss logs to)."""
+        self._met[id(value)] = (value, value)  # one that holds itself
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        copies = {key: self.value(item, f"{name}[{key!r}]", attributes) for key, item in pairs}
+        items = value if isinstance(value, dict) else dict(enumerate(value))
+        if all(copies[key] is items[key] for key in copies):
+            return value
+        return copies if isinstance(value, dict) else type(value)(copies.values())
+
+    def _function(self, function: FunctionType) -> FunctionType:
+        code = rewritten(function) if self.doubles else function.__code__
+        space = self._space(function)
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        closure = tuple(self._cell_made(cells[name]) for name in code.co_freevars)
+        copy = FunctionType(code, space, function.__name__, None, closure)
+        self._met[id(function)] = (function, copy)  # before its parts: it may call itself
+        attributes = tuple(dict.fromkeys(name for part in codes(code) for name in part.co_names))
+        for name, cell in cells.items():
+            self._fill(cell, name, attributes)
+        own = functools.partial(self.value, attributes=attributes)
+        if function.__defaults__:
+            copy.__defaults__ = tuple(own(d, f"{function.__name__}'s default") for d in function.__defaults__)
+        if function.__kwdefaults__:
+            copy.__kwdefaults__ = {key: own(d, key) for key, d in function.__kwdefaults__.items()}
+        copy.__qualname__, copy.__module__, copy.__doc__ = function.__qualname__, function.__module__, function.__doc__
+        copy.__dict__.update(function.__dict__)
+        for name in global_names(code):
+            self._bind(name, function.__globals__, space, attributes)
+        return copy
+
+    def _space(self, function: FunctionType) -> dict[str, Any]:
+        """The rebuilt globals, one for all functions that share the original ones."""
+        key = id(function.__globals__)
+        if key not in self._globals:
+            own = dict(vars(builtins))
+            if self.doubles:
+                own["__import__"] = functools.partial(_traced_import, self.doubles)
+            space = {"__builtins__": own, "__name__": function.__globals__.get("__name__", "__main__")}
+            space.update({METHODS[name]: self.doubles.methods[name] for name in METHODS} if self.doubles else {})
+            self._globals[key] = space
+        return self._globals[key]
+
+    def _bind(self, name: str, original: dict[str, Any], space: dict[str, Any], attributes: tuple[str, ...]) -> None:
+        if name in METHODS.values():
+            return
+        if name in original:
+            self.reads[name] = None
+            bound = self.value(original[name], name, attributes)
+            space[name] = bound
+        elif not hasattr(builtins, name):
+            self.reads[name] = self.missing[name] = None
+
+    def _cell_made(self, cell: CellType) -> CellType:
+        if id(cell) not in self._met:
+            self._met[id(cell)] = (cell, CellType())
+        made: CellType = self._met[id(cell)][1]
+        return made
+
+    def _fill(self, cell: CellType, name: str, attributes: tuple[str, ...]) -> None:
+        made = self._cell_made(cell)
+        try:
+            contents = cell.cell_contents
+        except ValueError:  # not yet assigned
+            return
+        try:
+            _ = made.cell_contents
+        except ValueError:
+            made.cell_contents = self.value(contents, name, attributes)
+
+    def _module(self, module: ModuleType, attributes: tuple[str, ...]) -> Any:
+        if self.doubles and (stand_in := self.doubles.module(module)) is not None:
+            return stand_in
+        path = getattr(module, "__file__", None) or ""
+        of_kit = module.__name__.partition(".")[0] == PACKAGE
+        if not of_kit and (not path.endswith(".py") or path.startswith(INSTALLED)):
+            return module
+        double = self._met.setdefault(id(module), (module, StandIn(module)))[1]
+        for name in attributes:  # a helper in the user's own file: only what the code may take from it
+            if name not in double.__dict__ and hasattr(module, name):
+                double.__dict__[name] = None
+                double.__dict__[name] = self.value(getattr(module, name), name, attributes)
+        return double
+
+
+def _traced_import(doubles: Doubles, name: str, *args: Any) -> Any:
+    """``import numpy as np`` inside a function gives the stand-in too."""
+    module = builtins.__import__(name, *args)
+    return doubles.module(module) or module

@@ -1,0 +1,156 @@
+"""Why a function could not be differentiated, in one line that names the construct and the user's own line."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MetagdError
+from .fingerprint import written_by_user
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def is_users(traceback: TracebackType) -> bool:
+    """Whether a traceback entry lies in the user's own code."""
+    frame = traceback.tb_frame
+    return frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE and written_by_user(frame.f_code)
+
+
+def trimmed(error: BaseException) -> BaseException:
+    """The same error, with only the user's own lines left in its traceback."""
+    entries = []
+    entry = error.__traceback__
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    kept: TracebackType | None = None
+    for entry in reversed(entries):
+        if is_users(entry):
+            kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    error.__context__ = None
+    return error.with_traceback(kept) if kept is not None else error
+
+
+def diagnosed(
+    error: Exception,
+    plain: Callable[[], Any],
+    what: str = "loss",
+    explained: Callable[[Exception, str], str] | None = None,
+) -> BaseException:
+    """The error to raise when tracing failed with ``error``.
+
+    The function is called once more without tracing: what fails then too is the user's own
+    mistake, and comes back as it is; what does not is a construct that cannot be traced, which
+    ``explained`` puts into words (default: those for autograd).
+    """
+    if isinstance(error, MetagdError):
+        return error
+    try:
+        with np.errstate(all="ignore"):
+            plain()
+    except Exception as own:
+        return trimmed(own)
+    return MetagdError((explained or _explained)(error, what))
+
+
+def user_line(error: BaseException) -> tuple[str, str]:
+    """``line 3: `float(w)` `` and its text, of the innermost line of the user's."""
+    found: TracebackType | None = None
+    entry = error.__traceback__
+    while entry is not None:
+        if is_users(entry):
+            found = entry
+        entry = entry.tb_next
+    if found is None:
+        return "", ""
+    text = linecache.getline(found.tb_frame.f_code.co_filename, found.tb_lineno).strip()
+    return f" (line {found.tb_lineno}{f': {text}' if text else ''})", text
+
+
+def assigns(text: str) -> bool:
+    """Whether a line assigns to an element, as in ``out[i] = …``."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return False
+    return any(isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store) for n in ast.walk(tree))
+
+
+def _library(error: BaseException) -> str:
+    """The library function, called from the user's line, that the error came out of; NumPy and autograd are none."""
+    name, entry = "", error.__traceback__
+    while entry is not None:
+        module = entry.tb_frame.f_globals.get("__name__", "")
+        if is_users(entry):
+            name = ""
+        elif name in ("", "a library's wrapper") and module.partition(".")[0] not in ("numpy", "autograd", _PACKAGE):
+            called = entry.tb_frame.f_code.co_name
+            name = "a library's wrapper" if called == "wrapper" else f"{module.partition('.')[0]}'s {called}"
+        entry = entry.tb_next
+    return name
+
+
+def raised(error: Exception) -> str:
+    """``gradient raises ValueError (line 3: …): …``"""
+    return f"gradient raises {type(error).__name__}{user_line(error)[0]}: {error}"
+
+
+_OWN = "or give a `gradient` of your own"
+
+
+def _explained(error: Exception, what: str) -> str:
+    line, text = user_line(error)
+    message = str(error)
+    if library := _library(error):
+        return f"automatic differentiation cannot follow {library}{line}; write it with NumPy, {_OWN}"
+    updates = "__array_ufunc__" in message and "out=(" in message
+    if "item assignment" in message or updates or ("array element" in message and assigns(text)):
+        instead = "a = a + b instead of a += b" if updates else "np.where, np.concatenate or np.array([...])"
+        return (
+            f"{what} assigns into an array in place{line}; automatic differentiation cannot follow that: use {instead}"
+        )
+    if match := re.search(r"VJP of (\w+) wrt", message):
+        return f"automatic differentiation has no derivative of {match[1]}{line}; write it with other functions, {_OWN}"
+    if match := re.search(r"__array_ufunc__\(<ufunc '(\w+)'>", message):
+        return f"automatic differentiation cannot follow {match[1]}{line}; write it with NumPy, {_OWN}"
+    if match := re.search(r"\bmath\.(\w+)", text):
+        return f"math.{match[1]} in {what}{line} cannot be followed by automatic differentiation; use np.{match[1]}"
+    if match := re.search(r"has no attribute '(\w+)'", message):
+        construct = f".{match[1]}"
+    elif "int() argument" in message or "as an integer" in message:
+        construct = "int(…)"
+    elif "__format__" in message:
+        construct = "formatting a number as text"
+    elif "float() argument" in message or "real number" in message or "array element" in message:
+        construct = "float(…)"
+    else:
+        told = " ".join(message.split())
+        return f"automatic differentiation cannot follow {what}{line}: {told}; write it with other functions, {_OWN}"
+    return f"{construct} in {what}{line} cannot be followed by automatic differentiation; leave it out, {_OWN}"
+
+
+def scalar(value: Any, what: str = "loss") -> Any:
+    """The one number that a loss gave; arrays of one entry count.
+
+    Raises
+    ------
+    MetagdError
+        For anything else, saying what came instead.
+    """
+    if value is None:
+        raise MetagdError(f"{what} returns nothing; it needs a `return` with one number")
+    if isinstance(value, (tuple, list, dict, set, str, bytes)):
+        raise MetagdError(f"{what} returns a {type(value).__name__}; it needs one number")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise MetagdError(f"{what} returns a {type(value).__name__} of {array.dtype}; it needs one real number")
+    if array.size != 1:
+        raise MetagdError(f"{what} returns an array of shape {array.shape}; it needs one number: np.mean or np.sum?")
+    return array.reshape(())[()]

@@ -1,0 +1,44 @@
+"""A chain of layers and a loss of its outputs at a point: what `builtin` does for plain nets, for every other net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...models.layers import Pass
+from ...models.losses import OutputLoss
+from ...models.net import Net
+from ...tasks import Batch
+
+Array = np.ndarray
+
+
+class ChainPoint:
+    """A net at φ on a batch; see ``problem.Point``. The forward pass is shared by all three."""
+
+    def __init__(self, net: Net, loss: OutputLoss, phi: Array, batch: Batch) -> None:
+        self.phi = phi
+        self.run = Pass(net.layers, net.layout, phi, batch.x)
+        self.out = loss.linearize(self.run.out, batch.y)
+        self.loss = self.out.loss
+        self._pulled: tuple[Array, Any, list[Array]] | None = None
+
+    def _pull(self) -> tuple[Array, Any, list[Array]]:
+        if self._pulled is None:
+            self._pulled = self.run.pull(self.out.grad)
+        return self._pulled
+
+    @property
+    def grad(self) -> Array:
+        """(T, P)"""
+        return self._pull()[0]
+
+    def hvp(self, v: Array) -> Array:
+        """(T, P) → (T, P)"""
+        d_out, moved = self.run.push(v)
+        return self.run.bend(v, moved, self._pull()[2], self.out.hvp(d_out))
+
+    def step(self, rate: Any) -> Array:
+        """φ − rate·grad (T, P)"""
+        return np.asarray(self.phi - rate * self.grad)

@@ -1,0 +1,305 @@
+"""Source (c) of a problem: loss, gradient and Hessian·vector by JAX, from the loss of one task.
+
+Each class here is one of the other sources with its derivatives exchanged, so starting values, predictions and
+refusals are the same. ``linearize`` takes NumPy's arrays, and gives them: what it computes is compiled at the first
+call of each shape. Inside a compiled step it takes and gives traced ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...core.array_api import known
+from ...models.losses import as_function
+from ...models.net import Net
+from ...tasks import Batch, Quadratics
+from ..autograd.loss import LossProblem, pieces
+from ..autograd.model import ModelProblem
+from ..capture.closure import Followed, follow
+from ..closed_form.builtin import LeastSquares, NetProblem, QuadraticProblem
+from .numpy_shim import JAX
+from .outputs import HostEmbedding, OutputLossOnJax, TracedEmbedding, one_number
+from .precision import precise
+from .refuse import refused
+
+Array = np.ndarray
+
+jax.tree_util.register_pytree_node(
+    Batch, lambda batch: ((batch.x, batch.y, batch.kind), None), lambda _, parts: Batch(*parts)
+)
+
+
+class OnJax:
+    """What the classes below share: all of it follows from ``task_loss``."""
+
+    dtype: np.dtype[Any]
+    layout: Any
+    what = "loss"
+
+    @property
+    def key(self) -> Any:
+        """What compiled programs depend on; equal keys share them."""
+        return self
+
+    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+        """The loss of one task, a number; x and y are empty where the loss brings its own data."""
+        raise TypeError(f"{type(self).__name__} needs a method task_loss")
+
+    def plain(self, x: Array, y: Array) -> Any:
+        """What of ``task_loss`` the user wrote, called without JAX: an error of theirs shows as it is."""
+
+    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+        """What `protonet` compares of one task's x (K, D): (K, H)."""
+        raise TypeError(f"{type(self).__name__} needs a method task_features")
+
+    def task_gradient(self, theta: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        """The loss of one task at θ (P,), and its gradient (P,)."""
+
+        def of_parts(parts: list[Any]) -> Any:  # a dict would come back in another order
+            return self.task_loss(dict(zip(self.layout.shapes, parts, strict=True)), x, y)
+
+        # with respect to the parts: the derivative of taking a vector apart is a sum of padded vectors
+        loss, grads = jax.value_and_grad(of_parts)(list(self.layout.views(theta).values()))
+        return loss, _joined(grads)
+
+    def linearize(self, phi: Any, batch: Batch | None = None) -> Any:
+        """Evaluate at ``phi`` (P,) shared by all tasks, or (T, P)."""
+        x, y = (batch.x, batch.y) if batch is not None else _NO_DATA
+        return HostPoint(self, np.asarray(phi, self.dtype), x, y) if known(phi) else TracedPoint(self, phi, x, y)
+
+    def flat(self, phi: Any, tasks: int = 1) -> Any:
+        """(T, P)"""
+        if known(phi):
+            return np.broadcast_to(phi, (tasks, self.layout.size))
+        return jnp.broadcast_to(phi, (tasks, self.layout.size))
+
+    @cached_property
+    def evaluated(self) -> Any:
+        """Compiled: φ, x, y → loss (T,), gradient (T, P)."""
+        return jax.jit(lambda phi, x, y: (lambda point: (point.loss, point.grad))(TracedPoint(self, phi, x, y)))
+
+    @cached_property
+    def bent(self) -> Any:
+        """Compiled: φ, x, y, v → Hessian·v (T, P)."""
+        return jax.jit(lambda phi, x, y, v: TracedPoint(self, phi, x, y).hvp(v))
+
+    def embed(self, theta: Any, x: Any) -> Any:
+        """What `protonet` compares of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
+        return HostEmbedding(self, theta, x) if known(theta) else TracedEmbedding(self, theta, x)
+
+    def check(self, batch: Batch | None, embeds: bool = False) -> None:
+        """Refuse in one line what JAX cannot follow; ``embeds``: of the features alone."""
+        x, y = (batch.x, batch.y) if batch is not None else _NO_DATA
+
+        def asked(theta: Any, x: Any, y: Any) -> Any:
+            if embeds:
+                return self.task_features(self.layout.views(theta), x)
+            return self.task_gradient(theta, x, y)
+
+        with precise(self.dtype):
+            try:
+                jax.eval_shape(asked, np.zeros(self.layout.size, self.dtype), x[0], y[0])
+            except Exception as error:
+                raise refused(error, lambda: self.plain(x[0], y[0]), self.what) from None
+
+
+_NO_DATA = (np.zeros((1, 0)), np.zeros((1, 0)))
+
+
+class TracedPoint:
+    """A problem at φ inside a compiled step; see ``problem.Point``."""
+
+    def __init__(self, problem: OnJax, phi: Any, x: Any, y: Any) -> None:
+        self.phi, self._dtype = phi, problem.dtype
+
+        def one(phi: Any, x: Any, y: Any) -> Any:
+            (loss, grad), bend = jax.linearize(lambda p: problem.task_gradient(p, x, y), phi)
+            return loss, grad, bend
+
+        self.loss, self.grad, self._bend = jax.vmap(one, in_axes=(0 if phi.ndim == 2 else None, 0, 0))(phi, x, y)
+
+    def hvp(self, v: Any) -> Any:
+        """(T, P) → (T, P), sharing the forward pass."""
+        return jax.vmap(lambda bend, u: bend(u)[1])(self._bend, v.astype(self._dtype))
+
+    def step(self, rate: Any) -> Any:
+        """φ − rate·grad (T, P)"""
+        return self.phi - rate * self.grad
+
+
+class HostPoint:
+    """The same at NumPy's arrays, for whoever takes one step at a time."""
+
+    def __init__(self, problem: OnJax, phi: Array, x: Array, y: Array) -> None:
+        self._problem, self._at, self.phi = problem, (phi, x, y), phi
+        with precise(problem.dtype):
+            self.loss, self.grad = (np.asarray(part) for part in problem.evaluated(phi, x, y))
+
+    def hvp(self, v: Array) -> Array:
+        """(T, P) → (T, P)"""
+        with precise(self._problem.dtype):
+            return np.asarray(self._problem.bent(*self._at, np.asarray(v, self._problem.dtype)))
+
+    def step(self, rate: Any) -> Array:
+        """φ − rate·grad (T, P)"""
+        return np.asarray(self.phi - rate * self.grad)
+
+
+def on_jax(function: Callable[..., Any], **more: Any) -> Followed:
+    """A closed copy of a function, in which NumPy's functions of traced arrays are JAX's."""
+    return follow(function, doubles=JAX, **more)
+
+
+class JaxNet(OnJax, NetProblem):
+    """A built-in model, and a loss of its predictions written for one task or a name from ``LOSSES``."""
+
+    def __init__(self, net: Net, loss: Callable[..., Any] | str | None, inner: Any, dtype: Any) -> None:
+        super().__init__(net, inner, dtype)
+        self._name = None if callable(loss) else loss or "mse"
+        self._loss = on_jax(as_function(loss)).function
+        self._inner, self.loss = inner, OutputLossOnJax(inner, lambda p, y: one_number(self._loss(p, y), self.dtype))
+
+    @property
+    def key(self) -> Any:
+        """Nets of one shape with a built-in loss share their programs."""
+        if type(self.net) is not Net or not self.net.plain or self._name is None:
+            return self
+        return self.net.sizes, self.net.activation, self.net.bias, self._name, self.dtype.str
+
+    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+        return one_number(self._loss(self.net.forward(jnp, params, x), y), self.dtype)
+
+    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+        for layer in self.net.layers[:-1]:
+            x = layer.apply(jnp, params, x)
+        return x
+
+    def embed(self, theta: Any, x: Any) -> Any:
+        return NetProblem.embed(self, theta, x) if known(theta) else OnJax.embed(self, theta, x)
+
+    def plain(self, x: Array, y: Array) -> Any:
+        theta = self.net.start(np.random.default_rng(0)).astype(self.dtype)
+        self._inner.linearize(self.net.predict(theta, x[None]), y[None])
+
+
+class JaxQuadratic(OnJax, QuadraticProblem):
+    """½(φ−c)ᵀA(φ−c)."""
+
+    def __init__(self, tasks: Quadratics, dtype: Any) -> None:
+        super().__init__(tasks, dtype)
+
+    @property
+    def key(self) -> Any:
+        return "quadratic", self.layout.size, self.dtype.str
+
+    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+        off = params["theta"] - y
+        return 0.5 * off @ (x @ off)
+
+
+class JaxSquares(OnJax, LeastSquares):
+    """Full-batch linear regression from XᵀX and Xᵀy."""
+
+    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+        off = _joined(params.values()) - self.anchor
+        bent = (self.hessian @ off.reshape(-1, self.width)).ravel()
+        return self.anchor_loss + 0.5 * off @ bent + off @ self.slack
+
+    def flat(self, phi: Any, tasks: int = 1) -> Any:
+        return phi.reshape(1, -1)
+
+
+def _joined(parts: Iterable[Any]) -> Any:
+    """(P,) of the parameters one by one."""
+    return jnp.concatenate([jnp.ravel(part) for part in parts])
+
+
+class _Traced:
+    """A value and its gradient by JAX, in the words of ``tracing.Traced``."""
+
+    def __init__(self, value: Any, grads: list[Any]) -> None:
+        self.value, self.grads = value, grads
+
+
+class JaxLoss(OnJax, LossProblem):
+    """A user's loss over named parameters; with their own gradient where there is one, JAX giving its derivative."""
+
+    def __init__(self, loss: Callable[..., Any], *given: Any, **more: Any) -> None:
+        self._given = loss  # before the start is checked, which takes a derivative
+        super().__init__(loss, *given, **more)
+
+    @cached_property
+    def _on_jax(self) -> Followed:
+        return on_jax(self._given, snapshot=self.snapshot)
+
+    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+        return one_number(self._binding.call(self._on_jax.function, list(params.values())), self.dtype)
+
+    def plain(self, x: Array, y: Array) -> Any:
+        return self.value(self._start)
+
+    def traced(self, theta: Array) -> Any:
+        """The loss at (P,) with its gradient by JAX; None for a parameter of which it is seen not to depend."""
+        self.check(None)
+        point = HostPoint(self, theta, *_NO_DATA)
+        parts = pieces(point.grad[0], self.layout)
+        if not point.grad.any() and not self._depends():
+            parts = [None] * len(parts)
+        return _Traced(point.loss[0], parts)
+
+    def _depends(self) -> bool:
+        """Whether the gradient is computed from the parameters at all."""
+        with precise(self.dtype):
+            jaxpr = jax.make_jaxpr(lambda theta: self.task_gradient(theta, *_NO_DATA)[1])(self._start).jaxpr
+        needed = {id(v) for v in jaxpr.outvars}
+        for equation in reversed(jaxpr.eqns):
+            if any(id(v) in needed for v in equation.outvars):
+                needed.update(id(v) for v in equation.invars)
+        return id(jaxpr.invars[0]) in needed
+
+
+class JaxModel(OnJax, ModelProblem):
+    """A user's own model and loss, both written for one task."""
+
+    what = "the model"
+
+    def __init__(self, model: Callable[..., Any], loss: Any, params: Any, **more: Any) -> None:
+        super().__init__(model, loss, params, **more)
+        self._jax_model = on_jax(model, snapshot=self.snapshot)
+        self._jax_loss = on_jax(as_function(loss), snapshot=self.snapshot)
+
+    def _output_loss(self) -> Any:
+        def one(prediction: Any, target: Any) -> Any:
+            return one_number(self._jax_loss.function(prediction, target), self.dtype)
+
+        return OutputLossOnJax(super()._output_loss(), one)
+
+    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+        return self._predicted(params, x)
+
+    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+        return one_number(self._jax_loss.function(self._predicted(params, x), y), self.dtype)
+
+    def _predicted(self, params: dict[str, Any], x: Any) -> Any:
+        prediction = self._jax_model.function(params, x)
+        return prediction[:, None] if jnp.shape(prediction) == (len(x),) else prediction
+
+    def plain(self, x: Array, y: Array) -> Any:
+        params = dict(zip(self.layout.shapes, pieces(self._start.copy(), self.layout), strict=True))
+        prediction = self._plain_model.function(params, x)
+        return self._plain_loss.function(prediction[:, None] if np.shape(prediction) == (len(x),) else prediction, y)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return jax.jit(jax.vmap(lambda theta, x: self._predicted(self.layout.views(theta), x)))
+
+    def predict(self, phi: Any, x: Array) -> Array:
+        """Predictions (T, K, C)."""
+        with precise(self.dtype):
+            return np.asarray(self._compiled(np.asarray(self.flat(phi, len(x)), self.dtype), x))

@@ -1,0 +1,91 @@
+"""Patients: small medical tables, each hospital a task."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...core.errors import MetagdError
+from ...core.hyperparameters import whole
+from ...core.provenance import recorded
+from ..user_data.groups import Groups
+
+YEAR = 365
+
+
+@recorded
+def lung(least: int = 13) -> Groups:
+    """Advanced lung cancer: who lives longer than a year? Each hospital is a task.
+
+    The North Central Cancer Treatment Group's study (Loprinzi et al. 1994), as it comes with lifelines: 228 patients
+    of 18 hospitals. Patients whom the study lost from sight within the year are left out, since nobody knows; gaps in
+    the table are filled with the median of the column. Columns are scaled to mean 0 and deviation 1 over all patients.
+
+    Parameters
+    ----------
+    least : int
+        Patients that a hospital must have to be a task.
+
+    Raises
+    ------
+    MetagdError
+        When lifelines is not installed, or ``least`` leaves fewer than two hospitals.
+    """
+    try:
+        from lifelines.datasets import load_lung
+    except ModuleNotFoundError:
+        raise MetagdError('needs lifelines; pip install "metagd-nb[fields]"', "lung") from None
+    table = load_lung()
+    known = table["inst"].notna() & ((table["time"] > YEAR) | (table["status"] == 1))
+    table = table[known]
+    columns = ["age", "sex", "ph.ecog", "ph.karno", "pat.karno", "meal.cal", "wt.loss"]
+    x = table[columns].fillna(table[columns].median()).to_numpy(float)
+    y = np.where(table["time"].to_numpy() > YEAR, "lives", "dies")
+    return _hospitals("lung", x, y, table["inst"].to_numpy(int), least)
+
+
+@recorded
+def tumours(clinics: int = 14, seed: int = 0) -> Groups:
+    """Is this breast tumour benign? Forty patients a clinic; the clinics are made up, and see different cases.
+
+    The Wisconsin diagnostic data (Street, Wolberg & Mangasarian 1993) as they come with scikit-learn: 569 tumours,
+    30 measurements. They name no hospital, so the table is dealt out: in order of the tumours' texture with noise
+    added, that each clinic sees its own mix, as hospitals do. Columns are scaled over all patients.
+
+    Parameters
+    ----------
+    clinics : int
+        Number of clinics that the patients are dealt to.
+    seed : int
+        Of that deal.
+
+    Raises
+    ------
+    MetagdError
+        When scikit-learn is not installed.
+    """
+    clinics, seed = whole(clinics, "clinics", 2), whole(seed, "seed", 0)
+    if clinics > 100:
+        raise MetagdError(f"{clinics} is not allowed; needs a whole number ≥ 2 and ≤ 100", "clinics")
+    try:
+        from sklearn.datasets import load_breast_cancer
+    except ModuleNotFoundError:
+        raise MetagdError('needs scikit-learn; pip install "metagd-nb[tutorials]"', "tumours") from None
+    data = load_breast_cancer()
+    x, y = data.data, np.where(data.target == 1, "benign", "malignant")
+    texture = x[:, list(data.feature_names).index("mean texture")]
+    noisy = texture + texture.std() * np.random.default_rng(seed).standard_normal(len(x))
+    rank = np.argsort(np.argsort(noisy))
+    return _hospitals("tumours", x, y, rank * clinics // len(x), 1)
+
+
+def _hospitals(name: str, x: np.ndarray, y: np.ndarray, hospital: np.ndarray, least: int) -> Groups:
+    """The patients of the hospitals that have at least ``least``."""
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    labels, counts = np.unique(hospital, return_counts=True)
+    large = labels[counts >= whole(least, "least", 1)]
+    if len(large) < 2:
+        raise MetagdError(f"{least} is not allowed: it leaves {len(large)} of {len(labels)} hospitals", "least")
+    kept = np.isin(hospital, large)
+    made = Groups(scaled[kept], y[kept], hospital[kept])
+    made.name = name
+    return made

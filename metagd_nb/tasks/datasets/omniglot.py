@@ -1,0 +1,178 @@
+"""Omniglot: handwritten characters of fifty alphabets, twenty drawings of each (Lake et al. 2015)."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core.errors import MetagdError
+from ...core.hyperparameters import whole
+from ...core.provenance import derived, recorded
+from ..user_data.episodes import Episodes
+
+SIDE, DRAWINGS = 28, 20
+ARCHIVES = ("images_background.zip", "images_evaluation.zip")  # as the data set is published
+
+
+class Images(NamedTuple):
+    """Drawings of characters, in the order of the characters' names."""
+
+    pixels: np.ndarray  # (n, 784) of uint8, ink is ``white``
+    number: np.ndarray  # (n,) the character of each
+    names: list[str]  # set/alphabet/character
+    white: int
+
+
+class Omniglot(Episodes):
+    """N-way K-shot tasks from Omniglot; see `omniglot`. ``train`` and ``test``: this family is one of the two."""
+
+    name = "omniglot"
+    sides: tuple[Omniglot, Omniglot]
+
+    def __init__(self, images: Images, ways: int, turns: int) -> None:
+        self.images, self.turns = images, turns
+        super().__init__(images.pixels, images.number, ways)
+
+    @property
+    def train(self) -> Omniglot:
+        """The characters to learn from."""
+        return self.sides[0]
+
+    @property
+    def test(self) -> Omniglot:
+        """The characters held out."""
+        return self.sides[0].held_out()
+
+    @derived
+    def held_out(self) -> Omniglot:
+        """`test`, by a name that a file can say."""
+        return self.sides[1]
+
+    @property
+    def n_classes(self) -> int:
+        """Characters, each as often as it is turned."""
+        return self.turns * len(self.sizes)
+
+    def _of(self, classes: np.ndarray) -> Omniglot:
+        rows = np.isin(self.number, classes)
+        names = [self.images.names[i] for i in sorted(classes)]
+        number = np.unique(self.number[rows], return_inverse=True)[1]
+        return Omniglot(Images(self.x[rows], number, names, self.images.white), self.ways, self.turns)
+
+    def _inputs(self, classes: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """(T, C, k, 784) in [0, 1]; a class above the number of characters is one of them, turned."""
+        drawn = self.x[row].reshape(*row.shape, SIDE, SIDE)
+        for turn in range(1, self.turns):
+            those = classes // len(self.sizes) == turn
+            drawn[those] = np.rot90(drawn[those], turn, axes=(-2, -1))
+        return np.asarray(drawn.reshape(*row.shape, SIDE * SIDE) / np.float32(self.images.white))
+
+
+@recorded
+def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotations: bool = True) -> Omniglot:
+    """Omniglot: characters as N-way K-shot tasks.
+
+    Images of 28×28 pixels in [0, 1], ink being 1.
+
+    The family that you get deals the characters to learn from; its ``test`` deals those held out, for ``evaluate``.
+    ``shots`` and ``queries`` count the drawings of a character.
+
+    Parameters
+    ----------
+    path : path
+        A folder with ``images_background`` and ``images_evaluation`` in it, as folders or as the zips that the data
+        set is published as; one of the two; or an ``.npz`` of ``bits`` (n, 98), images packed by ``np.packbits``,
+        and ``names`` (n / 20,) of characters.
+    ways : int
+        Characters a task.
+    seed : int
+        Decides which characters are held out.
+    train : int
+        How many of the 1,623 characters are learned from (Santoro et al. 2016 and Finn et al. 2017, §5.2: 1,200).
+    rotations : bool
+        Whether a character turned by 90°, 180° and 270° are three more classes, on the same side as it.
+
+    Raises
+    ------
+    MetagdError
+        Where there are no such files, or too few characters.
+    """
+    images = _read(Path(path).expanduser())
+    train, ways = whole(train, "train", 1), whole(ways, "ways", 2)
+    turns = 4 if rotations else 1
+    if turns * min(train, len(images.names) - train) < ways:
+        raise MetagdError(
+            f"{train} of {len(images.names)} characters leaves a side with fewer than {ways} classes", "train"
+        )
+    order = np.random.default_rng(whole(seed, "seed", 0)).permutation(len(images.names))
+    every = Omniglot(images, ways, turns)
+    learned, held = every._of(order[:train]), every._of(order[train:])
+    for side in (learned, held):
+        side.sides = learned, held
+    return learned
+
+
+# ---- files --------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Images:
+    if path.suffix == ".npz" and path.is_file():
+        return _packed(path)
+    if path.is_dir():
+        archives = [path / name for name in ARCHIVES if (path / name).is_file()]
+        files = _zipped(archives) if archives else ((p.parts, p.read_bytes()) for p in path.resolve().rglob("*.png"))
+    elif path.suffix == ".zip" and path.is_file():
+        files = _zipped([path])
+    else:
+        raise MetagdError(f"{str(path)!r} is no folder, .zip or .npz of Omniglot's images", "path")
+    drawings = {parts[-4:]: _pixels(content) for parts, content in files}
+    if not drawings:
+        raise MetagdError(f"{str(path)!r} has no .png in it", "path")
+    order = sorted(drawings)
+    names, number = np.unique(["/".join(parts[:-1]) for parts in order], return_inverse=True)
+    return Images(np.array([drawings[parts] for parts in order]), number, list(map(str, names)), 255)
+
+
+def _packed(path: Path) -> Images:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            bits, names = file["bits"], file["names"]
+        pixels = np.unpackbits(bits, axis=1)
+    except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile):
+        raise MetagdError(f"{str(path)!r} does not hold bits and names of packed images", "path") from None
+    if names.ndim != 1 or pixels.shape != (DRAWINGS * len(names), SIDE * SIDE) or not len(names):
+        raise MetagdError(
+            f"{str(path)!r} holds {pixels.shape} bits for {names.shape} names; needs 20 images of 784 a name", "path"
+        )
+    by_name = np.argsort(names)
+    pixels = pixels.reshape(len(names), DRAWINGS, -1)[by_name].reshape(pixels.shape)
+    return Images(pixels, np.repeat(np.arange(len(names)), DRAWINGS), list(map(str, names[by_name])), 1)
+
+
+def _zipped(archives: list[Path]) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    for archive in archives:
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                for name in packed.namelist():
+                    if name.endswith(".png") and not name.startswith("__MACOSX"):
+                        yield tuple(name.split("/")), packed.read(name)
+        except zipfile.BadZipFile:
+            raise MetagdError(f"{str(archive)!r} is no zip", "path") from None
+
+
+def _pixels(content: bytes) -> np.ndarray:
+    """(784,) of a picture in black on white, ink 255; larger ones are averaged down."""
+    from PIL import Image  # comes with matplotlib; a kit without pictures does not load it
+
+    try:
+        drawn = Image.open(io.BytesIO(content)).convert("L")
+    except OSError:
+        raise MetagdError("holds a .png that is no picture", "path") from None
+    if drawn.size != (SIDE, SIDE):
+        drawn = drawn.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(255 - np.asarray(drawn, np.uint8)).reshape(-1)

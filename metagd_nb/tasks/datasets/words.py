@@ -1,0 +1,107 @@
+"""Which language is this word? Names of countries and languages, from the tables that JupyterLab brings along."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+import zlib
+
+import numpy as np
+
+from ...core.errors import MetagdError
+from ...core.hyperparameters import whole
+from ...core.provenance import recorded
+from ..user_data.episodes import Episodes
+
+LEAST = 60  # names of a language's own
+ALIKE = 0.5  # share of its names with which a language repeats another: then it is left out
+
+
+@functools.cache
+def vocabulary(latin: bool) -> dict[str, list[str]]:
+    """Language → its own names of territories and languages: those that are not the English ones.
+
+    Raises
+    ------
+    MetagdError
+        When Babel is not installed.
+    """
+    try:
+        from babel import Locale, localedata
+    except ModuleNotFoundError:
+        raise MetagdError('needs Babel, which JupyterLab brings; pip install "metagd-nb[lab]"', "words") from None
+    english = set(_names(Locale.parse("en")))
+    found: dict[str, list[str]] = {}
+    for code in sorted(name for name in localedata.locale_identifiers() if "_" not in name):
+        names = sorted(set(_names(Locale.parse(code))) - (english if code != "en" else set()))
+        if latin:
+            names = [name for name in names if _is_latin(name)]
+        own = set(names)
+        if len(names) >= LEAST and all(len(own & set(other)) <= ALIKE * len(own) for other in found.values()):
+            found[code] = names
+    return found
+
+
+def _names(locale: object) -> list[str]:
+    tables = (locale.territories, locale.languages)  # type: ignore[attr-defined]
+    words = (str(word).lower() for table in tables for key, word in table.items() if not str(key).isdigit())
+    return [word for word in words if len(word) > 2 and "(" not in word]
+
+
+def _is_latin(word: str) -> bool:
+    return all(unicodedata.name(letter, "").startswith("LATIN") for letter in word if letter.isalpha())
+
+
+def ngrams(word: str, inputs: int) -> np.ndarray:
+    """A word's runs of one, two and three characters, ends marked, counted in ``inputs`` hashed cells.
+
+    Scaled to length √inputs: a cell is about 1 in size, as the start of a network expects of its inputs.
+    """
+    marked, cells = f"^{word}$", np.zeros(inputs, np.float32)
+    for n in (1, 2, 3):
+        for i in range(len(marked) - n + 1):
+            cells[zlib.crc32(marked[i : i + n].encode()) % inputs] += 1
+    return np.asarray(cells * np.float32(np.sqrt(inputs) / np.linalg.norm(cells)))
+
+
+@functools.lru_cache(maxsize=4)
+def _counted(examples: int, inputs: int, latin: bool, seed: int) -> tuple[np.ndarray, list[int], list[str]]:
+    rng = np.random.default_rng(seed)
+    cells, sizes, names = [], [], []
+    for language, words in vocabulary(latin).items():
+        chosen = [words[i] for i in rng.permutation(len(words))[:examples]]
+        cells += [ngrams(word, inputs) for word in chosen]
+        sizes.append(len(chosen))
+        names.append(language)
+    return np.array(cells), sizes, names
+
+
+@recorded
+def words(ways: int = 5, examples: int = 60, inputs: int = 256, latin: bool = True, seed: int = 0) -> Episodes:
+    """Which language is this word? N languages, K words of each; names from Unicode's locale tables (CLDR).
+
+    ``words().split()`` holds languages out.
+
+    Parameters
+    ----------
+    ways : int
+        Languages to tell apart in a task.
+    examples : int
+        Words of each language, at most.
+    inputs : int
+        Cells in which runs of one to three characters are counted.
+    latin : bool
+        Only what is written in Latin letters: else the script alone gives most languages away.
+    seed : int
+        Of the choice of words.
+
+    Raises
+    ------
+    MetagdError
+        When Babel is not installed.
+    """
+    examples, inputs, seed = whole(examples, "examples", 2), whole(inputs, "inputs", 2), whole(seed, "seed", 0)
+    cells, sizes, names = _counted(examples, inputs, bool(latin), seed)
+    family = Episodes(cells, np.repeat(np.arange(len(names)), sizes), ways, names)
+    family.name = "words"
+    return family

@@ -1,0 +1,100 @@
+"""What a support set tells at a glance: meta-features, the same few numbers for any task.
+
+They ask how the targets are spread, how well ever richer curves fit them — judged on points left out — and how
+strongly each curve bends. A classifier of kinds reads these numbers and their products.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.array_api import known, namespace
+from . import Batch
+
+Array = np.ndarray
+DEGREES = 4  # polynomials of degree 0…3, without products of different inputs
+WIDTHS = (0.35, 1.0)  # of the kernel, in standard deviations of an input
+RIDGE, FLOOR = 0.02, 0.003  # of the fits; and the share of a typical variance below which a residual says no more
+NAMES = (
+    *("spread", "skewness", "kurtosis", "mean", "size of the mean"),
+    *(f"{what} of degree {d}" for d in range(DEGREES) for what in ("left-out error", "error")),
+    *(f"bend of degree {d}" for d in range(1, DEGREES)),
+    *(f"left-out error of width {width}" for width in WIDTHS),
+)
+
+
+class Scale(NamedTuple):
+    """Mean and standard deviation of inputs (D,) and targets (C,) over many tasks."""
+
+    x_mean: Array
+    x_scale: Array
+    y_mean: Array
+    y_scale: Array
+
+    @classmethod
+    def of(cls, batch: Batch) -> Scale:
+        """Those of a batch of tasks."""
+        x, y = batch.x.reshape(-1, batch.x.shape[-1]), batch.y.reshape(-1, batch.y.shape[-1])
+        return cls(x.mean(0), _positive(x.std(0)), y.mean(0), _positive(y.std(0)))
+
+    def apply(self, batch: Batch) -> tuple[Array, Array]:
+        """Inputs (T, K, D) and targets (T, K, C) in these units, in double precision; traced, in the run's own."""
+        x, y = (a.astype(float) if known(a) else a for a in (batch.x, batch.y))
+        return (x - self.x_mean) / self.x_scale, (y - self.y_mean) / self.y_scale
+
+
+def _positive(scale: Array) -> Array:
+    return np.where(scale > 0, scale, 1.0)
+
+
+def describe(batch: Batch, scale: Scale) -> Array:
+    """Meta-features (T, F) of support sets, named in ``NAMES``; several outputs are averaged."""
+    x, y = scale.apply(batch)
+    xp = namespace(x)
+    found = _moments(y)
+    terms = [xp.ones_like(x[..., :1]), x, x * x - 1, x**3 - 2 * x]
+    bends = []
+    for degree in range(DEGREES):
+        basis = xp.concatenate(terms[: degree + 1], axis=-1)
+        left_out, fitted, bend = _ridge(basis, y, terms[degree].shape[-1])
+        found += [xp.log(left_out + FLOOR), xp.log(fitted + FLOOR)]
+        bends.append(xp.log(bend + FLOOR**0.5))
+    found += bends[1:]
+    distance = ((x[:, :, None] - x[:, None]) ** 2).sum(-1)  # (T, K, K)
+    found += [xp.log(_kernel(xp.exp(-0.5 * distance / width**2), y) + FLOOR) for width in WIDTHS]
+    described: Array = xp.stack(found, axis=1)
+    return described
+
+
+def _moments(y: Array) -> list[Array]:
+    """Five of (T,)."""
+    xp = namespace(y)
+    mean = y.mean(1)
+    centred = y - mean[:, None]
+    spread = xp.sqrt((centred**2).mean(1) + FLOOR)
+    skewness, kurtosis = ((centred**power).mean(1) / spread**power for power in (3, 4))
+    return [v.mean(1) for v in (xp.log(spread), skewness, kurtosis, mean, xp.abs(mean))]
+
+
+def _ridge(basis: Array, y: Array, last: int) -> tuple[Array, Array, Array]:
+    """Mean squared error (T,) on points left out and on points fitted; size of the last coefficients (T,)."""
+    xp = namespace(y)
+    gram = basis.swapaxes(1, 2) @ basis + RIDGE * xp.eye(basis.shape[-1])
+    solve = xp.linalg.solve(gram, basis.swapaxes(1, 2))  # (T, M, K)
+    leverage = xp.einsum("tkm,tmk->tk", basis, solve)
+    coefficients = solve @ y
+    residual = y - basis @ coefficients
+    left_out = residual / xp.maximum(1 - leverage, 0.01)[..., None]
+    size = xp.sqrt((coefficients[:, -last:] ** 2).sum(1).mean(-1))
+    return (left_out**2).mean((1, 2)), (residual**2).mean((1, 2)), size
+
+
+def _kernel(kernel: Array, y: Array) -> Array:
+    """Mean squared error (T,) of a kernel fit on points left out."""
+    xp = namespace(y)
+    inverse = xp.linalg.inv(kernel + 2.5 * RIDGE * xp.eye(kernel.shape[-1]))
+    left_out = (inverse @ y) / xp.einsum("tkk->tk", inverse)[..., None]
+    error: Array = (left_out**2).mean((1, 2))
+    return error

@@ -1,0 +1,161 @@
+"""Mixtures: every task is of one of several kinds, and knows of which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MetagdError, short, unknown
+from ...core.hyperparameters import number
+from ...core.provenance import derived, recorded
+from ..base import Batch, Example, Reference, TaskBatch, Tasks
+from .curves import Curves
+from .sinusoid import sinusoid
+
+SPAN = (-3.0, 3.0)
+
+
+def _line(x: Any, slope: Any, bias: Any) -> Any:
+    return slope * x + bias
+
+
+def _quadratic(x: Any, curvature: Any, sign: Any, center: Any, bias: Any) -> Any:
+    return np.where(sign < 0, -curvature, curvature) * (x - center) ** 2 + bias
+
+
+def _absolute(x: Any, slope: Any, center: Any, bias: Any) -> Any:
+    return slope * np.abs(x - center) + bias
+
+
+def _tanh(x: Any, slope: Any, center: Any, bias: Any) -> Any:
+    return slope * np.tanh(x - center) + bias
+
+
+def _curves(name: str, function: Callable[..., Any], **ranges: tuple[float, float]) -> Callable[[float], Tasks]:
+    return lambda noise: Curves(function, ranges, (-5.0, 5.0), noise, name)
+
+
+# Vuorio et al. 2019 (regression); the ranges are those of the code they published. Their half of the quadratics that
+# opens downwards is drawn by the sign of one more number.
+KINDS: dict[str, Callable[[float], Tasks]] = {
+    "sinusoid": lambda noise: sinusoid((0.1, 5.0), (0.0, math.pi), (-5.0, 5.0), noise),
+    "line": _curves("line", _line, slope=SPAN, bias=SPAN),
+    "quadratic": _curves("quadratic", _quadratic, curvature=(0.02, 0.15), sign=(-1.0, 1.0), center=SPAN, bias=SPAN),
+    "absolute": _curves("absolute", _absolute, slope=SPAN, center=SPAN, bias=SPAN),
+    "tanh": _curves("tanh", _tanh, slope=SPAN, center=SPAN, bias=SPAN),
+}
+
+
+class Mixed(Tasks):
+    """Tasks of several kinds, about as many of each in every batch; see `mixed`.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        Their names; the ``kind`` (T,) of a batch counts in this order.
+    """
+
+    name = "mixed"
+
+    def __init__(self, families: dict[str, Tasks], dealt: tuple[int, ...] | None = None) -> None:
+        self.families, self.kinds = families, tuple(families)
+        self._dealt = np.arange(len(families)) if dealt is None else np.array(dealt)  # kinds that are dealt out
+        first = next(iter(families.values()))
+        self.inputs, self.outputs, self.loss = first.inputs, first.outputs, first.loss
+        for name, family in families.items():
+            if (family.inputs, family.outputs) != (self.inputs, self.outputs):
+                sizes = f"{family.inputs} inputs and {family.outputs} outputs"
+                raise MetagdError(f"{sizes}; {self.kinds[0]} has {self.inputs} and {self.outputs}", name)
+            if family.loss != self.loss:
+                raise MetagdError(f"is learned with {family.loss}; {self.kinds[0]} with {self.loss}", name)
+        self.test_queries = min(family.test_queries for family in families.values())
+        ends = [families[self.kinds[g]].there_are for g in self._dealt]
+        self.there_are = min((end for end in ends if end), default=0) * len(ends) or None  # none is dealt twice
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(self.kinds[g] for g in self._dealt)
+        return f"mixed({kinds})" if len(self._dealt) == len(self.kinds) else f"mixed(…).only({kinds})"
+
+    @derived
+    def only(self, *kinds: str) -> Mixed:
+        """The same mixture, dealing out tasks of these kinds alone; what each kind is called stays."""
+        for kind in kinds:
+            if kind not in self.families:
+                raise unknown("kind", str(kind), self.kinds)
+        return Mixed(self.families, tuple(self.kinds.index(kind) for kind in kinds))
+
+    def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
+        kind = self._deal(rng, batches, n)
+        points = shots + queries
+        x, y = np.empty((len(kind), points, self.inputs)), np.empty((len(kind), points, self.outputs))
+        for g, family in enumerate(self.families.values()):
+            where = np.flatnonzero(kind == g)
+            if len(where):
+                drawn = family.sample(rng, 1, len(where), shots, queries)
+                x[where], y[where] = (
+                    np.concatenate([getattr(drawn.support, a), getattr(drawn.query, a)], 1) for a in "xy"
+                )
+        return TaskBatch(Batch(x[:, :shots], y[:, :shots], kind), Batch(x[:, shots:], y[:, shots:], kind))
+
+    def _deal(self, rng: np.random.Generator, batches: int, n: int) -> np.ndarray:
+        """Kinds (batches·n,): within a batch their numbers differ by one at most, in random order."""
+        shift = rng.integers(len(self._dealt), size=(batches, 1))
+        turns = (np.arange(n) + shift) % len(self._dealt)
+        return np.asarray(self._dealt[rng.permuted(turns, axis=1)]).reshape(-1)
+
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
+        noise = [getattr(self.families[self.kinds[g]], "noise", 0.0) for g in self._dealt]
+        return [Reference(float(np.mean(np.square(noise))), "noise (Bayes)")] if any(noise) else []
+
+    def example(self, rng: np.random.Generator, shots: int) -> Example | None:
+        kind = self.kinds[int(rng.choice(self._dealt))]
+        found = self.families[kind].example(rng, shots)
+        if found is None or found.label.startswith(kind):
+            return found
+        return found._replace(label=f"{kind}: {found.label}")
+
+
+@recorded
+def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
+    """Several kinds of task in one family: ready ones, such as line, and your own.
+
+    >>> mixed("sinusoid", "line")
+    mixed(sinusoid, line)
+
+    Parameters
+    ----------
+    *kinds : str or Tasks
+        Names of ready kinds (sinusoid, line, quadratic, absolute, tanh), or families; all five when nothing is given.
+    noise : float
+        Standard deviation of the noise on y, of the ready kinds. The default is that of their experiments.
+    **own : Tasks
+        Your own families, by the name that you give them.
+
+    Raises
+    ------
+    MetagdError
+        For a kind that does not exist or comes twice, and for families that differ in inputs, outputs or loss.
+    """
+    noise = number(noise, "noise", low=0)
+    families: dict[str, Tasks] = {}
+    for kind in kinds or (() if own else tuple(KINDS)):
+        if isinstance(kind, str) and kind not in KINDS:
+            raise unknown("kind", kind, KINDS)
+        family = KINDS[kind](noise) if isinstance(kind, str) else kind
+        _add(families, kind if isinstance(kind, str) else getattr(kind, "name", "kind"), family)
+    for name, family in own.items():
+        _add(families, name, family)
+    return Mixed(families)
+
+
+def _add(families: dict[str, Tasks], name: str, family: Any) -> None:
+    if not isinstance(family, Tasks):
+        raise MetagdError(f"{short(family)} is not a family such as sinusoid() or curves(…)", name)
+    if family.full or family.kinds:
+        raise MetagdError(f"{family!r} cannot be one kind of a mixture", name)
+    if name in families:
+        raise MetagdError(f"{name} comes twice; name them: mixed(one=…, other=…)", "mixed")
+    families[name] = family

@@ -1,0 +1,160 @@
+"""Episodes: every task has some classes of its own, and a few examples of each (N-way K-shot)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MetagdError
+from ...core.hyperparameters import whole
+from ...core.provenance import derived, recorded
+from ..base import Batch, Reference, TaskBatch, Tasks
+from ..validation import labels, numbers_2d
+
+
+def distinct(rng: np.random.Generator, bound: int, rows: int, k: int) -> np.ndarray:
+    """(rows, k): in every row k different whole numbers below ``bound``, all choices equally likely."""
+    if k * k > bound:  # few to choose from: shuffle them
+        return np.argsort(rng.random((rows, bound)), axis=1)[:, :k]
+    chosen = rng.integers(bound, size=(rows, k))
+    while True:  # many: draw again the rows in which two are the same, at most about half
+        ordered = np.sort(chosen, axis=1)
+        again = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+        if not len(again):
+            return chosen
+        chosen[again] = rng.integers(bound, size=(len(again), k))
+
+
+class Episodes(Tasks):
+    """N-way K-shot tasks from labelled rows; see `episodes`.
+
+    Parameters
+    ----------
+    x : array (n, D)
+    number : array (n,)
+        Which class each row belongs to, 0…N−1, every class with a row or more.
+    ways : int
+    names, parents : sequences (N,), optional
+        What each class is called, and what it belongs to (a letter's script); `split` takes parents apart.
+    """
+
+    name = "episodes"
+    loss = "cross-entropy"
+    test_queries = 15  # a class
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        number: np.ndarray,
+        ways: int,
+        names: Sequence[str] | None = None,
+        parents: Sequence[str] | None = None,
+    ) -> None:
+        self.x, self.number = x, number
+        self.sizes = np.bincount(number)
+        self._rows, self._first = np.argsort(number, kind="stable"), np.cumsum(self.sizes) - self.sizes
+        self.ways = self.outputs = whole(ways, "ways", 2)
+        self.inputs = x.shape[1]
+        every = np.arange(len(self.sizes))
+        self.names = every.astype(str) if names is None else np.asarray(names)
+        self.parents = every if parents is None else np.asarray(parents)
+        if self.ways > self.n_classes:
+            raise MetagdError(f"{ways} needs as many classes; there are {self.n_classes}", "ways")
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are to choose from."""
+        return len(self.sizes)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({self.ways} ways of {self.n_classes} classes, D={self.inputs})"
+
+    @derived
+    def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Episodes, Episodes]:
+        """Two families with no parent, hence no class, in common: one to learn from, one held out.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the parents (where none are known: of the classes) in the first.
+        """
+        kinds = np.unique(self.parents)
+        order, first = np.random.default_rng(seed).permutation(len(kinds)), round(fraction * len(kinds))
+        sides = [np.flatnonzero(np.isin(self.parents, kinds[part])) for part in (order[:first], order[first:])]
+        if min(map(len, sides)) < self.ways:
+            raise MetagdError(
+                f"{fraction!r} of {len(self.sizes)} classes leaves a side with fewer than {self.ways}", "fraction"
+            )
+        return self._of(sides[0]), self._of(sides[1])
+
+    def _of(self, classes: np.ndarray) -> Episodes:
+        """The same family on some of the classes."""
+        rows = np.isin(self.number, classes)
+        number = np.unique(self.number[rows], return_inverse=True)[1]
+        part = Episodes(self.x[rows], number, self.ways, self.names[np.sort(classes)], self.parents[np.sort(classes)])
+        part.name = self.name
+        return part
+
+    def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
+        """``shots`` and ``queries`` points of each class, class by class; support and query share no row.
+
+        Where classes are too small for so many queries, those there are come again.
+        """
+        least = int(self.sizes.min())
+        if least <= shots:
+            raise MetagdError(f"{shots} a class needs classes of at least {shots + 1} rows; one has {least}", "shots")
+        tasks, ways, k = batches * n, self.ways, min(shots + queries, least)
+        classes = distinct(rng, self.n_classes, tasks, ways)  # (T, C)
+        row = self._pick(rng, classes, k)  # (T, C, k)
+        query = row[..., shots + np.arange(queries) % (k - shots)]
+        return TaskBatch(self._batch(classes, row[..., :shots]), self._batch(classes, query))
+
+    def _pick(self, rng: np.random.Generator, classes: np.ndarray, k: int) -> np.ndarray:
+        """(T, C, k): different rows of each class."""
+        flat = (classes % len(self.sizes)).ravel()
+        row = np.empty((len(flat), k), int)
+        for size in np.unique(self.sizes[flat]):  # classes of one size at a time
+            those = self.sizes[flat] == size
+            row[those] = distinct(rng, int(size), int(those.sum()), k)
+        return np.asarray(self._rows[self._first[flat][:, None] + row]).reshape(*classes.shape, k)
+
+    def _batch(self, classes: np.ndarray, row: np.ndarray) -> Batch:
+        tasks, ways, k = row.shape
+        y = np.repeat(np.eye(ways), k, axis=0)  # (C·k, C)
+        return Batch(self._inputs(classes, row).reshape(tasks, ways * k, -1), np.repeat(y[None], tasks, axis=0))
+
+    def _inputs(self, classes: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """(T, C, k, D)"""
+        return np.asarray(self.x[row])
+
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
+        return [Reference(math.log(self.ways), "guessing")]
+
+
+@recorded
+def episodes(x: Any, y: Any, ways: int = 5) -> Episodes:
+    """Your own labelled data as N-way K-shot tasks: each has a few classes and a few rows of each.
+
+    ``shots`` and ``queries`` count the points of a class. Which class is which output differs from task to task.
+
+    Parameters
+    ----------
+    x : array (n,) or (n, D)
+        Inputs, finite numbers.
+    y : array (n,)
+        The class of each row: text or numbers.
+    ways : int
+        Classes a task.
+
+    Raises
+    ------
+    MetagdError
+        For lengths that differ, values that are not numbers or not finite, and fewer classes than ways.
+    """
+    inputs, given = numbers_2d(x, "x"), labels(y, "y")
+    if len(inputs) != len(given):
+        raise MetagdError(f"have {len(inputs)} and {len(given)} rows; need the same number", "x, y")
+    return Episodes(inputs, np.unique(given, return_inverse=True)[1], ways)

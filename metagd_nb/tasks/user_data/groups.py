@@ -1,0 +1,126 @@
+"""The user's own data: every group — a patient, a clinic, a sensor — is a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MetagdError
+from ...core.provenance import derived, recorded
+from ..base import Batch, Example, Reference, TaskBatch, Tasks
+from ..validation import labels, numbers_2d, targets
+
+
+class Groups(Tasks):
+    """Rows of a table, grouped into tasks; see `groups`."""
+
+    name = "groups"
+
+    def __init__(self, x: Any, y: Any, group: Any, loss: str | None = None, classes: np.ndarray | None = None) -> None:
+        self.x = numbers_2d(x, "x")
+        self.y, self.loss, self.classes = targets(y, "y", loss, classes)
+        self.group = labels(group, "group")
+        if not len(self.x) == len(self.y) == len(self.group):
+            lengths = f"{len(self.x)}, {len(self.y)} and {len(self.group)}"
+            raise MetagdError(f"have {lengths} rows; need the same number", "x, y, group")
+        self.inputs, self.outputs = self.x.shape[1], self.y.shape[1]
+        self.labels, member = np.unique(self.group, return_inverse=True)
+        self.sizes = np.bincount(member)
+        order = np.argsort(member, kind="stable")
+        # (G, largest group): the rows of each group, padded with its first row, never read past its size
+        self._rows = np.zeros((len(self.labels), self.sizes.max()), int)
+        inside = np.arange(self.sizes.max()) < self.sizes[:, None]
+        self._rows[inside] = order
+        self._inside = inside
+        self.there_are = len(self.labels)
+        self.test_queries = int(self.sizes.max())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        told = "" if self.classes is None else f", {self.outputs} classes"
+        return f"{self.name}({len(self)} groups of {self.sizes.min()}–{self.sizes.max()} rows, D={self.inputs}{told})"
+
+    @derived
+    def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Groups, Groups]:
+        """Two families with no group in common: one to learn from, one held out.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the groups in the first, 0 < fraction < 1.
+        """
+        first = round(fraction * len(self))
+        if not 0 < first < len(self):
+            raise MetagdError(f"{fraction!r} of {len(self)} groups leaves one side empty", "fraction")
+        chosen = np.random.default_rng(seed).permutation(len(self))
+        sides = [np.isin(self.group, self.labels[part]) for part in (chosen[:first], chosen[first:])]
+        return self._part(sides[0]), self._part(sides[1])
+
+    def _part(self, rows: np.ndarray) -> Groups:
+        part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss)
+        part.name = self.name
+        part.classes = self.classes  # also those that no row of this part has
+        return part
+
+    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
+        if self.classes is None:
+            return []
+        share = np.array([self.y[rows[:size]].mean(axis=0) for rows, size in zip(self._rows, self.sizes, strict=True)])
+        share = share.mean(axis=0)  # (C,) of a row that is dealt: each group as often as any other
+        entropy = -float(np.sum(share * np.log(np.where(share > 0, share, 1))))
+        return [Reference(entropy, "best that ignores x")]
+
+    def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
+        """Support and query share no row. A group short of query rows repeats those it has."""
+        short = self.sizes <= shots
+        if short.any():
+            names = ", ".join(str(label) for label in self.labels[short][:3])
+            raise MetagdError(
+                f"{shots} needs groups of at least {shots + 1} rows; {int(short.sum())} have fewer ({names} …)", "shots"
+            )
+        # Without replacement within a batch while there are groups enough, else every group about equally often
+        times = -(-n // len(self))
+        keys = rng.random((batches, times, len(self)))
+        chosen = np.argsort(keys, axis=-1).reshape(batches, -1)[:, :n].reshape(-1)  # (T,)
+        shuffle = np.where(self._inside[chosen], rng.random((len(chosen), self._rows.shape[1])), np.inf)
+        rows = np.take_along_axis(self._rows[chosen], np.argsort(shuffle, axis=1), axis=1)  # a group's rows, shuffled
+        rest = self.sizes[chosen, None] - shots
+        query = np.take_along_axis(rows, shots + np.arange(queries) % rest, axis=1)
+        support = rows[:, :shots]
+        return TaskBatch(Batch(self.x[support], self.y[support]), Batch(self.x[query], self.y[query]))
+
+    def example(self, rng: np.random.Generator, shots: int) -> Example | None:
+        if self.inputs != 1 or self.outputs != 1:
+            return None
+        g = int(rng.integers(len(self)))
+        rows = self._rows[g, : self.sizes[g]]
+        chosen = rng.permutation(rows)[:shots]
+        grid = np.linspace(self.x.min(), self.x.max(), 201)
+        return Example(Batch(self.x[None, chosen], self.y[None, chosen]), grid, None, f"group {self.labels[g]}")
+
+
+@recorded
+def groups(x: Any, y: Any, group: Any, loss: str | None = None) -> Groups:
+    """Your own data as a family of tasks: the rows of one group are one task.
+
+    Parameters
+    ----------
+    x : array (n,) or (n, D)
+        Inputs, finite numbers.
+    y : array (n,) or (n, C)
+        Targets, finite numbers; or class labels (n,), and then one output a class, in the order of the sorted labels.
+    group : array (n,)
+        The label of the group each row belongs to.
+    loss : "mse" | "cross-entropy", optional
+        What is learned with. By default ``y`` of text are class labels and numbers are quantities;
+        ``cross-entropy`` makes whole numbers class labels too.
+
+    Raises
+    ------
+    MetagdError
+        For lengths that differ, values that are not numbers or not finite.
+    """
+    return Groups(x, y, group, loss)

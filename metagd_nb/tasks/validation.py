@@ -1,0 +1,157 @@
+"""Columns of a person's table: numbers, labels, and targets that are either."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.array_api import one_hot
+from ..core.errors import MetagdError, nearest, short, unknown
+
+LOSS_NAMES = ("mse", "cross-entropy")  # the keys of `models.losses.LOSSES`
+
+
+def numbers_2d(values: Any, name: str) -> np.ndarray:
+    """``values`` as finite floats (n, D); a vector (n,) becomes one column.
+
+    Raises
+    ------
+    MetagdError
+        Naming the array and what was wrong with it.
+    """
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex")
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise MetagdError("holds values that are not numbers", name) from None
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.size == 0:
+        raise MetagdError(f"has shape {np.shape(values)}; needs (n,) or (n, D) with n ≥ 1", name)
+    with np.errstate(all="ignore"):
+        total = array.sum()  # not finite where a value is not: the quick look
+    if not np.isfinite(total) and (bad := ~np.isfinite(array)).any():
+        row = int(np.argmax(bad.any(axis=1)))
+        raise MetagdError(
+            f"holds {int(bad.sum())} values that are not finite (first in row {row}); drop or fill them", name
+        )
+    return array
+
+
+def labels(values: Any, name: str) -> np.ndarray:
+    """``values`` as an array (n,) of labels that can be told apart and sorted.
+
+    Raises
+    ------
+    MetagdError
+        Naming what was wrong with it.
+    """
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        raise MetagdError("holds lists of unlike length; needs (n,), one label a row", name) from None
+    if found.ndim != 1:
+        raise MetagdError(f"has shape {found.shape}; needs (n,), one label a row", name)
+    missing = found != found  # nan alone differs from itself
+    if np.any(missing):
+        raise MetagdError(
+            f"has {np.sum(missing)} missing labels (first in row {np.argmax(missing)}); drop those rows", name
+        )
+    try:
+        np.sort(found)
+    except TypeError:
+        raise MetagdError("holds labels that cannot be sorted; needs all of one kind, none missing", name) from None
+    return found
+
+
+class Targets(NamedTuple):
+    """What is to be predicted, as a model is taught it."""
+
+    values: np.ndarray  # (n, C): numbers, or for classes a row of zeros with a one
+    loss: str  # a name from ``LOSSES``
+    classes: np.ndarray | None  # (C,) the labels, where they are classes
+
+
+def targets(y: Any, name: str, loss: str | None = None, classes: np.ndarray | None = None) -> Targets:
+    """``y`` as targets.
+
+    Parameters
+    ----------
+    y : array (n,) or (n, C)
+        Numbers; or class labels, text or whole numbers, one a row; or a distribution over the classes in each row.
+    loss : "mse" | "cross-entropy", optional
+        Whether numbers are quantities or classes. By default they are quantities, and text is classes.
+    classes : array (C,), optional
+        The classes there are; by default those that occur.
+
+    Raises
+    ------
+    MetagdError
+        Naming the array and what was wrong with it.
+    """
+    if loss is None:
+        loss = "cross-entropy" if is_text(y) else "mse"
+    if loss != "cross-entropy":
+        return Targets(numbers_2d(y, name), check_loss_name(loss, 1), None)
+    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        values = numbers_2d(y, name)
+        if (values < 0).any() or not np.allclose(values.sum(axis=1), 1):
+            raise MetagdError("has rows that are no distribution over the classes; needs ≥ 0 and a sum of 1", name)
+        return Targets(values, loss, np.arange(values.shape[1]))
+    given = labels(np.reshape(y, -1) if np.ndim(y) == 2 else y, name)
+    classes = np.unique(given) if classes is None else classes
+    return Targets(
+        one_hot(numbers_of(given, classes, name), len(classes)), check_loss_name(loss, len(classes)), classes
+    )
+
+
+def is_text(y: Any) -> bool:
+    """Whether values are labels that no one could take for numbers, nor for numbers read as text."""
+    try:
+        array = np.asarray(y)
+    except ValueError:
+        return False
+    with contextlib.suppress(TypeError, ValueError):
+        array.astype(float)
+        return False
+    return array.dtype.kind in "US" or (
+        array.dtype.kind == "O" and array.size > 0 and all(isinstance(v, str) for v in array.flat)
+    )
+
+
+def numbers_of(given: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
+    """The number of each label's class (n,).
+
+    Raises
+    ------
+    MetagdError
+        Naming a label that is no class.
+    """
+    try:
+        number = np.searchsorted(classes, given).clip(max=len(classes) - 1)
+        strange = classes[number] != given
+    except TypeError:  # text sought among numbers, or the reverse
+        number, strange = np.zeros(len(given), int), np.ones(len(given), bool)
+    if np.any(strange):
+        label = given[int(np.argmax(strange))]
+        hint = nearest(str(label), map(str, classes)) or f"; allowed: {', '.join(map(str, classes[:8]))}"
+        raise MetagdError(f"holds {short(label)}, which is no class{hint}", name)
+    return np.asarray(number)
+
+
+def check_loss_name(loss: str, outputs: int) -> str:
+    """Return the name of a built-in loss after checking that it suits the number of outputs.
+
+    Raises
+    ------
+    MetagdError
+        For an unknown name, and for classes of which there is only one.
+    """
+    if loss not in LOSS_NAMES:
+        raise unknown("loss", loss, LOSS_NAMES)
+    if loss == "cross-entropy" and outputs < 2:
+        raise MetagdError("'cross-entropy' compares classes and needs targets of two or more", "loss")
+    return loss

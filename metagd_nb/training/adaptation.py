@@ -1,0 +1,112 @@
+"""Adapting a learned start to one task: a predictor for the user, a panel for the plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..algorithms import Meta
+from ..core.array_api import one_hot
+from ..core.errors import MetagdError
+from ..core.hyperparameters import whole
+from ..problems.closed_form.builtin import NetProblem, match
+from ..tasks import Batch, Example, Tasks
+from ..tasks.validation import labels, numbers_2d, numbers_of, targets
+
+Array = np.ndarray
+
+
+def predictor(
+    problem: Any, algorithm: Meta, theta: Array, x: Any, y: Any, steps: int | None, tasks: Tasks | None = None
+) -> Callable[[Any], Array]:
+    """``f(x_new)`` adapted from ``theta`` (P,) to the points ``x`` (K,) or (K, D), ``y`` (K,) or (K, C).
+
+    Where ``tasks`` are about classes, ``y`` (K,) are class labels, and so is what the predictor gives.
+    """
+    if not hasattr(problem, "predict"):
+        raise MetagdError("quadratics have no inputs to predict from", "adapt")
+    inputs, (wanted, classes) = numbers_2d(x, "x"), _wanted(y, tasks, algorithm.embeds)
+    if len(inputs) != len(wanted):
+        raise MetagdError(f"have {len(inputs)} and {len(wanted)} points; need the same number", "x, y")
+    if isinstance(problem, NetProblem):
+        what = "targets" if classes is None else "classes"
+        match(problem.net, inputs.shape[1], None if algorithm.embeds else wanted.shape[1], "the data", what)
+    if steps is not None:
+        steps = whole(steps, "steps", 0)
+    flat_y = np.ndim(y) == 1
+    support = Batch(inputs[None], wanted[None]).cast(problem.dtype)
+    phi = algorithm.adapt(problem, theta, support, steps)
+
+    def predict(x_new: Any) -> Array:
+        new = numbers_2d(x_new, "x_new").astype(problem.dtype)
+        if new.shape[1] != inputs.shape[1]:
+            raise MetagdError(f"has {new.shape[1]} columns; was adapted on {inputs.shape[1]}", "x_new")
+        out = algorithm.predict(problem, phi, new[None])[0]
+        if classes is not None:
+            return np.asarray(classes[out[:, : len(classes)].argmax(axis=1)])
+        return np.asarray(out[:, 0] if flat_y else out)
+
+    return predict
+
+
+def _wanted(y: Any, tasks: Tasks | None, embeds: bool) -> tuple[Array, Array | None]:
+    """Targets (K, C), and the labels of the outputs where class labels were given.
+
+    Where each task has classes of its own, the labels that occur are the first of the C, or, if ``embeds``, all.
+    """
+    if tasks is None or tasks.loss != "cross-entropy" or np.ndim(y) != 1:
+        return numbers_2d(y, "y"), None
+    if tasks.classes is not None:
+        found = targets(y, "y", tasks.loss, tasks.classes)
+        return found.values, found.classes
+    given = labels(y, "y")
+    classes = np.unique(given)
+    width = len(classes) if embeds else max(len(classes), tasks.outputs)
+    return one_hot(numbers_of(given, classes, "y"), width), classes
+
+
+class Panel(NamedTuple):
+    """One held-out task on one-dimensional inputs, before and after adaptation."""
+
+    x_support: Array  # (K,)
+    y_support: Array  # (K,)
+    x: Array  # (N,)
+    truth: Array | None  # (N,)
+    before: Array  # (N,)
+    after: Array  # (N,)
+    label: str
+
+
+def held_out(
+    problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int, steps: int
+) -> tuple[Example, list[Any]] | None:
+    """One task on one-dimensional inputs, and φ after 0…``steps`` adaptation steps from ``theta`` (M,).
+
+    The same task at every call, and from no stream that training draws from; None where there is none to draw.
+    """
+    if not hasattr(problem, "predict"):
+        return None
+    example = tasks.example(np.random.default_rng([seed, 0, 0xA]), algorithm.shots)
+    if example is None:
+        return None
+    with np.errstate(all="ignore"):
+        return example, list(algorithm.path(problem, theta, example.support.cast(problem.dtype), steps))
+
+
+def curve(problem: Any, algorithm: Meta, phi: Any, x: Array) -> Array:
+    """The predictions (N,) at φ on a grid ``x`` (N,) of one-dimensional inputs."""
+    with np.errstate(all="ignore"):
+        return np.asarray(algorithm.predict(problem, phi, x[None, :, None].astype(problem.dtype))).reshape(-1)
+
+
+def panel(problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) -> Panel | None:
+    """One task before and after adaptation from ``theta`` (P,)."""
+    found = held_out(problem, algorithm, tasks, theta, seed, algorithm.inner_steps)
+    if found is None:
+        return None
+    example, path = found
+    before, after = (curve(problem, algorithm, phi, example.x) for phi in (path[0], path[-1]))
+    support = example.support
+    return Panel(support.x.ravel(), support.y.ravel(), example.x, example.truth, before, after, example.label)

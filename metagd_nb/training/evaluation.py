@@ -1,0 +1,169 @@
+"""How good is a starting point? Adapt it to many new tasks and judge it after every step."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..algorithms import Meta
+from ..core.errors import MetagdError, short, unknown
+from ..core.hyperparameters import whole
+from ..core.tables import aligned, as_html
+from ..problems.closed_form.builtin import NetProblem, QuadraticProblem, match
+from ..tasks import Batch, Quadratics, Tasks
+from .costs import Costs, Counted, Peak, aside
+
+CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores over many tasks, indexed by the number of adaptation steps 0…steps.
+
+    Attributes
+    ----------
+    mean : array (steps+1,)
+    interval : array (steps+1,)
+        Half-width of the 95 % interval of the mean: 1.96·s/√n_tasks.
+    metric : str
+    n_tasks : int
+        How many were judged: a family of so many groups has no more than these.
+    adaptation : tuple of Costs (steps+1,)
+        What it costs to adapt to one task that far: counted, and memory measured, on the first; seconds are the mean.
+    training : Costs or None
+        What it cost to learn the start.
+    """
+
+    mean: np.ndarray
+    interval: np.ndarray
+    metric: str
+    n_tasks: int
+    adaptation: tuple[Costs, ...] = ()
+    training: Costs | None = None
+
+    def __repr__(self) -> str:
+        steps = ", ".join(f"{m:.4g} ± {h:.2g}" for m, h in zip(self.mean, self.interval, strict=True))
+        return f"{self.metric} after 0…{len(self.mean) - 1} steps on {self.n_tasks} tasks: {steps}"
+
+    def rows(self, measured: bool = True) -> list[tuple[str, ...]]:
+        """The table in words, its head first; ``measured`` adds what differs from run to run: seconds and memory."""
+        head = ("steps", self.metric, "gradient evaluations", "Hessian·vectors", "seconds", "peak MB")
+        lines: list[tuple[str, ...]] = [head]
+        for step, (m, h, cost) in enumerate(zip(self.mean, self.interval, self.adaptation, strict=True)):
+            memory = "–" if math.isnan(cost.peak_bytes) else f"{cost.peak_bytes / 2**20:.2f}"
+            score = f"{m:.4g} ± {h:.2g}"
+            lines.append((str(step), score, str(cost.grad_evals), str(cost.hvps), f"{cost.seconds:.2g}", memory))
+        return lines if measured else [line[:4] for line in lines]
+
+    def table(self) -> str:
+        """Scores and costs step by step, for printing: adaptation of one task, then the training."""
+        text = aligned(self.rows(), str.rjust)
+        text.append(f"on {self.n_tasks} tasks; costs of adapting to one")
+        if self.training is not None:
+            text.append(f"training: {self.training.words()}")
+        return "\n".join(text)
+
+    def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
+        """A table for the notebook, of what is the same at each run: a check of the notebook can compare it."""
+        note = f"{self.n_tasks} tasks, mean ± half-width of the 95 % interval; costs of adapting to one"
+        return {"text/plain": repr(self), "text/html": as_html(self.rows(measured=False), note)}
+
+
+@np.errstate(all="ignore")  # a step too many may diverge: that is what the numbers then say
+def evaluate(
+    problem: Any,
+    algorithm: Meta,
+    theta: np.ndarray,
+    tasks: Tasks,
+    shots: int,
+    steps: int,
+    n_tasks: int,
+    seed: int,
+    queries: int | None = None,
+    metric: str = "loss",
+    training: Costs | None = None,
+) -> Evaluation:
+    """Adapt ``theta`` (P,) to ``n_tasks`` tasks and score their query sets after each of 0…``steps`` steps.
+
+    No task is judged twice, or the interval would be narrower than what is known: of a family that has fewer tasks
+    (the groups of a table) all are judged, and ``Evaluation.n_tasks`` says how many.
+
+    Parameters
+    ----------
+    metric : "loss" | "accuracy"
+        ``accuracy`` compares the largest output with the largest target.
+    training : Costs, optional
+        What it cost to learn ``theta``, to stand beside the costs of adapting.
+
+    Raises
+    ------
+    MetagdError
+        For an unknown metric, or ``accuracy`` of a single output.
+    """
+    if metric not in ("loss", "accuracy"):
+        raise unknown("metric", metric, ("loss", "accuracy"))
+    fit(problem, tasks, algorithm.embeds)
+    shots, steps, seed = whole(shots, "shots", 1), whole(steps, "steps", 0), whole(seed, "seed", 0)
+    n_tasks, queries = whole(n_tasks, "n_tasks", 1), None if queries is None else whole(queries, "queries", 1)
+    if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
+        raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
+    n_tasks = min(n_tasks, tasks.there_are or n_tasks)
+    rng = np.random.default_rng([seed, n_tasks, 0xE])  # no stream that training draws from
+    drawn = tasks.sample(rng, 1, n_tasks, shots, queries or tasks.test_queries).cast(problem.dtype)
+    count = len(drawn)
+    chunk = max(1, CHUNK_BYTES // (8 * (4 * problem.layout.size + drawn.query.x[0].size * 64)))
+    scores, seconds = np.empty((steps + 1, count)), np.zeros(steps + 1)
+    for start in range(0, count, chunk):
+        part = slice(start, min(start + chunk, count))
+        batch = drawn.tasks(part)
+        path = algorithm.path(problem, theta, batch.support, steps)
+        for step in range(steps + 1):
+            begun = time.perf_counter()
+            phi = next(path)
+            seconds[step:] += time.perf_counter() - begun
+            scores[step, part] = _score(problem, algorithm, phi, batch.query, metric)
+    spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
+    counted = aside(lambda: _counted(problem, algorithm, theta, drawn.support[:1], steps))
+    adaptation = tuple(cost._replace(seconds=s / count) for cost, s in zip(counted, seconds.tolist(), strict=True))
+    half = 1.96 * spread / np.sqrt(count)
+    return Evaluation(scores.mean(axis=1), half, metric, count, adaptation, training)
+
+
+def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> list[Costs]:
+    """What it takes to adapt ``theta`` (M,) to one task, after each of 0…``steps`` steps; seconds are not taken."""
+    counting = Counted(problem)
+    with Peak() as peak:
+        return [
+            Costs(counting.grad_evals, counting.hvps, 0.0, peak.bytes())
+            for _ in algorithm.path(counting, theta, support, steps)
+        ]
+
+
+def fit(problem: Any, tasks: Any, embeds: bool = False) -> None:
+    """Refuse tasks that a problem cannot be evaluated on; a method that ``embeds`` takes any number of classes.
+
+    Raises
+    ------
+    MetagdError
+        Naming both.
+    """
+    if not isinstance(tasks, Tasks):
+        raise MetagdError(f"{short(tasks)} is not a family such as sinusoid() or groups(x, y, group)", "tasks")
+    if isinstance(problem, QuadraticProblem) != isinstance(tasks, Quadratics) or (
+        isinstance(tasks, Quadratics) and tasks.inputs != problem.layout.size
+    ):
+        raise MetagdError(f"{tasks!r} is not of the kind that was learned from", "tasks")
+    if isinstance(problem, NetProblem):
+        match(problem.net, tasks.inputs, None if embeds else tasks.outputs, "the tasks")
+
+
+def _score(problem: Any, algorithm: Meta, phi: Any, query: Batch, metric: str) -> np.ndarray:
+    """(T,)"""
+    if metric == "loss":
+        return algorithm.loss(problem, phi, query)
+    chosen = algorithm.predict(problem, phi, query.x).argmax(axis=-1)
+    return np.asarray((chosen == query.y.argmax(axis=-1)).mean(axis=1))

@@ -1,0 +1,129 @@
+"""What takes the steps of a run, one by one: `Steps`; on JAX some at a time, see `onjax`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ...algorithms import Algorithm, Look
+from ...tasks import Reference, Tasks
+from ..stopping import Settings
+
+Array = np.ndarray
+
+
+class Plan(NamedTuple):
+    """All that a run is made from: the same plan makes the same run."""
+
+    method: str
+    algorithm: Algorithm
+    problem: Any
+    batches: Callable[[int], Any]
+    settings: Settings
+    tasks: Tasks | None = None
+    references: tuple[Reference, ...] = ()
+    note: str | None = None
+    warm_start: Array | None = None  # (P,) where learning begins, in place of the problem's own start
+    given: Any = None  # what the person handed over
+    again: Callable[..., Plan] | None = None  # a plan of the same settings, from other things: ``again(loss=…)``
+
+
+class Shown(NamedTuple):
+    """A consistent snapshot: the parameters and the loss of one row, and the rates that go on from there.
+
+    A rate that a person sets is in it at once; the row before keeps the one with which it was reached.
+    """
+
+    step: int
+    theta: Array  # (M,)
+    loss: float
+    state: Any = None
+
+
+class Row(NamedTuple):
+    """What one step has to say: where it led, the gradient's norm there, what it cost, and the live rates."""
+
+    shown: Shown
+    norm: float
+    grad_evals: int
+    hvps: int
+    seconds: float  # since the clock's start
+    rates: tuple[float, ...]
+
+
+class Engine(Protocol):
+    """Takes the steps of one run, and knows the state between two of them."""
+
+    @property
+    def theta(self) -> Array:
+        """All that is learned (M,), now."""
+
+    @property
+    def state(self) -> Any:
+        """What the method keeps beside it, now."""
+
+    @property
+    def look(self) -> Look | None:
+        """The evaluation from which the next step moves on; None before the first."""
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether these can be read without computing anything."""
+
+    def advance(self, algorithm: Algorithm, step: int, clock: float, most: int) -> Row:
+        """Take one step.
+
+        Parameters
+        ----------
+        algorithm : Algorithm
+            With the rates of now.
+        step : int
+            Its number; at 0 nothing moves.
+        clock : float
+            The moment (of ``time.perf_counter``) from which seconds are counted.
+        most : int
+            How many steps may follow each other from here, this one included, if nobody intervenes.
+        """
+
+    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+        """Stand where another run of the same plan stood between two steps."""
+
+    def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
+        """A person has set the rates ``changed``; ``algorithm`` has them."""
+
+
+class Steps:
+    """One step at a time."""
+
+    at_hand = True
+
+    def __init__(self, plan: Plan, theta: Array, state: Any) -> None:
+        self.problem, self.batches = plan.problem, plan.batches
+        self.theta, self.state = theta, state
+        self.look: Look | None = None
+
+    def advance(self, algorithm: Algorithm, step: int, clock: float, most: int) -> Row:
+        """One move (none at first), and a look at where it led."""
+        theta, state = self.theta, self.state
+        if self.look is not None:
+            theta, state = algorithm.move(theta, self.look)
+        look = algorithm.look(self.problem, theta, state, self.batches(step))
+        self.theta, self.state, self.look = theta, look.state, look
+        norm = math.sqrt(look.grad.dot(look.grad))
+        seconds = time.perf_counter() - clock
+        rates = algorithm.rates(self.problem, theta, look.state)
+        return Row(Shown(step, theta, look.loss, look.state), norm, look.grad_evals, look.hvps, seconds, rates)
+
+    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+        """Go on from there."""
+        self.theta, self.state, self.look = theta, state, look
+
+    def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
+        """Rates that are learned start again from where they were set."""
+        self.theta, self.state = algorithm.retuned(self.problem, self.theta, self.state, changed)
+        if self.look is not None:
+            self.look = self.look._replace(state=self.state)

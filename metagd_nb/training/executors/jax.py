@@ -1,0 +1,66 @@
+"""Running on JAX: the same methods, compiled, in float32 or float64, on processors, GPUs and TPUs.
+
+An extra: ``pip install 'metagd-nb[jax]'``; nothing else in the kit imports it. ``--backend jax`` (``backend="jax"``
+from Python) chooses it, and JAX's own default device computes. ``--devices 4`` spreads the tasks of a step over four
+of them. The user's own JAX settings are neither needed nor changed.
+
+On several machines every process runs the same script, and begins it with ::
+
+    import jax
+    jax.distributed.initialize()          # or with coordinator_address, num_processes, process_id
+    run = metagd_nb.train("maml", …, backend="jax", devices=jax.device_count())
+
+A batch is a function of seed and step, so each process draws the same tasks and hands its devices their part of them;
+parameters and rows are the same everywhere. Stop such a run by ``steps``, not by the clock or by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MetagdError
+from .base import Engine, Plan, Steps
+
+try:
+    import jax
+except ImportError:
+    raise MetagdError("'jax' is not installed here; pip install 'metagd-nb[jax]'", "backend") from None
+
+from .jax_chunks import Chunks
+
+
+def engine(plan: Plan, theta: np.ndarray, state: Any) -> Engine:
+    """What takes the steps of a run on JAX: compiled as a whole, or one by one where a method cannot be.
+
+    Raises
+    ------
+    MetagdError
+        For a user's function that JAX cannot follow, and for devices that are not there or do not divide the tasks.
+    """
+    batch = plan.batches(0)
+    plan.problem.check(getattr(batch, "support", batch), getattr(plan.algorithm, "embeds", False))
+    devices = plan.settings.devices
+    if devices > 1:
+        _spreads(plan, len(batch) if plan.algorithm.kind == "meta" else 1, devices)
+    if plan.algorithm.compiles:
+        return Chunks(plan, theta, state)
+    if devices > 1:
+        raise MetagdError(f"{plan.method} cannot be compiled, and so not spread", "devices")
+    return OneByOne(plan, theta, state)
+
+
+class OneByOne(Steps):
+    """A method in NumPy, of a problem whose derivatives JAX computes."""
+
+    note = "the method's own arithmetic is NumPy's, one step at a time"
+
+
+def _spreads(plan: Plan, tasks: int, devices: int) -> None:
+    if plan.algorithm.kind != "meta":
+        raise MetagdError(f"{plan.method} has one task only: there is nothing to spread", "devices")
+    if devices > len(jax.devices()):
+        raise MetagdError(f"{devices} is more than the {len(jax.devices())} that JAX has here", "devices")
+    if tasks % devices:
+        raise MetagdError(f"{tasks} tasks do not spread evenly over {devices}", "devices")

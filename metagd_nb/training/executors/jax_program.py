@@ -1,0 +1,200 @@
+"""The whole step of a method — look, row, move — traced once and compiled as the body of one loop.
+
+The loop runs as many steps as it is told, so one program serves a single step, a chunk, and a chunk run again up to
+some step of it; the bits are the same whichever way a step was reached. Rates are arguments: setting one compiles
+nothing anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...algorithms import Algorithm, Look
+from ...problems.jax.precision import precise
+from .base import Plan
+
+Array = np.ndarray
+KEPT = 16  # programs that are kept for the next run of their kind
+_programs: OrderedDict[Any, Program] = OrderedDict()
+
+
+class Place(NamedTuple):
+    """Between two steps: what is learned, and what the next move needs."""
+
+    theta: Any  # (M,)
+    grad: Any  # (M,)
+    state: Any
+
+
+class Program:
+    """Compiled steps.
+
+    Parameters
+    ----------
+    plan : Plan
+    place : Place
+        An example, for its shapes.
+    length : int
+        Steps at most in one call.
+    sampled : bool
+        Whether there is a batch for each step; otherwise one batch serves them all.
+    batch : batch
+        An example, as ``plan.batches`` gives it.
+    """
+
+    def __init__(self, plan: Plan, place: Place, length: int, sampled: bool, batch: Any) -> None:
+        self.problem, self.algorithm, self.dtype = plan.problem, plan.algorithm, plan.problem.dtype
+        self.length, self.sampled = length, sampled
+        self.moving: tuple[int, ...] = ()  # which of the live rates are learned, and so have a column of their own
+        self._mesh = _mesh(plan.settings.devices)
+        rates = self.rates(plan.algorithm)
+        held = self.stacked([batch])
+        with precise(self.dtype):
+            given = self._placed(self._strong(place), np.True_, np.int32(0), rates, held)
+            whole = {} if self._mesh is None else {"out_shardings": _spread(self._mesh, None)}
+            self._compiled = jax.jit(self._steps, **whole).lower(*given).compile()
+
+    def __call__(self, place: Place, fresh: bool, n: int, rates: Any, held: Any) -> tuple[Place, Array]:
+        """The place after ``n`` steps, and a row for each: loss, norm, grad_evals, hvps, moving rates.
+
+        ``fresh`` is true where no step came before: then the first only looks.
+        """
+        with precise(self.dtype):
+            given = self._placed(self._strong(place), np.bool_(fresh), np.int32(n), rates, held)
+            place, rows = self._compiled(*given)
+            return place, np.asarray(rows)[:n]
+
+    def rates(self, algorithm: Algorithm) -> dict[str, Array]:
+        """The live rates as arguments."""
+        return {name: np.asarray(getattr(algorithm, name), self.dtype) for name in algorithm.live()}
+
+    def host(self, place: Place) -> Place:
+        """The same place in NumPy's arrays and Python's numbers."""
+        held: Place = jax.tree.map(lambda a: a.item() if np.ndim(a) == 0 else np.array(a), place)
+        return held
+
+    def stacked(self, batches: list[Any]) -> Any:
+        """Batches for the steps of a call; where one serves them all, that one."""
+        if not self.sampled:
+            return batches[0]
+
+        def padded(*parts: Array) -> Array:
+            whole = np.zeros((self.length, *parts[0].shape), parts[0].dtype)
+            return np.stack(parts, out=whole[: len(parts)]) if len(parts) == self.length else _filled(whole, parts)
+
+        return jax.tree.map(padded, *batches)
+
+    def _strong(self, place: Place) -> Place:
+        """Every number in the run's precision, so that a loop's state keeps its types."""
+        strong: Place = jax.tree.map(lambda a: _typed(a, self.dtype), place)
+        return strong
+
+    def _steps(self, place: Place, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Place, Any]:
+        algorithm = _with_rates(self.algorithm, rates)
+
+        def step(i: Any, carried: tuple[Place, Any]) -> tuple[Place, Any]:
+            place, rows = carried
+            batch = jax.tree.map(lambda a: a[i], held) if self.sampled else held
+            moved, row = self._step(algorithm, place, fresh & (i == 0), batch)
+            return moved, rows.at[i].set(row)
+
+        columns = jax.eval_shape(lambda p: self._step(algorithm, p, fresh, self._first(held))[1], place)
+        rows = jnp.zeros((self.length, *columns.shape), self.dtype)
+        done: tuple[Place, Any] = jax.lax.fori_loop(0, n, step, (place, rows))
+        return done
+
+    def _first(self, held: Any) -> Any:
+        return jax.tree.map(lambda a: a[0], held) if self.sampled else held
+
+    def _step(self, algorithm: Algorithm, place: Place, stays: Any, batch: Any) -> tuple[Place, Any]:
+        """Move (unless it ``stays``), and look at where it led."""
+        moved = algorithm.move(place.theta, Look(0.0, place.grad, 0, 0, place.state))
+        theta, state = jax.tree.map(lambda old, new: jnp.where(stays, old, new), (place.theta, place.state), moved)
+        look = algorithm.look(self.problem, theta, state, batch)
+        found = algorithm.rates(self.problem, theta, look.state)
+        known = [id(rate) for rate in algorithm._set_rates]
+        self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known)
+        norm = jnp.sqrt(look.grad @ look.grad)
+        row = [look.loss, norm, look.grad_evals, look.hvps, *(found[i] for i in self.moving)]
+        after = Place(theta, look.grad, look.state)
+        same = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, place)
+        return same, jnp.stack([jnp.asarray(value, self.dtype) for value in row])
+
+    def _placed(self, place: Place, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Any, ...]:
+        """The arguments on their devices: tasks spread over all of them, the rest on each."""
+        if self._mesh is None:
+            return place, fresh, n, rates, held
+        everywhere = _spread(self._mesh, None)
+        whole = jax.tree.map(lambda a: _put(a, everywhere), (place, fresh, n, rates))
+        over_tasks = _spread(self._mesh, int(self.sampled))
+        return (*whole, jax.tree.map(lambda a: _put(a, over_tasks), held))
+
+
+def _filled(whole: Array, parts: tuple[Array, ...]) -> Array:
+    for into, part in zip(whole, parts, strict=False):
+        into[...] = part
+    return whole
+
+
+def _typed(a: Any, dtype: np.dtype[Any]) -> Any:
+    """A number or array in the run's precision where it is not whole; one of JAX's is already."""
+    if isinstance(a, jax.Array):
+        return a
+    array = np.asarray(a)
+    return array.astype(dtype) if array.dtype.kind == "f" else array
+
+
+def _with_rates(algorithm: Algorithm, rates: dict[str, Any]) -> Algorithm:
+    """The method with traced rates, which no check of a value could judge."""
+    traced = object.__new__(type(algorithm))
+    own = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
+    means = tuple(rate if rate.ndim == 0 else rate.mean() for rate in rates.values())
+    traced.__dict__.update(own | rates | {"_set_rates": means})
+    return traced
+
+
+# ---- devices --------------------------------------------------------------------------------------------------------
+
+
+def _mesh(devices: int) -> Any:
+    return None if devices == 1 else jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("tasks",))
+
+
+def _spread(mesh: Any, axis: int | None) -> Any:
+    """A sharding that splits this axis over the mesh, or none."""
+    names = () if axis is None else (*([None] * axis), "tasks")
+    part: Any = jax.sharding.PartitionSpec
+    return jax.sharding.NamedSharding(mesh, part(*names))
+
+
+def _put(a: Any, sharding: Any) -> Any:
+    """An array with this sharding; every process of several gives the parts that it holds."""
+    if isinstance(a, jax.Array) and a.sharding == sharding:
+        return a
+    a = np.asarray(a)
+    return jax.make_array_from_callback(a.shape, sharding, lambda where: a[where])
+
+
+# ---- the programs that are kept -------------------------------------------------------------------------------------
+
+
+def program(plan: Plan, place: Place, length: int, sampled: bool, batch: Any) -> Program:
+    """Compiled steps for a run, anew or from a run of the same kind before."""
+    live = plan.algorithm.live()
+    fixed = [
+        (f.name, getattr(plan.algorithm, f.name)) for f in dataclasses.fields(plan.algorithm) if f.name not in live
+    ]
+    shapes = [(np.shape(a), str(np.asarray(a).dtype)) for a in jax.tree.leaves((place, batch))]
+    rates = [np.shape(getattr(plan.algorithm, name)) for name in live]
+    key = (plan.problem.key, type(plan.algorithm), *fixed, *shapes, *rates, length, sampled, plan.settings.devices)
+    found = _programs.pop(key, None)
+    _programs[key] = found or Program(plan, place, length, sampled, batch)
+    while len(_programs) > KEPT:
+        _programs.popitem(last=False)
+    return _programs[key]

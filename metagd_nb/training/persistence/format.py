@@ -1,0 +1,311 @@
+"""A run as one file: NumPy arrays and JSON, which ``np.load`` opens too. Nothing in it is ever executed.
+
+The file is a zip of ``.npy`` arrays and ``run.json``; the JSON names the arrays where they belong. It holds settings,
+events, the record, all that the next step needs, and the cell as text — but no code. Built-in models and families are
+named with their arguments, so that they can be made again; functions of a person's are only known by hashes of their
+code and of the data that they read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import write_array
+
+from ...algorithms import ALGORITHMS
+from ...core.errors import MetagdError
+from ...core.files import writing_whole
+from ...core.hyperparameters import hypers
+from ...core.provenance import plain
+from ...problems.capture.fingerprint import LIMIT, Parts, array_digest, digest_of, joined_parts
+
+FORMAT, VERSION = "metagd run", 1
+HEADER = "run.json"
+SESSION = {"session": True}  # stands in a file for what only the person's session has
+
+Array = np.ndarray
+
+# ---- values as JSON and arrays -----------------------------------------------------------------------------------
+
+
+def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
+    """``value`` as JSON, its arrays put into ``arrays`` under names that begin with ``name``; exact to the bit.
+
+    Raises
+    ------
+    MetagdError
+        For a value that is neither a number, text, an array, nor a tuple, list or dict of such.
+    """
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+        known = next((n for n, array in arrays.items() if array is value), None) or _free(name, arrays)
+        arrays[known] = value  # type: ignore[assignment]  # np.save takes a scalar for an array without axes
+        return {"array" if isinstance(value, np.ndarray) else "scalar": known}
+    if type(value) in (tuple, list):
+        items = [pack(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+        return {"tuple": items} if type(value) is tuple else items
+    if (label := _label(type(value))) in _named():
+        return {"named": [label, *(pack(item, f"{name}.{n}", arrays) for n, item in value._asdict().items())]}
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return {"dict": {key: pack(item, f"{name}.{key}", arrays) for key, item in value.items()}}
+    raise MetagdError(f"{type(value).__name__} cannot be kept in a file", name)
+
+
+@functools.cache
+def _named() -> dict[str, type[Any]]:
+    """The named tuples in which the kit's methods keep their state: of classes, a file can name these alone."""
+    there = [value for method in ALGORITHMS.values() for value in vars(sys.modules[method.__module__]).values()]
+    return {_label(v): v for v in there if isinstance(v, type) and issubclass(v, tuple) and hasattr(v, "_fields")}
+
+
+def _label(named: type) -> str:
+    return f"{named.__module__.rpartition('.')[2]}.{named.__name__}"
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """``name`` as a file in a zip can have it, and no other has."""
+    name = re.sub(r"[^\w.]", "_", name, flags=re.ASCII)
+    while name in taken:
+        name += "_"
+    return name
+
+
+def unpack(value: Any, arrays: Mapping[str, Array]) -> Any:
+    """The value that ``pack`` was given."""
+    if isinstance(value, list):
+        return [unpack(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "float":
+        return float(inner)
+    if kind == "array":
+        return arrays[inner]
+    if kind == "scalar":
+        return arrays[inner][()]
+    if kind == "tuple":
+        return tuple(unpack(item, arrays) for item in inner)
+    if kind == "named":
+        label, *items = inner
+        return _named()[label](*(unpack(item, arrays) for item in items))
+    if kind == "dict":
+        return {key: unpack(item, arrays) for key, item in inner.items()}
+    raise ValueError(kind)
+
+
+def write(path: str | os.PathLike[str], contents: dict[str, Any]) -> None:
+    """Write contents to ``path``, whole or not at all.
+
+    Raises
+    ------
+    MetagdError
+        When the place cannot be written to, or a value cannot be kept.
+    """
+    arrays: dict[str, Array] = {}
+    packed = {key: pack(value, key, arrays) for key, value in contents.items()}
+    header = json.dumps({"format": FORMAT, "version": VERSION, **packed}, ensure_ascii=False, allow_nan=False)
+    try:
+        with writing_whole(Path(path)) as file, zipfile.ZipFile(file, "w") as bag:
+            bag.writestr(zipfile.ZipInfo(HEADER), header)  # no time of day: the same run is the same bytes
+            for name, array in arrays.items():
+                with bag.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    write_array(member, np.asanyarray(array), allow_pickle=False)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise MetagdError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The contents of a file that ``write`` wrote.
+
+    Raises
+    ------
+    MetagdError
+        One line for a file that is not there, is damaged, is of another kind, or of a later version.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as bag:  # load alone leaves bad files open
+            header = json.loads(bag[HEADER])
+            if header.pop("format") != FORMAT:
+                raise ValueError
+            version = int(header.pop("version"))
+            if version > VERSION:
+                raise MetagdError(f"{path} is of version {version}; this metagd_nb reads up to {VERSION}: update it")
+            arrays = {name: bag[name] for name in bag.files if name != HEADER}
+        return {key: unpack(value, arrays) for key, value in header.items()}
+    except MetagdError:
+        raise
+    except FileNotFoundError:
+        raise MetagdError(f"{path} does not exist") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise MetagdError(f"{path} cannot be read ({error.strerror})") from None
+    except Exception:  # whatever half a zip, a foreign array or a bent header leads to
+        raise MetagdError(f"{path} is not a run that metagd saved, or it is damaged") from None
+
+
+# ---- where a run came from ---------------------------------------------------------------------------------------
+
+
+def origin(plan: Any, start: Array) -> dict[str, Any]:
+    """What a run was made from and where it began; what a file cannot hold is marked `SESSION`."""
+    given = plan.given
+    own: dict[str, Any] = {}
+    for name in ("loss", "gradient", "model", "tasks"):
+        thing = getattr(given, name)
+        if isinstance(thing, str):
+            own[name] = thing
+        elif thing is not None:
+            own[name] = _keepable(plain(thing))
+    for name in ("x", "y"):
+        if getattr(given, name) is not None:
+            own[name] = _keepable(getattr(given, name))
+    if given.warm_start is not None:
+        own["warm_start"] = start
+    return {
+        "given": own,
+        "shapes": {name: list(shape) for name, shape in plan.problem.layout.shapes.items()},
+        "start": start,
+    }
+
+
+def _keepable(value: Any) -> Any:
+    """``value``, where a file can hold it."""
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:  # labels out of a table
+        value = np.array(value.tolist())
+    try:
+        pack(value, "", {})
+    except MetagdError:
+        return SESSION
+    return value
+
+
+def without_data(found: dict[str, Any], limit: int) -> dict[str, Any]:
+    """An origin whose arrays of data hold at most ``limit`` bytes each; larger ones are left to the session."""
+    kept = dict(found["given"])
+    for name, value in kept.items():
+        arrays: dict[str, Array] = {}
+        pack(value, name, arrays)
+        if sum(array.nbytes for array in arrays.values()) > limit:
+            kept[name] = SESSION
+    return {**found, "given": kept}
+
+
+def prints(plan: Any) -> Parts:
+    """Hashes of the code and the data behind a run, by name."""
+    sources: tuple[Any, ...] = (plan.problem, getattr(plan.problem, "loss", None))
+    known: list[Parts] = [part.parts for part in sources if hasattr(part, "parts")]
+    data: dict[str, str] = {}
+    batch = plan.batches(0) if plan.tasks is not None else None
+    if batch is not None:  # what the first step sees says what the family is, whoever wrote it
+        both = [a for part in (batch.support, batch.query) for a in (part.x, part.y)]
+        data["tasks"] = "".join(array_digest(np.asarray(a)) for a in both)
+    for name in ("x", "y"):
+        if getattr(plan.given, name) is not None:
+            data[name] = digest_of(getattr(plan.given, name))
+    return joined_parts([{"code": {}, "data": data}, *known])
+
+
+def fields(declared: Any) -> dict[str, Any]:
+    """The settings of an algorithm, or those that all share, by name."""
+    return {name: getattr(declared, name) for name in hypers(declared)}
+
+
+def contents(run: Any, data: bool = True) -> dict[str, Any]:
+    """All of a run that a file keeps."""
+    plan, record = run.plan, run.record
+    found = run.origin
+    return {
+        "kit": environment()["metagd_nb"],
+        "method": run.method,
+        "algorithm": fields(plan.algorithm),
+        "present": fields(run.algorithm),  # with the rates that a person has set since
+        "settings": fields(run.settings),
+        "origin": without_data(found, LIMIT if data else 0),
+        "prints": run.prints,
+        "environment": environment(),
+        "references": [tuple(reference) for reference in plan.references],
+        "sampled": run.sampled,
+        "columns": list(record.columns),
+        "record": run.rows,
+        "events": [tuple(event) for event in run.events],
+        "stopped": run.stopped,
+        "note": run.note,
+        "cell": run.cell,
+        "state": run.state(),
+        "params": run.named(run.shown),
+    }
+
+
+# ---- what decides whether two runs are equal to the bit -------------------------------------------------------------
+
+
+def environment() -> dict[str, str]:
+    """The machine, the versions and the number of BLAS threads: what "equal to the bit" depends on."""
+    import importlib.metadata  # both are slow to load, and few runs are kept
+    import platform
+
+    from ... import __version__
+
+    blas: Any = np.show_config(mode="dicts")
+    blas = blas.get("Build Dependencies", {}).get("blas", {})
+    found = {
+        "metagd_nb": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "BLAS": f"{blas.get('name', '?')} {blas.get('version', '?')}",
+        "BLAS threads": _threads(),
+    }
+    for package in ("autograd", "jax"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def _processor() -> str:
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _threads() -> str:
+    """As asked for in the environment; else what the libraries then take, one a processor."""
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """``numpy 2.3.1 → 2.4.0``, one for each name whose values differ."""
+    return [f"{n} {before.get(n)} → {now.get(n)}" for n in (before | now) if before.get(n) != now.get(n)]  # type: ignore[operator]
+
+
+def changed(before: Parts, now: Parts) -> list[str]:
+    """``code of loss``, ``data x``: the parts that are not what they were."""
+    words = {"code": "code of {}", "data": "data {}"}
+    return [
+        words[kind].format(name)
+        for kind in words
+        for name in sorted(before[kind].keys() | now[kind].keys())
+        if before[kind].get(name) != now[kind].get(name)
+    ]

@@ -1,0 +1,180 @@
+"""A run out of a file: with its record, its results and its plot at once, and ready to be replayed or to go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...algorithms import ALGORITHMS, Algorithm
+from ...core.errors import MetagdError, unknown
+from ...core.parameters import Layout
+from ...core.provenance import remade
+from ...models.net import MODELS
+from ...tasks import FAMILIES, Reference
+from ..prepare import Given, planned
+from ..record import Record
+from ..run import Event, Plan, Run
+from ..stopping import Settings
+from .format import SESSION, read
+from .replay import expected
+
+Array = np.ndarray
+TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {"model": MODELS, "tasks": FAMILIES}
+
+
+class Absent:
+    """Stands in for a problem whose loss, model or data a file does not hold: it starts, but cannot be evaluated."""
+
+    def __init__(self, path: str, missing: list[str], layout: Layout, start: Array) -> None:
+        self.path, self.missing, self.layout, self.dtype = path, missing, layout, start.dtype
+        self._start = start
+
+    def start(self, rng: np.random.Generator) -> Array:
+        """The starting values (P,) that the file holds."""
+        return self._start.copy()
+
+    def refuse(self) -> MetagdError:
+        """Why nothing can be evaluated, and what helps."""
+        names = " and ".join(self.missing)
+        asked = ", ".join(f"{name}={name}" for name in self.missing)
+        one = len(self.missing) == 1
+        be, it = ("is", "it") if one else ("are", "them")
+        return MetagdError(f"{names} {be} not in {self.path}; give {it} from here: metagd_nb.load(…, {asked})")
+
+    def linearize(self, phi: Any, batch: Any) -> Any:
+        """Refuse."""
+        raise self.refuse()
+
+    def embed(self, theta: Any, x: Any) -> Any:
+        """Refuse."""
+        raise self.refuse()
+
+    def flat(self, phi: Any, tasks: int) -> Array:
+        """Refuse."""
+        raise self.refuse()
+
+    def __call__(self, step: int) -> Any:
+        """Refuse: no batches either."""
+        raise self.refuse()
+
+
+def load(path: str | os.PathLike[str], **session: Any) -> Run:
+    """The run that `Run.save` or ``--checkpoint`` wrote; nothing in the file is executed.
+
+    Record, parameters, plot and summary are there at once. To evaluate, replay or go on with it, built-in models and
+    families need nothing; what is your own code, or data that was left out, comes from the session.
+
+    Parameters
+    ----------
+    path : str or path
+    **session : loss, gradient, model, tasks, x, y, namespace
+        What the file does not hold: ``load(path, loss=loss)``. What differs from what was saved is said.
+
+    Raises
+    ------
+    MetagdError
+        One line for a file that is damaged or foreign, and for one whose settings are not allowed.
+    """
+    kept = read(path)
+    try:
+        run = _restored(str(path), kept, session)
+    except _Bent as error:
+        raise MetagdError(f"{path} is not a run that metagd saved, or it is damaged") from error.__cause__
+    if session and (told := expected(kept, run.plan)[1:]):
+        print(*told, sep="\n")
+    return run
+
+
+class _Bent(Exception):
+    """What a file holds does not fit together."""
+
+
+@contextmanager
+def _trusting_nothing() -> Iterator[None]:
+    """A file may hold anything: whatever does not fit is the file's fault."""
+    try:
+        yield
+    except (MetagdError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise _Bent from error
+
+
+class _Parts(NamedTuple):
+    """What a file says of the plan of its run."""
+
+    path: str
+    method: str
+    algorithm: Algorithm
+    settings: Settings
+    layout: Layout
+    start: Array  # (P,)
+    own: dict[str, Any]  # what could be made again
+    missing: list[str]  # what only the session has
+    references: tuple[Reference, ...]
+
+    def plan(self, **session: Any) -> Plan:
+        """The plan, as far as the file and the session make it up."""
+        for name in session:
+            if name not in Given._fields:
+                raise unknown("argument", name, Given._fields)
+        missing = [name for name in self.missing if name not in session]
+        found = {"params": self.layout.views(self.start), **self.own, **session}
+        if not missing:
+            made = planned(self.method, self.algorithm, self.settings, Given(**{**found, "check": False}))
+        else:
+            absent = Absent(self.path, missing, self.layout, self.start)
+            made = Plan(self.method, self.algorithm, absent, absent, self.settings, found.get("tasks"), self.references)
+        return made._replace(again=self.plan)
+
+
+def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What can be made again of what a run was made from, and the names of what cannot."""
+    own: dict[str, Any] = {}
+    missing = []
+    for name, value in given.items():
+        if isinstance(value, dict) and value == SESSION:
+            missing.append(name)
+            continue
+        try:
+            own[name] = remade(value["recipe"], TABLES[name]) if isinstance(value, dict) else value
+        except MetagdError as error:
+            if error.option != "path":
+                raise
+            missing.append(name)  # the person's own files, which have moved since
+    return own, missing
+
+
+def _parts(path: str, kept: dict[str, Any]) -> _Parts:
+    with _trusting_nothing():
+        origin, method = kept["origin"], kept["method"]
+        given = origin["given"]
+        own, missing = _again(given)
+        if unfit := own.keys() - set(Given._fields):
+            raise KeyError(unfit)
+        return _Parts(
+            path,
+            method,
+            ALGORITHMS[method](**kept["algorithm"]),
+            Settings(**kept["settings"]),
+            Layout({name: tuple(shape) for name, shape in origin["shapes"].items()}),
+            origin["start"],
+            own,
+            missing,
+            tuple(Reference(*one) for one in kept["references"]),
+        )
+
+
+def _restored(path: str, kept: dict[str, Any], session: dict[str, Any]) -> Run:
+    parts = _parts(path, kept)
+    plan = parts.plan(**session)
+    with _trusting_nothing():
+        run = Run(plan)
+        run.kept, run.cell, run.note, run.sampled = kept, kept["cell"], kept["note"], kept["sampled"]
+        run.events = [Event(*event) for event in kept["events"]]
+        run.stopped, run.paused = kept["stopped"], kept["stopped"] is None  # a checkpoint of a run that went on
+        present = ALGORITHMS[parts.method](**kept["present"])
+        run.restore(kept["state"], present, Record.of(kept["columns"], kept["record"]))
+    return run

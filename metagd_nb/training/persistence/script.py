@@ -1,0 +1,249 @@
+"""A run as a Python script that stands alone: its data, its functions, its settings and what was done under way."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import importlib
+import inspect
+import math
+import textwrap
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MetagdError, short
+from ...core.hyperparameters import hypers
+from ...core.provenance import plain
+from ...problems.capture.fingerprint import PACKAGE, global_names, written_by_user
+from .replay import RULES, refuse_absent
+
+INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
+HELPER = '''
+def _array(text, dtype, shape):
+    """An array, exact to the bit."""
+    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape).copy()
+'''
+
+
+def script(run: Any) -> str:
+    """Python code that trains the same again, without the magic: equal to the bit on the same machine and versions.
+
+    Raises
+    ------
+    MetagdError
+        Naming what cannot be written as code, such as a function whose text is not known.
+    """
+    refuse_absent(run.plan)
+    parts = _Parts()
+    call = parts.call(run)
+    head = [
+        f'"""{run.method}, as it ran with metagd_nb: {run.iteration} steps, last loss {run.shown.loss!r}."""',
+        "",
+        "from __future__ import annotations",
+        "",
+    ]  # what a signature says of its types is never evaluated
+    imports = {"import numpy as np", "import metagd_nb as mg", *parts.imports}
+    if parts.packed:
+        imports.add("import base64")
+    data = [f"{name} = {text}" for name, text in parts.data.items()]
+    body = [*sorted(imports), *([HELPER] if parts.packed else []), "", *data, *parts.functions.values(), "", *call]
+    return "\n".join([*head, *body, "print(run)", ""])
+
+
+class _Parts:
+    """What a script is put together from, as it is met."""
+
+    def __init__(self) -> None:
+        self.imports: dict[str, None] = {}
+        self.data: dict[str, str] = {}
+        self.functions: dict[str, str] = {}
+        self.packed = False
+        self._met: dict[str, Any] = {}
+
+    def call(self, run: Any) -> list[str]:
+        """The lines that make and train the run."""
+        plan, given, problem = run.plan, run.plan.given, run.problem
+        arguments = {}
+        sources = {name: getattr(given, name) for name in ("loss", "gradient", "model")}
+        copies = _copies(problem)
+        for name, value in sources.items():
+            if isinstance(value, str):
+                arguments[name] = repr(value)
+            elif callable(value) and getattr(value, "recipe", None) is None:
+                arguments[name] = self.function(copies.get(name, value), name)
+            elif value is not None:
+                arguments[name] = self.made(value, name)
+        if given.tasks is not None:
+            arguments["tasks"] = self.made(given.tasks, "tasks")
+        for name in ("x", "y"):
+            if getattr(given, name) is not None:
+                arguments[name] = self.value(getattr(given, name), name)
+        if given.params:
+            start = problem.layout.views(problem.start(np.random.default_rng(run.settings.seed)))
+            arguments["params"] = self.value({name: np.asarray(v) for name, v in start.items()}, "params")
+        if plan.warm_start is not None:
+            arguments["warm_start"] = self.value(plan.warm_start, "warm_start")
+        if given.gradient is not None:
+            arguments["check"] = "False"
+        for bound in (getattr(problem, "_binding", None), getattr(problem, "_gradient_binding", None)):
+            for name, value in (bound.data if bound is not None else {}).items():
+                self.name(name, value)
+        return self._lines(run, arguments)
+
+    def _lines(self, run: Any, arguments: dict[str, str]) -> list[str]:
+        settings = {n: getattr(run.plan.algorithm, n) for n in hypers(run.plan.algorithm)}
+        settings |= {n: getattr(run.settings, n) for n in hypers(run.settings) if not n.startswith("checkpoint")}
+        changes = [event for event in run.events if event.kind == "set"]
+        by_rule = (run.stopped in RULES and run.stopped != "seconds") or run.stopped == "diverged"
+        settings["seconds"] = None
+        if changes or not by_rule:
+            settings |= dict.fromkeys(RULES.values()) | {"steps": max(run.reached, 0)}
+        written = arguments | {n: self.value(v, n) for n, v in settings.items() if v is not None}
+        told = "".join(f"    {name}={text},\n" for name, text in written.items())
+        if not changes:
+            return [f"run = mg.train(\n    {run.method!r},\n{told})"]
+        lines, at = [f"run = mg.prepare(\n    {run.method!r},\n{told})"], 0
+        for event in changes:
+            lines += [f"run.step({event.step - at})"] if event.step > at else []
+            lines.append(f"run.set({', '.join(f'{n}={self.value(v, n)}' for n, v in event.value.items())})")
+            at = max(at, event.step)
+        return [*lines, *([f"run.step({run.reached - at})"] if run.reached > at else [])]
+
+    # ---- values as code --------------------------------------------------------------------------------------------
+
+    def value(self, value: Any, what: str) -> str:
+        """An expression that gives the value, exact to the bit."""
+        if value is None or type(value) in (bool, int, str):
+            return repr(value)
+        if type(value) is float:
+            return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
+        if isinstance(value, np.generic) and value.dtype.kind in "fiub":
+            return f"np.{value.dtype.name}({self.value(value.item(), what)})"
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiubU":
+            return self._array(value)
+        if type(value) in (list, tuple):
+            inside = ", ".join(self.value(item, what) for item in value)
+            return f"[{inside}]" if type(value) is list else f"({inside}{',' * (len(value) == 1)})"
+        if type(value) is dict:
+            return "{" + ", ".join(f"{k!r}: {self.value(v, f'{what}[{k!r}]')}" for k, v in value.items()) + "}"
+        raise MetagdError(f"{what} is {short(value)}; a script can hold numbers, text and arrays", "script")
+
+    def _array(self, value: np.ndarray) -> str:
+        if value.size <= INLINE and value.size and (value.dtype.kind != "f" or np.isfinite(value).all()):
+            return f"np.array({value.tolist()!r}, {value.dtype.str!r})"
+        self.packed = True
+        text = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        wrapped = "\n        ".join(f'"{line}"' for line in textwrap.wrap(text, 100)) or '""'
+        return f"_array(\n        {wrapped},\n        {value.dtype.str!r}, {value.shape})"
+
+    def made(self, thing: Any, what: str) -> str:
+        """The call that makes a model or a family of the kit."""
+        if getattr(thing, "recipe", None) is None:
+            raise MetagdError(f"{what} is {short(thing)}, which no function of metagd_nb made", "script")
+        return self._recipe(plain(thing)["recipe"], what)
+
+    def _recipe(self, recipe: dict[str, Any], what: str) -> str:
+        def one(value: Any) -> str:
+            inner = isinstance(value, dict) and "recipe" in value
+            return self._recipe(value["recipe"], what) if inner else self.value(value, what)
+
+        inside = [*map(one, recipe["args"]), *(f"{n}={one(v)}" for n, v in recipe["kwargs"].items())]
+        if "of" not in recipe:
+            return f"mg.{recipe['name']}({', '.join(inside)})"
+        part = "" if recipe["part"] is None else f"[{recipe['part']}]"
+        return f"{self._recipe(recipe['of'], what)}.{recipe['name']}({', '.join(inside)}){part}"
+
+    # ---- functions -------------------------------------------------------------------------------------------------
+
+    def function(self, function: Any, name: str) -> str:
+        """Take in a function of the person's and all that it reads; the name that the script knows it by."""
+        if not isinstance(function, FunctionType):
+            raise MetagdError(f"{name} is {short(function)}; a script can hold a function written with def", "script")
+        called = function.__name__ if function.__name__.isidentifier() else name
+        self.name(called, function)
+        return called
+
+    def name(self, name: str, value: Any) -> None:
+        """Take in what a name stands for."""
+        if name in self._met:
+            if self._met[name] is not value and not isinstance(value, (ModuleType, FunctionType)):
+                raise MetagdError(f"{name} stands for two different things; give one of them another name", "script")
+            return
+        self._met[name] = value
+        if isinstance(value, ModuleType):
+            self.imports[f"import {value.__name__} as {name}" if name != value.__name__ else f"import {name}"] = None
+        elif isinstance(value, FunctionType) and _own(value):
+            for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+                self.name(free, cell.cell_contents)
+            text, reads = _source(value, name)
+            for read in (*global_names(value.__code__), *reads):
+                if read in value.__globals__:
+                    self.name(read, value.__globals__[read])
+            self.functions[name] = f"\n\n{text}"
+        elif (found := _importable(value)) is not None:
+            self.imports[f"from {found[0]} import {found[1]}" + (f" as {name}" if name != found[1] else "")] = None
+        else:
+            self.data[name] = self.value(value, name)
+
+
+def _copies(problem: Any) -> dict[str, Any]:
+    """The closed copies of the person's functions, whose data are as they were when the run began."""
+    found = {"loss": getattr(problem, "_plain", None) or getattr(problem, "_plain_loss", None)}
+    found |= {"gradient": getattr(problem, "own", None), "model": getattr(problem, "_plain_model", None)}
+    if found["loss"] is None:
+        found["loss"] = getattr(getattr(problem, "loss", None), "_plain", None)
+    return {name: copy.function for name, copy in found.items() if copy is not None}
+
+
+def _own(function: FunctionType) -> bool:
+    module = function.__module__ or ""
+    return written_by_user(function.__code__, module) and module.partition(".")[0] != PACKAGE
+
+
+def _importable(value: Any) -> tuple[str, str] | None:
+    """Module and name from which a value can be imported."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if isinstance(value, np.ufunc):
+        module, name = "numpy", value.__name__
+    if not module or not name or module == "__main__":
+        return None
+    for place in (module.partition(".")[0], module):
+        there = getattr(importlib.import_module(place), name, None)
+        if there is value or getattr(there, "__code__", 0) is getattr(value, "__code__", 1):
+            return place, name
+    return None
+
+
+def _source(function: FunctionType, name: str) -> tuple[str, list[str]]:
+    """The text of a function, as a definition of ``name``, and the names that its defaults and decorators read."""
+    try:
+        text = textwrap.dedent(inspect.getsource(function.__code__))
+    except (OSError, TypeError):
+        raise MetagdError(f"the text of {name} is not known; a script needs it", "script") from None
+    if function.__name__ == "<lambda>":
+        return f"{name} = {_lambda(text, function, name)}", []
+    tree = ast.parse(text).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    return text.rstrip() + "\n", list(_names([*tree.decorator_list, *tree.args.defaults, *tree.args.kw_defaults]))
+
+
+def _names(nodes: list[Any]) -> Iterator[str]:
+    for node in nodes:
+        if node is not None:
+            yield from (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+
+
+def _lambda(text: str, function: FunctionType, name: str) -> str:
+    """The one lambda of these lines that compiles to the function's own code."""
+    try:
+        there = [node for node in ast.walk(ast.parse(text.strip())) if isinstance(node, ast.Lambda)]
+    except SyntaxError:  # the lines are the middle of a call
+        there = []
+    codes = {ast.unparse(node): eval(compile(ast.unparse(node), "", "eval")).__code__.co_code for node in there}
+    same = [written for written, code in codes.items() if code == function.__code__.co_code]
+    if len(same) != 1:
+        raise MetagdError(f"{name} is a lambda whose text cannot be told apart; write it with def", "script")
+    return same[0]

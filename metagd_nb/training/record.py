@@ -1,0 +1,116 @@
+"""What happened, row by row: append-only columns in one growing NumPy buffer.
+
+A record knows no plot, and a plot knows no loop. One thread appends; any thread may read at any
+time without a lock: a row is written whole before it is counted, and an outgrown buffer is
+replaced, never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..core.errors import unknown
+
+WHOLE = frozenset({"step", "grad_evals", "hvps"})  # columns that count
+
+
+LARGE = 1 << 20  # bytes
+
+
+def _room(rows: int, columns: int) -> np.ndarray:
+    """(rows, columns) to be filled. Much room comes from the system itself: what is not written to takes none of its
+    memory, and an outgrown buffer goes back, where the C library would keep it.
+    """
+    size = 8 * rows * columns
+    if size >= LARGE:
+        try:
+            import mmap
+
+            return np.frombuffer(mmap.mmap(-1, size)).reshape(rows, columns)
+        except (ImportError, OSError, ValueError):  # as in a browser
+            pass
+    return np.empty((rows, columns))
+
+
+class Record:
+    """Columns of numbers that only ever grow.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names, fixed for good. 8 bytes a value: eight columns make the 64 bytes a row that the
+        kit allows itself.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self._index = {name: i for i, name in enumerate(self.columns)}
+        self._rows = np.empty((256, len(self.columns)))
+        self._n = 0
+
+    def append(self, row: tuple[float, ...]) -> None:
+        """Add one row; values in the order of ``columns``."""
+        if self._n == len(self._rows):
+            self._grow(1)
+        self._rows[self._n] = row
+        self._n += 1
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Add ``rows`` (n, columns)."""
+        end = self._n + len(rows)
+        if end > len(self._rows):
+            self._grow(len(rows))
+        self._rows[self._n : end] = rows
+        self._n = end
+
+    def _grow(self, more: int) -> None:
+        grown = _room(max(256, self._n + max(self._n // 2, more)), len(self.columns))
+        grown[: self._n] = self._rows[: self._n]
+        self._rows = grown
+
+    @classmethod
+    def of(cls, columns: Sequence[str], rows: np.ndarray) -> Record:
+        """A record that holds ``rows`` (n, columns) already, and grows from there."""
+        made = cls(columns)
+        made._rows, made._n = rows.reshape(-1, len(made.columns)), len(rows)
+        return made
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All rows (n, columns) as float64, without copying."""
+        view = self._rows[: self._n]
+        view.flags.writeable = False
+        return view
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __contains__(self, column: object) -> bool:
+        return column in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """The column as an array (n,), whole numbers where it counts; a copy."""
+        values = self.since(column, 0)
+        return values.astype(np.int64) if column in WHOLE else values.copy()
+
+    def since(self, column: str, start: int) -> np.ndarray:
+        """Rows ``start``… of a column as float64, without copying: what a live plot reads each frame."""
+        if column not in self._index:
+            raise unknown("column", column, self.columns)
+        n = self._n
+        view = self._rows[start:n, self._index[column]]
+        view.flags.writeable = False
+        return view
+
+    def last(self, column: str) -> float:
+        """The newest value of a column; nan while there is none."""
+        values = self.since(column, 0)
+        return float(values[-1]) if len(values) else float("nan")
+
+    def __repr__(self) -> str:
+        return f"Record({self._n} rows: {', '.join(self.columns)})"
