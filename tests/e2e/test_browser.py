@@ -38,17 +38,22 @@ def going(lab: Lab, name: str, *more: str, cell: str = CELL) -> None:
     lab.until("run.iteration > 50")
 
 
-def drag(lab: Lab, pixels: int, number: int = 0) -> None:
-    """Take the handle of a slider, move it, let go."""
-    handle = lab.page.locator(".noUi-handle").nth(number)
-    places: list[Any] = []  # the page still moves while the first pictures come in: a hand would wait too
+def settled_box(lab: Lab, element: Any) -> dict[str, float]:
+    """Bounding box of a visible element, once five readings in a row agree."""
+    boxes: list[Any] = []  # the page still moves while the first pictures come in: a hand would wait too
 
     def settled() -> bool:
-        places.append(handle.bounding_box())
-        return len(places) > 4 and all(place == places[-1] for place in places[-5:])
+        boxes.append(element.bounding_box())  # None as long as the element has no size
+        return len(boxes) > 4 and boxes[-1] is not None and all(box == boxes[-1] for box in boxes[-5:])
 
     lab.poll(settled, bool)
-    box = places[-1]
+    found: dict[str, float] = boxes[-1]
+    return found
+
+
+def drag(lab: Lab, pixels: int, number: int = 0) -> None:
+    """Take the handle of a slider, move it, let go."""
+    box = settled_box(lab, lab.page.locator(".noUi-handle").nth(number))
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     lab.page.mouse.move(x, y)
     lab.page.mouse.down()
@@ -135,6 +140,7 @@ def test_the_keyboard_suffices(lab: Lab) -> None:
 def test_a_rate_that_moves_by_itself_and_a_hand_on_it(lab: Lab) -> None:
     going(lab, "hd", cell=BY_ITSELF)
     handle = lab.page.locator(".noUi-handle").first
+    lab.poll(handle.bounding_box, bool)
     start = handle.bounding_box()["x"]
     lab.poll(lambda: handle.bounding_box()["x"], lambda x: x > start + 5)
     assert lab.ask("print(run.events)") == "[]"
@@ -191,14 +197,14 @@ def test_in_a_very_narrow_window_nothing_is_cut(lab: Lab, artefacts: Path) -> No
 def test_the_plot_keeps_its_place_when_the_controls_leave(lab: Lab) -> None:
     lab.page.set_viewport_size({"width": 900, "height": 1000})
     going(lab, "place", "run")
-    place = lab.page.locator(".jp-OutputArea img").bounding_box()
-    hands = lab.page.locator(".jp-OutputArea-output:has(.jupyter-button)").first.bounding_box()
+    image = lab.page.locator(".jp-OutputArea img")
+    place = settled_box(lab, image)
+    hands = settled_box(lab, lab.page.locator(".jp-OutputArea-output:has(.jupyter-button)").first)
     assert hands["y"] >= place["y"] + place["height"]  # under the picture, as in a player
     button(lab, "Stop").click()
     lab.until("run.stopped == 'user' and not run.running")
     lab.page.locator(".jupyter-button").first.wait_for(state="detached")
-    lab.page.wait_for_timeout(300)
-    assert lab.page.locator(".jp-OutputArea img").bounding_box() == place
+    assert settled_box(lab, image) == place
 
 
 def test_the_plot_stays_in_the_file_without_a_kernel(lab: Lab, artefacts: Path) -> None:
