@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .adam import Adam
 from .anil import ANIL
-from .base import Algorithm, Descent, Look, Meta
+from .base import Algorithm, Descent, Meta, StepEvaluation
 from .cavia import CAVIA
 from .fomaml import FOMAML
 from .gd import GD
@@ -43,4 +43,4 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "scratch": Scratch,
 }
 
-__all__ = ["ALGORITHMS", "Algorithm", "Descent", "Look", "Meta"]
+__all__ = ["ALGORITHMS", "Algorithm", "Descent", "Meta", "StepEvaluation"]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from .maml import MAML
 
@@ -21,7 +21,7 @@ class ANIL(MAML):
 
     source: ClassVar[str] = "Raghu et al. 2020, §4"
 
-    adapted: str = hyper("last", "parameters to adapt, comma-separated: W2,b2; last: those of the last layer")
+    adapted: str = hyperparameter("last", "parameters to adapt, comma-separated: W2,b2; last: those of the last layer")
 
     def mask(self, problem: Problem) -> np.ndarray:
         names = problem.layout.last if self.adapted == "last" else [n.strip() for n in self.adapted.split(",")]

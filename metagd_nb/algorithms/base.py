@@ -1,11 +1,12 @@
 """What a method is: a frozen set of hyperparameters, a look at the present parameters, and a move.
 
-``look`` evaluates (loss and gradient at θ_t: one row of the record); ``move`` takes the step to θ_{t+1}.
+``evaluate`` evaluates (loss and gradient at θ_t: one row of the record); ``update`` takes the step to θ_{t+1}.
 State is separate, plain and never changed in place, so a run can be stopped between any two steps.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,18 +14,18 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..core.array_api import real
+from ..core.array_api import as_float
 from ..core.errors import MetagdError
-from ..core.hyperparameters import Checked, hyper, hypers
+from ..core.hyperparameters import Checked, hyperparameter, hyperparameters
 from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
-from .optimizers import OUTER, Outer
+from .optimizers import OPTIMIZERS, Optimizer
 
 Array = np.ndarray
 State = Any
 
 
-class Look(NamedTuple):
+class StepEvaluation(NamedTuple):
     """One evaluation: the loss, the direction (P,), and what it cost."""
 
     loss: float
@@ -52,7 +53,7 @@ class Algorithm(Checked):
     compiles: ClassVar[bool] = True  # whether JAX can trace a whole step; otherwise it is taken in NumPy
     refuses: ClassVar[bool] = False  # whether a look may raise over a value; compiled, it then gives nan
 
-    def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
+    def init_parameters(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
         """All that is learned (M,), from the starting parameters (P,): these first, then what else there is.
 
         ``tasks`` is the family that will be learned from, where there is one.
@@ -63,18 +64,18 @@ class Algorithm(Checked):
         """The state that goes with a start (M,)."""
         return ()
 
-    def look(self, problem: Problem, theta: Array, state: State, batch: Any) -> Look:
+    def evaluate(self, problem: Problem, theta: Array, state: State, batch: Any) -> StepEvaluation:
         """Loss and gradient at ``theta`` (M,)."""
         raise TypeError(f"{type(self).__name__} needs a method look")
 
-    def move(self, theta: Array, look: Look) -> tuple[Array, State]:
+    def update(self, theta: Array, evaluation: StepEvaluation) -> tuple[Array, State]:
         """The next ``theta`` (M,) and state."""
         raise TypeError(f"{type(self).__name__} needs a method move")
 
     @classmethod
-    def live(cls) -> tuple[str, ...]:
+    def live_rates(cls) -> tuple[str, ...]:
         """The rates that the record keeps and a person may change while the run goes on."""
-        return tuple(name for name, declared in hypers(cls).items() if declared.live)
+        return tuple(name for name, declared in hyperparameters(cls).items() if declared.live)
 
     def result(self, problem: Problem, theta: Array, state: State) -> Array:
         """The parameters (P,) that a run has to show for ``theta`` (M,)."""
@@ -90,9 +91,11 @@ class Algorithm(Checked):
 
     @cached_property
     def _set_rates(self) -> tuple[float, ...]:
-        return tuple(float(np.mean(getattr(self, name))) for name in self.live())
+        return tuple(float(np.mean(getattr(self, name))) for name in self.live_rates())
 
-    def retuned(self, problem: Problem, theta: Array, state: State, changed: dict[str, Any]) -> tuple[Array, State]:
+    def on_rate_change(
+        self, problem: Problem, theta: Array, state: State, changed: dict[str, Any]
+    ) -> tuple[Array, State]:
         """``theta`` and state after a person has set ``changed``; only methods that learn a rate care."""
         return theta, state
 
@@ -101,7 +104,7 @@ class Algorithm(Checked):
 class Descent(Algorithm):
     """Methods that follow the gradient of one loss, through an outer optimizer."""
 
-    def optimizer(self) -> Outer:
+    def optimizer(self) -> Optimizer:
         """The rule that turns a gradient into a step."""
         raise TypeError(f"{type(self).__name__} needs a method optimizer")
 
@@ -109,27 +112,27 @@ class Descent(Algorithm):
         return self._rule.init(theta)
 
     @cached_property
-    def _rule(self) -> Outer:
+    def _rule(self) -> Optimizer:
         """The rule, made once: anew at each step it would cost as much as the step."""
         return self.optimizer()
 
-    def look(self, problem: Problem, theta: Array, state: State, batch: Batch) -> Look:
+    def evaluate(self, problem: Problem, theta: Array, state: State, batch: Batch) -> StepEvaluation:
         point = problem.linearize(theta, batch)
-        return Look(real(point.loss[0]), point.grad[0], 1, 0, state)
+        return StepEvaluation(as_float(point.loss[0]), point.grad[0], 1, 0, state)
 
-    def move(self, theta: Array, look: Look) -> tuple[Array, State]:
-        step, state = self._rule.update(look.grad, look.state, self.lr)  # type: ignore[attr-defined]
+    def update(self, theta: Array, evaluation: StepEvaluation) -> tuple[Array, State]:
+        step, state = self._rule.update(evaluation.grad, evaluation.state, self.lr)  # type: ignore[attr-defined]
         return theta - step, state
 
 
 def learning_rate(default: float) -> Any:
     """The declaration of η that every descent method shares."""
-    return hyper(default, "learning rate η", low=0, high=1e6, scale="log", live=True)
+    return hyperparameter(default, "learning rate η", low=0, high=1e6, scale="log", live=True)
 
 
 def inner_rate(default: float) -> Any:
     """The declaration of the adaptation steps' rate that every meta-learning method shares."""
-    return hyper(
+    return hyperparameter(
         default,
         "rate of the adaptation steps; several: one a parameter, 0 leaves it unadapted",
         low=0,
@@ -148,12 +151,12 @@ class Meta(Algorithm):
     embeds: ClassVar[bool] = False  # whether it uses a model's features and not its outputs
 
     inner_lr: float | tuple[float, ...] = inner_rate(0.01)
-    inner_steps: int = hyper(1, "adaptation steps on the support set", low=0, high=1000)
-    meta_lr: float = hyper(0.001, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)
-    outer: str = hyper("adam", "rule of the meta-update", choices=tuple(OUTER))
-    meta_batch_size: int = hyper(25, "tasks in a meta-step", low=1, high=100_000)
-    shots: int = hyper(10, "support points a task, or a class where tasks are N-way", low=1, high=100_000)
-    queries: int = hyper(10, "query points a task, or a class where tasks are N-way", low=1, high=100_000)
+    inner_steps: int = hyperparameter(1, "adaptation steps on the support set", low=0, high=1000)
+    meta_lr: float = hyperparameter(0.001, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)
+    outer: str = hyperparameter("adam", "rule of the meta-update", choices=tuple(OPTIMIZERS))
+    meta_batch_size: int = hyperparameter(25, "tasks in a meta-step", low=1, high=100_000)
+    shots: int = hyperparameter(10, "support points a task, or a class where tasks are N-way", low=1, high=100_000)
+    queries: int = hyperparameter(10, "query points a task, or a class where tasks are N-way", low=1, high=100_000)
 
     def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> MetaGradient:
         """The direction of the meta-update at ``theta`` (M,), and the query losses after adaptation."""
@@ -198,16 +201,29 @@ class Meta(Algorithm):
         return np.asarray(problem.linearize(phi, batch).loss)
 
     @cached_property
-    def _rule(self) -> Outer:
-        return OUTER[self.outer]()
+    def _rule(self) -> Optimizer:
+        return OPTIMIZERS[self.outer]()
 
     def init(self, theta: Array) -> State:
         return self._rule.init(theta)
 
-    def look(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> Look:
+    def evaluate(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> StepEvaluation:
         found, tasks = self.meta_gradient(problem, theta, batch), len(batch)
-        return Look(real(found.loss.sum()) / tasks, found.grad, tasks * found.grad_evals, tasks * found.hvps, state)
+        return StepEvaluation(
+            as_float(found.loss.sum()) / tasks, found.grad, tasks * found.grad_evals, tasks * found.hvps, state
+        )
 
-    def move(self, theta: Array, look: Look) -> tuple[Array, State]:
-        step, state = self._rule.update(look.grad, look.state, self.meta_lr)
+    def update(self, theta: Array, evaluation: StepEvaluation) -> tuple[Array, State]:
+        step, state = self._rule.update(evaluation.grad, evaluation.state, self.meta_lr)
         return theta - step, state
+
+
+_RENAMED: dict[str, Any] = {"hyper": hyperparameter, "Outer": Optimizer}  # old names of this module, still importable
+
+
+def __getattr__(name: str) -> Any:
+    """Give a renamed object under its old name, with a warning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{name} is now called {_RENAMED[name].__name__}", DeprecationWarning, stacklevel=2)
+    return _RENAMED[name]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.array_api import namespace
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import TaskBatch, Tasks
 from .anil import ANIL
@@ -31,15 +31,17 @@ class CAVIA(ANIL):
     inner_lr: float | tuple[float, ...] = dataclasses.field(
         default=1.0, metadata=ANIL.__dataclass_fields__["inner_lr"].metadata
     )
-    adapted: str = hyper("context", "the parameters to adapt, comma-separated; each task starts with them at 0")
+    adapted: str = hyperparameter(
+        "context", "the parameters to adapt, comma-separated; each task starts with them at 0"
+    )
 
     def mask(self, problem: Problem) -> np.ndarray:
         if self.adapted == "context" and "context" not in problem.layout.slices:
             raise MetagdError("has no context to adapt; mlp(…, context=2) has two numbers of it", "model")
         return super().mask(problem)
 
-    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
-        return super().lift(problem, np.where(self.mask(problem), 0, theta).astype(theta.dtype), tasks)
+    def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
+        return super().init_parameters(problem, np.where(self.mask(problem), 0, theta).astype(theta.dtype), tasks)
 
     def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Any, Sequence[Any]]:
         phi, rates = super().start(problem, theta, steps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Descent, learning_rate
-from .optimizers import Outer, sgd
+from .optimizers import Optimizer, sgd
 
 
 @dataclass(frozen=True)
@@ -17,5 +17,5 @@ class GD(Descent):
 
     lr: float = learning_rate(0.1)
 
-    def optimizer(self) -> Outer:
+    def optimizer(self) -> Optimizer:
         return sgd()

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.array_api import real
-from ..core.hyperparameters import hyper
+from ..core.array_api import as_float
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
-from .base import Algorithm, Look, State, learning_rate
-from .optimizers import OUTER, Outer
+from .base import Algorithm, State, StepEvaluation, learning_rate
+from .optimizers import OPTIMIZERS, Optimizer
 
 
 @dataclass(frozen=True)
@@ -28,38 +28,40 @@ class HD(Algorithm):
     source: ClassVar[str] = "Baydin et al. 2018, their SGD-HD and Adam-HD (momentum here is the heavy ball)"
 
     lr: float = learning_rate(0.01)
-    hyper_lr: float = hyper(0.001, "rate β at which the learning rate learns", low=0, high=1e6, scale="log", live=True)
-    rule: str = hyper("sgd", "what turns a gradient into a direction", choices=tuple(OUTER))
-    form: str = hyper("additive", "how the rate changes", choices=("additive", "multiplicative"))
+    hyper_lr: float = hyperparameter(
+        0.001, "rate β at which the learning rate learns", low=0, high=1e6, scale="log", live=True
+    )
+    rule: str = hyperparameter("sgd", "what turns a gradient into a direction", choices=tuple(OPTIMIZERS))
+    form: str = hyperparameter("additive", "how the rate changes", choices=("additive", "multiplicative"))
 
     @cached_property
-    def _rule(self) -> Outer:
-        return OUTER[self.rule]()
+    def _rule(self) -> Optimizer:
+        return OPTIMIZERS[self.rule]()
 
     def init(self, theta: np.ndarray) -> State:
         return self.lr, np.zeros_like(theta), self._rule.init(theta)
 
-    def look(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> Look:
+    def evaluate(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> StepEvaluation:
         lr, before, kept = state
         point = problem.linearize(theta, batch)
         grad = point.grad[0]
-        slope = real(grad @ before)
+        slope = as_float(grad @ before)
         if self.form == "additive":
             lr = lr + self.hyper_lr * slope
         else:
-            size = (real(grad @ grad) * real(before @ before)) ** 0.5
+            size = (as_float(grad @ grad) * as_float(before @ before)) ** 0.5
             lr = lr * (1 + self.hyper_lr * slope / (size + (size == 0)))
-        return Look(real(point.loss[0]), grad, 1, 0, (lr, before, kept))
+        return StepEvaluation(as_float(point.loss[0]), grad, 1, 0, (lr, before, kept))
 
-    def move(self, theta: np.ndarray, look: Look) -> tuple[np.ndarray, State]:
-        lr, _, kept = look.state
-        direction, kept = self._rule.update(look.grad, kept, 1.0)
+    def update(self, theta: np.ndarray, evaluation: StepEvaluation) -> tuple[np.ndarray, State]:
+        lr, _, kept = evaluation.state
+        direction, kept = self._rule.update(evaluation.grad, kept, 1.0)
         return theta - lr * direction, (lr, direction, kept)
 
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
         return state[0], self.hyper_lr
 
-    def retuned(
+    def on_rate_change(
         self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
     ) -> tuple[np.ndarray, State]:
         return theta, (changed.get("lr", state[0]), *state[1:])

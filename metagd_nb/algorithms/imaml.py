@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.array_api import known, namespace, real, repeat
+from ..core.array_api import as_float, is_concrete, namespace, while_loop
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Point, Problem
 from ..tasks import Batch, TaskBatch
 from .base import Meta, MetaGradient
@@ -28,11 +28,13 @@ class IMAML(Meta):
     source: ClassVar[str] = "Rajeswaran et al. 2019, §2.2 and eq. 4 (the inner problem)"
     refuses: ClassVar[bool] = True
 
-    lam: float = hyper(2.0, "strength λ of the pull towards θ", low=0, above=True, high=1e9, scale="log")
-    inner_steps: int = hyper(16, "adaptation steps at most", low=0, high=100_000)
-    inner_tol: float = hyper(1e-6, "adaptation ends when the proximal gradient is smaller", low=0, high=1, scale="log")
-    cg_steps: int = hyper(10, "conjugate-gradient steps at most", low=1, high=10_000)
-    cg_tol: float = hyper(1e-10, "they end when the residual's share is smaller", low=0, high=1, scale="log")
+    lam: float = hyperparameter(2.0, "strength λ of the pull towards θ", low=0, above=True, high=1e9, scale="log")
+    inner_steps: int = hyperparameter(16, "adaptation steps at most", low=0, high=100_000)
+    inner_tol: float = hyperparameter(
+        1e-6, "adaptation ends when the proximal gradient is smaller", low=0, high=1, scale="log"
+    )
+    cg_steps: int = hyperparameter(10, "conjugate-gradient steps at most", low=1, high=10_000)
+    cg_tol: float = hyperparameter(1e-10, "they end when the residual's share is smaller", low=0, high=1, scale="log")
 
     def path(self, problem: Problem, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Any]:
         phi = namespace(theta).repeat(theta[None], len(support), axis=0)
@@ -45,7 +47,7 @@ class IMAML(Meta):
         """φ after one more adaptation step, and whether it was still needed; where it was not, φ stays."""
         pulled = problem.linearize(phi, support).grad + self.lam * (phi - theta)
         far = (pulled * pulled).sum(axis=1).max() > self.inner_tol**2
-        return phi - real(far) * self.rate(problem) * pulled, far
+        return phi - as_float(far) * self.rate(problem) * pulled, far
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         def nearer(state: Any) -> Any:
@@ -54,7 +56,7 @@ class IMAML(Meta):
             return phi, looked + 1, far
 
         start = next(self.path(problem, theta, batch.support, 0))
-        phi, looked, _ = repeat(lambda s: s[2] & (s[1] < self.inner_steps), nearer, (start, 0, True))
+        phi, looked, _ = while_loop(lambda s: s[2] & (s[1] < self.inner_steps), nearer, (start, 0, True))
         query = problem.linearize(phi, batch.query)
         u, hvps = self._solve(problem.linearize(phi, batch.support), query.grad)
         return MetaGradient(query.loss, u.mean(axis=0), looked + 2, hvps)
@@ -81,14 +83,14 @@ class IMAML(Meta):
             *_, size, made = state
             return (made < self.cg_steps) & (size > self.cg_tol**2 * start).any()
 
-        u, *_, made = repeat(going, closer, (xp.zeros_like(v), v, v, start, 0))
+        u, *_, made = while_loop(going, closer, (xp.zeros_like(v), v, v, start, 0))
         return u, made
 
     def _positive(self, direction: np.ndarray, curvature: np.ndarray, size: np.ndarray) -> np.ndarray:
         """The curvature (T,): conjugate gradients need I + H/λ to be positive along every direction they take."""
         length = (direction * direction).sum(axis=1)
         concave = (curvature <= 0) & (size > 0)
-        if not known(concave):
+        if not is_concrete(concave):
             nothing: np.ndarray = namespace(concave).where(concave, np.nan, curvature)
             return nothing
         if concave.any():

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
-from .base import Algorithm, Look, State
+from .base import Algorithm, State, StepEvaluation
 
 Array = np.ndarray
 Evaluate = Callable[[Array], tuple[float, Array]]
@@ -44,15 +44,15 @@ class LBFGS(Algorithm):
     source: ClassVar[str] = "Liu & Nocedal 1989; Nocedal & Wright 2006, §7.2 and §3.5"
     compiles: ClassVar[bool] = False
 
-    lr: float = hyper(1.0, "share of each step that is taken; 1 is the method's own", low=0, high=1, live=True)
-    history: int = hyper(10, "past steps that tell the curvature", low=1, high=1000)
+    lr: float = hyperparameter(1.0, "share of each step that is taken; 1 is the method's own", low=0, high=1, live=True)
+    history: int = hyperparameter(10, "past steps that tell the curvature", low=1, high=1000)
 
     def init(self, theta: Array) -> State:
         _scipy()
         none = np.empty((0, theta.size), theta.dtype)
         return Memory(none, none)
 
-    def look(self, problem: Problem, theta: Array, state: State, batch: Any) -> Look:
+    def evaluate(self, problem: Problem, theta: Array, state: State, batch: Any) -> StepEvaluation:
         def evaluate(at: Array) -> tuple[float, Array]:
             point = problem.linearize(at, batch)
             return float(point.loss[0]), point.grad[0]
@@ -60,7 +60,7 @@ class LBFGS(Algorithm):
         memory, cost = Memory(*state), 0
         if memory.theta is not None and np.array_equal(memory.theta, theta):  # it stayed: nothing is new
             assert memory.grad is not None
-            return Look(memory.loss, memory.grad, 0, 0, memory)
+            return StepEvaluation(memory.loss, memory.grad, 0, 0, memory)
         if memory.ahead is not None and np.array_equal(memory.ahead[0], theta):
             _, loss, grad = memory.ahead
         else:
@@ -71,14 +71,14 @@ class LBFGS(Algorithm):
             s, y = s[:0], y[:0]
             ahead, more = search(evaluate, theta, loss, grad, direction(s, y, grad))
             tried += more
-        return Look(loss, grad, cost + tried, 0, Memory(s, y, theta, loss, grad, ahead))
+        return StepEvaluation(loss, grad, cost + tried, 0, Memory(s, y, theta, loss, grad, ahead))
 
-    def move(self, theta: Array, look: Look) -> tuple[Array, State]:
-        ahead = Memory(*look.state).ahead
+    def update(self, theta: Array, evaluation: StepEvaluation) -> tuple[Array, State]:
+        ahead = Memory(*evaluation.state).ahead
         if ahead is None:
-            return theta, look.state
+            return theta, evaluation.state
         whole = ahead[0]
-        return whole if self.lr == 1 else theta + self.lr * (whole - theta), look.state
+        return whole if self.lr == 1 else theta + self.lr * (whole - theta), evaluation.state
 
     def _remembered(self, memory: Memory, theta: Array, grad: Array) -> tuple[Array, Array]:
         """The pairs (m, P), with the one that leads here if it tells of positive curvature."""

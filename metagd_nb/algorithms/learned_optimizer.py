@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.array_api import namespace
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
 from .base import Meta, MetaGradient, inner_rate
@@ -31,19 +31,21 @@ class L2L(Meta):
     source: ClassVar[str] = "Andrychowicz et al. 2016, §2 and appendix A"
 
     inner_lr: float | tuple[float, ...] = inner_rate(0.1)
-    inner_steps: int = hyper(10, "adaptation steps on the support set", low=0, high=1000)
-    cell: str = hyper("lstm", "the network; linear: momentum with learned rate and mass", choices=("lstm", "linear"))
-    hidden: int = hyper(8, "width of the lstm", low=1, high=256)
-    query_loss: str = hyper(
+    inner_steps: int = hyperparameter(10, "adaptation steps on the support set", low=0, high=1000)
+    cell: str = hyperparameter(
+        "lstm", "the network; linear: momentum with learned rate and mass", choices=("lstm", "linear")
+    )
+    hidden: int = hyperparameter(8, "width of the lstm", low=1, high=256)
+    query_loss: str = hyperparameter(
         "all", "query loss after the last inner step, or the mean over all", choices=("last", "all")
     )
-    learn_start: str = hyper("no", "whether the starting parameters are learned too", choices=("no", "yes"))
+    learn_start: str = hyperparameter("no", "whether the starting parameters are learned too", choices=("no", "yes"))
 
     @cached_property
     def _cell(self) -> Cell:
         return LSTMCell(self.hidden) if self.cell == "lstm" else LinearCell()
 
-    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
+    def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         return np.concatenate([theta, self._cell.start().astype(theta.dtype)])
 
     def _begin(self, problem: Problem, theta: np.ndarray, tasks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

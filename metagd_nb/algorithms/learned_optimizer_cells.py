@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..core.array_api import known, namespace, pulled_back
-from ..core.parameters import Layout
+from ..core.array_api import is_concrete, namespace, vjp
+from ..core.parameters import ParameterLayout
 
 Array = np.ndarray
 
@@ -37,7 +37,7 @@ class Pulled(NamedTuple):
 class Cell(Protocol):
     """A coordinate-wise rule."""
 
-    layout: Layout
+    layout: ParameterLayout
     width: int  # S
 
     def start(self) -> Array:
@@ -56,7 +56,7 @@ class Cell(Protocol):
 class LinearCell:
     """A running sum of gradients, m ← βm + g, times a scale η: the heavy ball with both numbers learned."""
 
-    layout, width = Layout({"scale": (), "mass": ()}), 1
+    layout, width = ParameterLayout({"scale": (), "mass": ()}), 1
 
     def start(self) -> Array:
         """η = 1, β = 0."""
@@ -95,7 +95,9 @@ class LSTMCell:
 
     def __init__(self, hidden: int) -> None:
         self.hidden, self.width = hidden, 2 * hidden
-        self.layout = Layout({"gates": (4 * hidden, hidden + 2), "bias": (4 * hidden,), "out": (hidden,), "skip": ()})
+        self.layout = ParameterLayout(
+            {"gates": (4 * hidden, hidden + 2), "bias": (4 * hidden,), "out": (hidden,), "skip": ()}
+        )
 
     def start(self) -> Array:
         """Hidden units only have to differ from each other: the same small numbers for every run and seed."""
@@ -183,10 +185,10 @@ def slopes(grad: Array) -> Array:
 
 def taken(cell: Cell, w: Array, grad: Array, state: Array) -> tuple[Array, Array, Callable[[Array, Array], Pulled]]:
     """A step of ``cell`` — direction, next state, and its way back — in closed form, or traced where JAX traces."""
-    if known(grad):
+    if is_concrete(grad):
         tape = cell.step(w, grad, state)
         return tape.out, tape.state, lambda d_out, d_state: cell.back(w, tape, d_out, d_state)
-    (out, after), pull = pulled_back(lambda *given: cell.forward(namespace(grad), *given), w, grad, state)
+    (out, after), pull = vjp(lambda *given: cell.forward(namespace(grad), *given), w, grad, state)
 
     def back(d_out: Array, d_state: Array) -> Pulled:
         in_w, in_grad, in_state = pull((d_out, d_state))

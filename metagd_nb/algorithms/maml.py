@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.array_api import namespace, real
-from ..core.hyperparameters import hyper
+from ..core.array_api import as_float, namespace
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Point, Problem
 from ..tasks import TaskBatch, Tasks
 from .base import Meta, MetaGradient, State
@@ -58,12 +58,12 @@ class MAML(Meta):
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, algorithm 1 and §2.2; Antoniou et al. 2019 (multi-step loss)"
 
-    learn_rates: str = hyper("no", "inner rates learned along with θ, and what shares one", choices=SHARING)
-    query_loss: str = hyper(
+    learn_rates: str = hyperparameter("no", "inner rates learned along with θ, and what shares one", choices=SHARING)
+    query_loss: str = hyperparameter(
         "last", "query loss after the last inner step, or the mean over all", choices=("last", "all")
     )
 
-    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
+    def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         if self.learn_rates == "no":
             return theta
         rate = np.broadcast_to(self.rate(problem), theta.shape)
@@ -114,12 +114,12 @@ class MAML(Meta):
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
         if self.learn_rates == "no":
             return self._set_rates
-        return real(theta[problem.layout.size :].mean()), self.meta_lr
+        return as_float(theta[problem.layout.size :].mean()), self.meta_lr
 
-    def retuned(
+    def on_rate_change(
         self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
     ) -> tuple[np.ndarray, State]:
         """A person who sets the inner rate sets every learned rate to it."""
         if self.learn_rates != "no" and "inner_lr" in changed:
-            theta = self.lift(problem, theta[: problem.layout.size])
+            theta = self.init_parameters(problem, theta[: problem.layout.size])
         return theta, state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from .maml import MAML
 from .rate_sharing import SHARING
 
@@ -19,4 +19,6 @@ class MetaSGD(MAML):
 
     source: ClassVar[str] = "Li et al. 2017, §3.2 and algorithm 1"
 
-    learn_rates: str = hyper("parameter", "inner rates learned along with θ, and what shares one", choices=SHARING[1:])
+    learn_rates: str = hyperparameter(
+        "parameter", "inner rates learned along with θ, and what shares one", choices=SHARING[1:]
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from .base import Descent, learning_rate
-from .optimizers import Outer
+from .optimizers import Optimizer
 from .optimizers import momentum as heavy_ball
 
 
@@ -18,7 +18,7 @@ class Momentum(Descent):
     source: ClassVar[str] = "Polyak 1964; Sutskever et al. 2013, §2"
 
     lr: float = learning_rate(0.1)
-    momentum: float = hyper(0.9, "share β of the last step that is kept", low=0, high=1)
+    momentum: float = hyperparameter(0.9, "share β of the last step that is kept", low=0, high=1)
 
-    def optimizer(self) -> Outer:
+    def optimizer(self) -> Optimizer:
         return heavy_ball(self.momentum)

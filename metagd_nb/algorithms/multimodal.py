@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.array_api import known, namespace
+from ..core.array_api import is_concrete, namespace
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hyper
-from ..core.parameters import Layout
+from ..core.hyperparameters import hyperparameter
+from ..core.parameters import ParameterLayout
 from ..models.logistic import Classifier, expansion, softmax
 from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
@@ -23,11 +23,11 @@ Array = np.ndarray
 SEEN, HELD_OUT = 2000, 1000  # tasks from which the recogniser learns kinds, and its temperature
 
 
-def recogniser_layout(inputs: int, outputs: int, kinds: int) -> Layout:
+def recogniser_layout(inputs: int, outputs: int, kinds: int) -> ParameterLayout:
     """What a recogniser of support sets is made of, as slices of a flat vector; the last holds how many kinds."""
     own = len(supports.NAMES)
     ends = {"x_mean": (inputs,), "x_scale": (inputs,), "y_mean": (outputs,), "y_scale": (outputs,)}
-    return Layout({**ends, "mean": (own,), "scale": (own,), "weights": (expansion(own), kinds), "kinds": ()})
+    return ParameterLayout({**ends, "mean": (own,), "scale": (own,), "weights": (expansion(own), kinds), "kinds": ()})
 
 
 def learn_to_recognise(tasks: Tasks, shots: int) -> Array:
@@ -36,8 +36,8 @@ def learn_to_recognise(tasks: Tasks, shots: int) -> Array:
     seen, held_out = (tasks.sample(rng, 1, n, shots, 1).support for n in (SEEN, HELD_OUT))
     assert seen.kind is not None
     assert held_out.kind is not None
-    scale, kinds = supports.Scale.of(seen), len(tasks.kinds)
-    told = (supports.describe(batch, scale) for batch in (seen, held_out))
+    scale, kinds = supports.Standardizer.of(seen), len(tasks.kinds)
+    told = (supports.support_meta_features(batch, scale) for batch in (seen, held_out))
     classifier = Classifier.learned(next(told), seen.kind, next(told), held_out.kind, kinds)
     parts = {**scale._asdict(), **classifier._asdict(), "kinds": np.array(kinds)}
     return recogniser_layout(tasks.inputs, tasks.outputs, kinds).flatten(parts)
@@ -56,17 +56,17 @@ class Multimodal(Meta):
 
     source: ClassVar[str] = "Vuorio et al. 2019 (a mixture of starts in place of their modulation network)"
 
-    kinds: str = hyper(
+    kinds: str = hyperparameter(
         "recognised",
         "a task's kind: recognised in its support set; the same, and learned on; or told",
         choices=("recognised", "learned", "told"),
     )
 
-    def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
+    def init_parameters(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
         if tasks is None or len(tasks.kinds) < 2:
             return theta
-        known = learn_to_recognise(tasks, self.shots).astype(theta.dtype)
-        return np.concatenate([theta, np.zeros(len(tasks.kinds) * len(theta), theta.dtype), known])
+        is_concrete = learn_to_recognise(tasks, self.shots).astype(theta.dtype)
+        return np.concatenate([theta, np.zeros(len(tasks.kinds) * len(theta), theta.dtype), is_concrete])
 
     def _kinds(self, problem: Problem, theta: Array, support: Batch) -> int:
         """G, from the length of ``theta`` (M,): its last entry tells too, but not while it is traced."""
@@ -94,13 +94,13 @@ class Multimodal(Meta):
         if self.kinds == "told":
             if support.kind is None:
                 raise MetagdError("'told' needs tasks that know their kind, such as mixed()", "kinds")
-            if known(support.kind) and support.kind.max() >= kinds:
+            if is_concrete(support.kind) and support.kind.max() >= kinds:
                 raise MetagdError(f"'told' of {kinds} kinds cannot be told of kind {support.kind.max() + 1}", "kinds")
             return namespace(theta).eye(kinds, dtype=theta.dtype)[support.kind], np.zeros((len(support), 0))
         learned = self._known(problem, theta, support, kinds)
-        scale = supports.Scale(*(learned[name] for name in supports.Scale._fields))
+        scale = supports.Standardizer(*(learned[name] for name in supports.Standardizer._fields))
         classifier = Classifier(*(learned[name] for name in Classifier._fields))
-        read = classifier.read(supports.describe(support, scale))
+        read = classifier.read(supports.support_meta_features(support, scale))
         return softmax(read @ classifier.weights).astype(theta.dtype), read
 
     def recognise(self, problem: Problem, theta: Array, support: Batch) -> Array:

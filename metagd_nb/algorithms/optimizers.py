@@ -15,29 +15,29 @@ from ..core.array_api import namespace
 State = tuple[Any, ...]
 
 
-class Outer(NamedTuple):
+class Optimizer(NamedTuple):
     """One optimizer: how it starts and how it turns a gradient (P,) into a step (P,)."""
 
     init: Callable[[np.ndarray], State]
     update: Callable[[np.ndarray, State, float], tuple[np.ndarray, State]]
 
 
-def sgd() -> Outer:
+def sgd() -> Optimizer:
     """θ ← θ − η g."""
-    return Outer(lambda theta: (), lambda grad, state, lr: (lr * grad, state))
+    return Optimizer(lambda theta: (), lambda grad, state, lr: (lr * grad, state))
 
 
-def momentum(mass: float = 0.9) -> Outer:
+def momentum(mass: float = 0.9) -> Optimizer:
     """Heavy ball (Polyak 1964): m ← βm + g, θ ← θ − ηm."""
 
     def update(grad: np.ndarray, state: State, lr: float) -> tuple[np.ndarray, State]:
         m = mass * state[0] + grad
         return lr * m, (m,)
 
-    return Outer(lambda theta: (np.zeros_like(theta),), update)
+    return Optimizer(lambda theta: (np.zeros_like(theta),), update)
 
 
-def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Outer:
+def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     """Adam (Kingma & Ba 2015, algorithm 1), with the bias corrections folded into the rate as its §2 proposes.
 
     ``eps`` is scaled along, so that the path is that of algorithm 1 and not of its shortcut.
@@ -52,7 +52,7 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Outer:
         root = d**0.5
         return (lr * root / c) * m / (namespace(v).sqrt(v) + eps * root), (m, v, c, d)
 
-    return Outer(lambda theta: (np.zeros_like(theta), np.zeros_like(theta), 0.0, 0.0), update)
+    return Optimizer(lambda theta: (np.zeros_like(theta), np.zeros_like(theta), 0.0, 0.0), update)
 
 
-OUTER: dict[str, Callable[[], Outer]] = {"sgd": sgd, "momentum": momentum, "adam": adam}
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {"sgd": sgd, "momentum": momentum, "adam": adam}

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..core.array_api import known, namespace
+from ..core.array_api import is_concrete, namespace
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
 from .base import Meta, MetaGradient
@@ -45,10 +45,10 @@ class ProtoNet(Meta):
 
     inner_lr: float = dataclasses.field(default=0.0, init=False)  # no options: no gradient step adapts
     inner_steps: int = dataclasses.field(default=1, init=False)
-    meta_batch_size: int = hyper(1, "tasks in a meta-step", low=1, high=100_000)
-    shots: int = hyper(5, "support points a task, or a class where tasks are N-way", low=1, high=100_000)
+    meta_batch_size: int = hyperparameter(1, "tasks in a meta-step", low=1, high=100_000)
+    shots: int = hyperparameter(5, "support points a task, or a class where tasks are N-way", low=1, high=100_000)
 
-    def lift(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
+    def init_parameters(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
         if tasks is not None and tasks.loss != "cross-entropy":
             raise MetagdError(f"{tasks!r} has no classes; protonet needs such as episodes(x, y, ways=5)", "tasks")
         return theta
@@ -87,7 +87,7 @@ class ProtoNet(Meta):
 def _prototypes(seen: Array, y: Array) -> tuple[Array, Array]:
     """The mean (T, C, H) of each class's examples (T, S, H), and the weight of each example in it (T, S, C)."""
     count = y.sum(axis=1, keepdims=True)
-    if known(count) and (count == 0).any():
+    if is_concrete(count) and (count == 0).any():
         raise MetagdError(
             "some task's support has no example of some class; protonet needs N-way tasks: episodes(x, y)", "tasks"
         )

@@ -6,14 +6,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..core.array_api import namespace, summed
-from ..core.parameters import Layout
+from ..core.array_api import namespace, segment_sum
+from ..core.parameters import ParameterLayout
 
 SHARING = ("no", "run", "layer", "parameter", "step", "step-layer")
 
 
 @lru_cache(maxsize=16)
-def groups(layout: Layout, sharing: str, steps: int) -> np.ndarray:
+def groups(layout: ParameterLayout, sharing: str, steps: int) -> np.ndarray:
     """Index of the rate that each step and coordinate uses: (S, P) of whole numbers, S = 1 where steps share.
 
     ``layer`` is one rate for each named slice, as in Antoniou et al. 2019 (LSLR).
@@ -27,7 +27,7 @@ def groups(layout: Layout, sharing: str, steps: int) -> np.ndarray:
     return np.asarray(slices + (slices.max() + 1) * np.arange(rows)[:, None])
 
 
-def shared_start(layout: Layout, sharing: str, steps: int, rate: np.ndarray) -> np.ndarray:
+def shared_start(layout: ParameterLayout, sharing: str, steps: int, rate: np.ndarray) -> np.ndarray:
     """Starting rates (R,): the mean, over those who share it, of the rate (P,) that was set."""
     index = groups(layout, sharing, steps)
     everywhere = np.broadcast_to(rate, index.shape)
@@ -35,13 +35,13 @@ def shared_start(layout: Layout, sharing: str, steps: int, rate: np.ndarray) -> 
     return np.bincount(index.ravel(), weights=everywhere.ravel()) / count
 
 
-def spread(layout: Layout, sharing: str, made: int, learned: np.ndarray, steps: int) -> list[np.ndarray]:
+def spread(layout: ParameterLayout, sharing: str, made: int, learned: np.ndarray, steps: int) -> list[np.ndarray]:
     """The rates (P,) of each of ``steps`` steps, from the shared ones (R,) of ``made``; later steps use the last."""
     rates = learned[groups(layout, sharing, made)]  # (S, P)
     return [rates[min(j, len(rates) - 1)] for j in range(steps)]
 
 
-def gather(layout: Layout, sharing: str, steps: int, per_step: list[np.ndarray]) -> np.ndarray:
+def gather(layout: ParameterLayout, sharing: str, steps: int, per_step: list[np.ndarray]) -> np.ndarray:
     """Gradient (R,) in the shared rates from that in each step's rates (P,): those who share a rate add up."""
     index = groups(layout, sharing, steps)
     if not per_step:
@@ -49,5 +49,5 @@ def gather(layout: Layout, sharing: str, steps: int, per_step: list[np.ndarray])
     full = namespace(per_step[0]).stack(per_step)  # (k, P)
     if len(index) == 1:
         full = full.sum(axis=0, keepdims=True)
-    shared: np.ndarray = summed(index.ravel(), full.ravel(), int(index.max()) + 1)
+    shared: np.ndarray = segment_sum(index.ravel(), full.ravel(), int(index.max()) + 1)
     return shared

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..core.hyperparameters import hyper
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient
-from .optimizers import OUTER
+from .optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Reptile(Meta):
 
     source: ClassVar[str] = "Nichol, Achiam & Schulman 2018, algorithm 1"
 
-    inner_steps: int = hyper(5, "adaptation steps on the support set", low=0, high=1000)
-    meta_lr: float = hyper(0.1, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)
-    outer: str = hyper("sgd", "rule of the meta-update", choices=tuple(OUTER))
+    inner_steps: int = hyperparameter(5, "adaptation steps on the support set", low=0, high=1000)
+    meta_lr: float = hyperparameter(0.1, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)
+    outer: str = hyperparameter("sgd", "rule of the meta-update", choices=tuple(OPTIMIZERS))
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         phi = self.adapt(problem, theta, batch.support)

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.array_api import namespace, real
-from ..core.hyperparameters import hyper
+from ..core.array_api import as_float, namespace
+from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import Tasks
-from .base import Algorithm, Look, State, learning_rate
+from .base import Algorithm, State, StepEvaluation, learning_rate
 from .maml import pull_back
-from .optimizers import OUTER, Outer
+from .optimizers import OPTIMIZERS, Optimizer
 from .rate_sharing import SHARING, gather, shared_start, spread
 
 
@@ -32,23 +32,23 @@ class Unroll(Algorithm):
     )
 
     lr: float = learning_rate(0.01)
-    horizon: int = hyper(10, "steps of the descent that is unrolled", low=1, high=10_000)
-    sharing: str = hyper("run", "what shares a rate", choices=SHARING[1:])
-    hyper_lr: float = hyper(0.001, "rate at which the rates learn", low=0, high=1e6, scale="log", live=True)
-    outer: str = hyper("sgd", "rule of the hyper-update", choices=tuple(OUTER))
+    horizon: int = hyperparameter(10, "steps of the descent that is unrolled", low=1, high=10_000)
+    sharing: str = hyperparameter("run", "what shares a rate", choices=SHARING[1:])
+    hyper_lr: float = hyperparameter(0.001, "rate at which the rates learn", low=0, high=1e6, scale="log", live=True)
+    outer: str = hyperparameter("sgd", "rule of the hyper-update", choices=tuple(OPTIMIZERS))
 
     @cached_property
-    def _rule(self) -> Outer:
-        return OUTER[self.outer]()
+    def _rule(self) -> Optimizer:
+        return OPTIMIZERS[self.outer]()
 
-    def lift(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
+    def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         rates = shared_start(problem.layout, self.sharing, self.horizon, np.full(theta.shape, self.lr))
         return np.concatenate([theta, rates.astype(theta.dtype)])
 
     def init(self, theta: np.ndarray) -> State:
         return self._rule.init(theta), theta
 
-    def look(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> Look:
+    def evaluate(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> StepEvaluation:
         size = problem.layout.size
         each = spread(problem.layout, self.sharing, self.horizon, theta[size:], self.horizon)
         phi: Any = theta[:size]
@@ -62,11 +62,11 @@ class Unroll(Algorithm):
         still = np.zeros(size, theta.dtype)  # every descent begins at the same start
         grad = namespace(learned).concatenate([still, learned])
         ended = namespace(learned).concatenate([problem.flat(phi, 1)[0], theta[size:]])
-        return Look(real(end.loss[0]), grad, self.horizon + 1, self.horizon, (state[0], ended))
+        return StepEvaluation(as_float(end.loss[0]), grad, self.horizon + 1, self.horizon, (state[0], ended))
 
-    def move(self, theta: np.ndarray, look: Look) -> tuple[np.ndarray, State]:
-        step, kept = self._rule.update(look.grad, look.state[0], self.hyper_lr)
-        return theta - step, (kept, look.state[1])
+    def update(self, theta: np.ndarray, evaluation: StepEvaluation) -> tuple[np.ndarray, State]:
+        step, kept = self._rule.update(evaluation.grad, evaluation.state[0], self.hyper_lr)
+        return theta - step, (kept, evaluation.state[1])
 
     def result(self, problem: Problem, theta: np.ndarray, state: State) -> np.ndarray:
         return np.asarray(state[1])[: problem.layout.size]
@@ -75,9 +75,9 @@ class Unroll(Algorithm):
         return {"lr": theta[problem.layout.size :].copy()}
 
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
-        return real(theta[problem.layout.size :].mean()), self.hyper_lr
+        return as_float(theta[problem.layout.size :].mean()), self.hyper_lr
 
-    def retuned(
+    def on_rate_change(
         self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
     ) -> tuple[np.ndarray, State]:
-        return (self.lift(problem, theta[: problem.layout.size]) if "lr" in changed else theta), state
+        return (self.init_parameters(problem, theta[: problem.layout.size]) if "lr" in changed else theta), state

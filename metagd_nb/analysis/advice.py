@@ -16,8 +16,8 @@ import numpy as np
 from ..algorithms import Meta
 from ..training.prepare import prepare
 from ..training.run import Run
-from .problem_features import Features, describe
-from .run_memory import Memory, Past, choices_of, layout_of, remembered
+from .problem_features import ProblemFeatures, describe_problem
+from .run_memory import Past, RunMemory, choices_of, layout_of, remembered
 
 Array = np.ndarray
 TUNED = ("lr", "momentum", "inner_lr", "meta_lr")
@@ -56,7 +56,7 @@ class Advice:
     factor: dict[str, float]
     rests_on: tuple[int, ...]
     problems: float
-    features: Features
+    features: ProblemFeatures
     tried: int = 0
     told: tuple[str, ...] = field(default=())
 
@@ -83,7 +83,7 @@ class Vote(NamedTuple):
     best: Past
 
 
-def advise(method: str, *, memory: Memory | str | None = None, **given: Any) -> Advice:
+def advise(method: str, *, memory: RunMemory | str | None = None, **given: Any) -> Advice:
     """Settings for a problem that has not been learned yet.
 
     Parameters
@@ -98,16 +98,16 @@ def advise(method: str, *, memory: Memory | str | None = None, **given: Any) -> 
     run = prepare(method, **given)
     if memory is None:
         memory = remembered()
-    elif not isinstance(memory, Memory):
-        memory = Memory(memory)
+    elif not isinstance(memory, RunMemory):
+        memory = RunMemory(memory)
     return advice_for(run, memory, set(given))
 
 
-def advice_for(run: Run, memory: Memory | None, fixed: set[str]) -> Advice:
+def advice_for(run: Run, memory: RunMemory | None, fixed: set[str]) -> Advice:
     """Advice for a run that has not begun; what is named in ``fixed`` stays as it is."""
     algorithm, problem = run.algorithm, run.problem
     theta = run.beginning()
-    found = describe(algorithm, problem, run.plan.batches(0), theta)
+    found = describe_problem(algorithm, problem, run.plan.batches(0), theta)
     if not np.isfinite([found.loss, found.top]).all() or found.top <= 0:
         told = ("nothing can be said: the loss has no positive curvature at its start, or is not finite there",)
         return Advice(run.method, {}, {}, (), 0.0, found, told=told)
@@ -129,7 +129,9 @@ def advice_for(run: Run, memory: Memory | None, fixed: set[str]) -> Advice:
     return Advice(run.method, options, factor, tuple(rests), total, found, tried, _told(votes, factor, closed, memory))
 
 
-def _told(votes: list[Vote], factor: dict[str, float], closed: dict[str, float], memory: Memory | None) -> tuple[str]:
+def _told(
+    votes: list[Vote], factor: dict[str, float], closed: dict[str, float], memory: RunMemory | None
+) -> tuple[str]:
     """In one line, what the advice rests on and how sure it is."""
     formula = "the closed form at the curvature found" if closed else "the defaults"
     if memory is None:
@@ -146,7 +148,7 @@ def _told(votes: list[Vote], factor: dict[str, float], closed: dict[str, float],
 # ---- what the memory says -------------------------------------------------------------------------------------------
 
 
-def _votes(memory: Memory | None, run: Run, found: Features) -> list[Vote]:
+def _votes(memory: RunMemory | None, run: Run, found: ProblemFeatures) -> list[Vote]:
     """Past problems that look like this one, the most alike first, each with the run that went best on it."""
     if memory is None:
         return []
@@ -190,7 +192,9 @@ def _by_curvature(run: Run, name: str) -> bool:
     return name == "lr" and run.method != "adam" and getattr(algorithm, "rule", "") != "adam"
 
 
-def _mean(name: str, votes: list[Vote], closed: dict[str, float], run: Run, found: Features) -> tuple[float, float]:
+def _mean(
+    name: str, votes: list[Vote], closed: dict[str, float], run: Run, found: ProblemFeatures
+) -> tuple[float, float]:
     """Weighted mean of a setting over past problems and the closed form, and about how far off it may be (×)."""
     scale = found.top if _by_curvature(run, name) else 1.0
     into, back = (_logit, _expit) if name == "momentum" else (math.log, math.exp)
@@ -217,7 +221,7 @@ def _expit(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def _steps(run: Run, votes: list[Vote], found: Features) -> int | None:
+def _steps(run: Run, votes: list[Vote], found: ProblemFeatures) -> int | None:
     """Steps by which like problems had made 99 % of their way, with half as many again; in closed form for descent."""
     if votes:
         weights = np.array([vote.weight for vote in votes])
@@ -246,7 +250,9 @@ def _round(steps: float) -> int:
     return int(math.ceil(steps / unit) * unit)
 
 
-def _warm(memory: Memory | None, run: Run, found: Features, theta: Array) -> tuple[tuple[int, Array] | None, int]:
+def _warm(
+    memory: RunMemory | None, run: Run, found: ProblemFeatures, theta: Array
+) -> tuple[tuple[int, Array] | None, int]:
     """The remembered parameters, of the same names and shapes, at which this problem's loss is least; and the cost."""
     if memory is None:
         return None, 0
@@ -270,7 +276,7 @@ def _start_loss(run: Run, theta: Array) -> tuple[float, int]:
     algorithm, batch = run.algorithm, run.plan.batches(0)
     with np.errstate(all="ignore"):
         if isinstance(algorithm, Meta):
-            lifted = algorithm.lift(run.problem, theta, run.plan.tasks)
+            lifted = algorithm.init_parameters(run.problem, theta, run.plan.tasks)
             phi = algorithm.adapt(run.problem, lifted, batch.support)
             loss = float(np.mean(run.problem.linearize(phi, batch.query).loss))
             return (loss if math.isfinite(loss) else math.inf), len(batch) * (algorithm.inner_steps + 1)
@@ -281,7 +287,7 @@ def _start_loss(run: Run, theta: Array) -> tuple[float, int]:
 # ---- what is known without it ---------------------------------------------------------------------------------------
 
 
-def _closed_form(run: Run, found: Features) -> dict[str, float]:
+def _closed_form(run: Run, found: ProblemFeatures) -> dict[str, float]:
     """The best settings on a quadratic with the spectrum found; for adaptation, the rate 1/L.
 
     gd: 2/(L+μ). Heavy ball: η = 4/(√L+√μ)², β = ((√L−√μ)/(√L+√μ))² (Polyak 1964). Ritz values lie inside the

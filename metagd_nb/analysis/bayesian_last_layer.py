@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..core.errors import MetagdError
-from ..core.hyperparameters import number, whole
+from ..core.hyperparameters import check_float, check_int
 from ..tasks import Batch, Tasks
 from ..tasks.validation import numbers_2d
-from ..training.evaluation import fit as refuse_unfit
+from ..training.evaluation import check_tasks as refuse_unfit
 
 if TYPE_CHECKING:
     from ..training.run import Run
@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """The ends, low and high, of the central interval that holds a target with this probability."""
-        level = number(level, "level", 0)
+        level = check_float(level, "level", 0)
         if not 0 < level < 1:
             raise MetagdError(f"{level:g} is not allowed; needs a number > 0 and < 1", "level")
         reach = NormalDist().inv_cdf((1 + level) / 2) * self.std
@@ -68,8 +68,8 @@ def condition(prior: Belief, h: Array, y: Array) -> tuple[Belief, Array]:
     gain, pulled = np.swapaxes(solved[..., :-1], -1, -2), solved[..., -1:]
     posterior = Belief(mean + (gain @ off)[..., 0], cov - gain @ spread, noise)
     logdet = 2 * np.log(np.diagonal(np.linalg.cholesky(gram), axis1=-2, axis2=-1)).sum(axis=-1)
-    fit = (off * pulled).sum(axis=(-1, -2))
-    return posterior, -0.5 * (fit + logdet + h.shape[-2] * np.log(2 * np.pi))
+    check_tasks = (off * pulled).sum(axis=(-1, -2))
+    return posterior, -0.5 * (check_tasks + logdet + h.shape[-2] * np.log(2 * np.pi))
 
 
 def fit_prior(h: Array, y: Array, iterations: int = 100, tol: float = 1e-6) -> tuple[Belief, Array]:
@@ -194,8 +194,8 @@ def bayesian_last_layer(
     refuse_unfit(run.problem, family)
     if family.loss != "mse":
         raise MetagdError(f"{family!r} is judged by {family.loss}; needs numbers to predict, judged by mse", "tasks")
-    points, n_tasks = whole(points, "points", 2), whole(n_tasks, "n_tasks", 2)
-    seed, iterations = whole(seed, "seed", 0), whole(iterations, "iterations", 1)
+    points, n_tasks = check_int(points, "points", 2), check_int(n_tasks, "n_tasks", 2)
+    seed, iterations = check_int(seed, "seed", 0), check_int(iterations, "iterations", 1)
     flat = run.problem.layout.flatten(run.params)  # float64, and waits for a run under way
 
     def features(x: Array) -> Array:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..algorithms import Meta
-from ..core.errors import MetagdError, short, unknown
-from ..core.hyperparameters import hypers, whole
-from ..core.tables import aligned, as_html
+from ..core.errors import MetagdError, shorten, unknown_name
+from ..core.hyperparameters import check_int, hyperparameters
+from ..core.tables import html_table, text_table
 from ..tasks import Tasks
 from ..training.drivers import foreground
 from ..training.persistence.replay import refuse_absent
@@ -86,7 +86,7 @@ class Entry:
     def curves(self, x: str = "steps") -> Curves:
         """The loss over ``steps``, ``evaluations`` or ``seconds``, as far as every seed has gone."""
         if x not in AXES:
-            raise unknown("axis", x, AXES)
+            raise unknown_name("axis", x, AXES)
         columns = [(run.record.since(AXES[x], 0), run.record.since("loss", 0)) for run in self.runs]
         end = min(float(at[-1]) for at, _ in columns)
         begin = max(float(at[0]) for at, _ in columns)
@@ -143,7 +143,7 @@ class Comparison:
         for entry in self.entries:
             if entry.name == name:
                 return entry
-        raise unknown("method", name, [entry.name for entry in self.entries])
+        raise unknown_name("method", name, [entry.name for entry in self.entries])
 
     def difference(self, one: str, other: str) -> Difference:
         """How ``one`` compares with ``other``, paired by seed."""
@@ -189,17 +189,17 @@ class Comparison:
         return f"{n} seed{'s' * (n != 1)}; mean ± half-width of the 95 % interval, differences paired by seed"
 
     def __repr__(self) -> str:
-        return "\n".join([*aligned(self.rows(measured=False)), self.caption])
+        return "\n".join([*text_table(self.rows(measured=False)), self.caption])
 
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
         """A table of what is the same at each run, so that a check of the notebook can compare it."""
-        return {"text/plain": repr(self), "text/html": as_html(self.rows(measured=False), self.caption)}
+        return {"text/plain": repr(self), "text/html": html_table(self.rows(measured=False), self.caption)}
 
     def plot(self, x: str = "steps") -> Any:
         """The losses over ``steps``, ``evaluations`` or ``seconds``: medians over the seeds, and bands of quartiles."""
-        from ..plotting.comparison import overlay
+        from ..plotting.comparison import comparison_figure
 
-        return overlay(self, x)
+        return comparison_figure(self, x)
 
 
 def _number(value: float, half: float) -> str:
@@ -239,8 +239,8 @@ def compare(
     -------
     Comparison
     """
-    found = named(runs)
-    numbers = tuple(range(whole(seeds, "seeds", 0)))
+    found = as_named(runs)
+    numbers = tuple(range(check_int(seeds, "seeds", 0)))
     kinds = {run.algorithm.kind for run in found.values()}
     if len(kinds) != 1:
         raise MetagdError("learn one loss and many tasks; only methods of one kind can be compared", "runs")
@@ -285,7 +285,7 @@ def _raised(run: Run) -> Run:
     return run
 
 
-def named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
+def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
     """The runs by name; those of one method are told apart by the settings in which they differ."""
     if isinstance(runs, Mapping):
         found = dict(runs)
@@ -298,7 +298,9 @@ def named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
             found |= {f"{i}": run for i, run in enumerate(runs) if not isinstance(run, Run)}
     for name, run in found.items():
         if not isinstance(run, Run):
-            raise MetagdError(f"{short(run)} is not a run, such as mg.prepare(…) or mg.train(…) gives", f"runs[{name}]")
+            raise MetagdError(
+                f"{shorten(run)} is not a run, such as mg.prepare(…) or mg.train(…) gives", f"runs[{name}]"
+            )
     if not found:
         raise MetagdError("needs a run or more to compare", "runs")
     return found
@@ -308,8 +310,8 @@ def _told_apart(run: Run, same: list[Run], i: int) -> str:
     if len(same) == 1:
         return run.method
     kept = [run.plan.algorithm for run in same]
-    differ = [name for name in hypers(run.algorithm) if len({getattr(a, name) for a in kept}) > 1]
-    told = ", ".join(f"{name}={short(getattr(run.plan.algorithm, name))}" for name in differ)
+    differ = [name for name in hyperparameters(run.algorithm) if len({getattr(a, name) for a in kept}) > 1]
+    told = ", ".join(f"{name}={shorten(getattr(run.plan.algorithm, name))}" for name in differ)
     own = [tuple(getattr(a, name) for name in differ) for a in kept]
     return f"{run.method} {told}" if len(set(own)) == len(same) else f"{run.method} {i + 1}"
 
@@ -323,10 +325,10 @@ def _seeded(run: Run, seed: int) -> Run:
     return Run(planned(plan.method, plan.algorithm, settings, plan.given._replace(check=False)))
 
 
-def _baselines(named: Mapping[str, Run], first: Run) -> dict[str, Run]:
+def _baselines(as_named: Mapping[str, Run], first: Run) -> dict[str, Run]:
     """The traditional methods on what the first run learns from, with its settings where they have them."""
     found: dict[str, Run] = {}
-    methods = {run.method for run in named.values()}
+    methods = {run.method for run in as_named.values()}
     for method in BASELINES[first.algorithm.kind]:
         if method in methods or not _can(method):
             continue

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..algorithms import Meta
-from ..core.hyperparameters import whole
-from ..core.tables import aligned, as_html
+from ..core.hyperparameters import check_int
+from ..core.tables import html_table, text_table
 from ..training.costs import Costs
 from ..training.run import Run
-from .compare import named
+from .compare import as_named
 
 HEAD = (
     "",
@@ -50,11 +50,11 @@ class CostTable:
         return lines if measured else [tuple(line[i] for i in (0, 1, 2, 5, 6)) for line in lines]
 
     def __repr__(self) -> str:
-        return "\n".join(aligned(self.rows(measured=False)))
+        return "\n".join(text_table(self.rows(measured=False)))
 
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
         """All of it as a table; the text is what is the same at each run, so that a check of a notebook can compare."""
-        return {"text/plain": repr(self), "text/html": as_html(self.rows())}
+        return {"text/plain": repr(self), "text/html": html_table(self.rows())}
 
 
 def _told(cost: Costs) -> tuple[str, ...]:
@@ -80,11 +80,13 @@ def cost_table(runs: Sequence[Run] | Mapping[str, Run], n_tasks: int = 50, seed:
     MetagdError
         For what is no run, and where there is none.
     """
-    found = named(runs)
+    found = as_named(runs)
     training = {name: run.wait().costs for name, run in found.items()}
     adapting = {}
     for name, run in found.items():
         if isinstance(run.algorithm, Meta):
             steps = run.algorithm.inner_steps
-            adapting[name] = run.evaluate(steps=steps, n_tasks=whole(n_tasks, "n_tasks", 1), seed=seed).adaptation[-1]
+            adapting[name] = run.evaluate(steps=steps, n_tasks=check_int(n_tasks, "n_tasks", 1), seed=seed).adaptation[
+                -1
+            ]
     return CostTable(training, adapting)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import MetagdError, short
-from ..core.hyperparameters import number, whole
+from ..core.errors import MetagdError, shorten
+from ..core.hyperparameters import check_float, check_int
 from ..tasks import Tasks
 from ..tasks.user_data.series import Series
 
@@ -54,7 +54,7 @@ def drift(history: Array, horizon: int) -> Array:
 
 def seasonal_naive(period: int) -> Method:
     """The value of one season ago."""
-    period = whole(period, "period", 1)
+    period = check_int(period, "period", 1)
 
     def method(history: Array, horizon: int) -> Array:
         if len(history) < period:
@@ -69,7 +69,7 @@ def autoregression(order: int, trend: bool = True) -> Method:
 
     ``trend`` adds a constant. On a series that follows such a law without noise the forecasts are exact.
     """
-    order = whole(order, "order", 1)
+    order = check_int(order, "order", 1)
 
     def method(history: Array, horizon: int) -> Array:
         past = np.asarray(history, float)
@@ -188,9 +188,13 @@ def in_context(
     ridge : float
         Weight of ‖Γ‖² against the mean squared error.
     """
-    shots, n_tasks, ridge = whole(shots, "shots", 1), whole(n_tasks, "n_tasks", 1), number(ridge, "ridge", low=0)
+    shots, n_tasks, ridge = (
+        check_int(shots, "shots", 1),
+        check_int(n_tasks, "n_tasks", 1),
+        check_float(ridge, "ridge", low=0),
+    )
     n_tasks = min(n_tasks, tasks.there_are or n_tasks)
-    rng = np.random.default_rng([whole(seed, "seed", 0), 0x1C])
+    rng = np.random.default_rng([check_int(seed, "seed", 0), 0x1C])
     size = tasks.inputs + bias
     gram, moment = ridge * np.eye(size * size), np.zeros(size * size)
     empty = InContext(np.zeros((size, size)), bias)
@@ -229,7 +233,7 @@ def conformal(errors: Array, level: float = 0.9) -> Array:
     The ⌈(S+1)·level⌉-th smallest |error|; it holds whatever the law of the errors, for series that could be exchanged
     (Vovk, Gammerman & Shafer 2005). Infinite where S is too small to tell.
     """
-    level = number(level, "level", low=0)
+    level = check_float(level, "level", low=0)
     if not 0 < level < 1:
         raise MetagdError(f"{level:g} is not allowed; needs a number > 0 and < 1", "level")
     rank = int(np.ceil((len(errors) + 1) * level))
@@ -322,7 +326,7 @@ def forecasts(
     MetagdError
         For a series too short, and for a method that does not give ``horizon`` finite values.
     """
-    horizon, period = whole(horizon, "horizon", 1), whole(period, "period", 1)
+    horizon, period = check_int(horizon, "horizon", 1), check_int(period, "period", 1)
     made, actual, unit = [], [], []
     for values in series.values if isinstance(series, Series) else series:
         if len(values) <= horizon + period:
@@ -330,7 +334,7 @@ def forecasts(
         history = np.asarray(values[:-horizon], float)
         found = np.asarray(method(history, horizon), float)
         if found.shape != (horizon,) or not np.isfinite(found).all():
-            raise MetagdError(f"gives {short(found)}; needs {horizon} finite values", "method")
+            raise MetagdError(f"gives {shorten(found)}; needs {horizon} finite values", "method")
         made.append(found)
         actual.append(values[-horizon:])
         unit.append(unit_of(history, period))

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError
-from ..core.hyperparameters import whole
-from ..models.logistic import Calibration, calibrated, softmax
+from ..core.hyperparameters import check_int
+from ..models.logistic import Calibration, measure_calibration, softmax
 from ..models.net import Net
 from ..problems.closed_form.mlp import NetProblem
 from ..tasks import Batch, Tasks
@@ -20,7 +20,7 @@ from ..tasks.validation import numbers_2d
 from .recognition import embed
 
 __all__ = [
-    "Beginning",
+    "InitialFunction",
     "Movement",
     "TaskMap",
     "calibration",
@@ -70,8 +70,8 @@ def _meta(run: Any, what: str, wait: bool = True) -> Meta:
 
 def _drawn(run: Any, tasks: Tasks | None, n_tasks: int, seed: int) -> tuple[Batch, Batch]:
     family = run.plan.tasks if tasks is None else tasks
-    rng = np.random.default_rng([whole(seed, "seed", 0), 0xF])  # no stream that training draws from
-    count = min(whole(n_tasks, "n_tasks", 2), family.there_are or n_tasks)
+    rng = np.random.default_rng([check_int(seed, "seed", 0), 0xF])  # no stream that training draws from
+    count = min(check_int(n_tasks, "n_tasks", 2), family.there_are or n_tasks)
     batch = family.sample(rng, 1, count, run.algorithm.shots, family.test_queries).cast(run.problem.dtype)
     return batch.support, batch.query
 
@@ -127,7 +127,7 @@ def cka(one: Array, other: Array) -> Array:
         return np.asarray(cross / np.sqrt(own * its))
 
 
-class Beginning(NamedTuple):
+class InitialFunction(NamedTuple):
     """What is predicted before anything is known of a task, and after.
 
     Attributes
@@ -148,7 +148,7 @@ class Beginning(NamedTuple):
 
 def initial_function(
     run: Any, tasks: Tasks | None = None, n_tasks: int = 3, steps: int | None = None, seed: int = 1
-) -> Beginning:
+) -> InitialFunction:
     """The function that was learned to begin with, and what some new tasks make of it.
 
     Parameters
@@ -164,14 +164,14 @@ def initial_function(
     support, query = _drawn(run, tasks, max(n_tasks, 2), seed)
     if (support.x.shape[-1], support.y.shape[-1]) != (1, 1) or algorithm.embeds:
         raise MetagdError("initial_function draws a curve: it needs one input and one output", "run")
-    support = support[: whole(n_tasks, "n_tasks", 1)]
+    support = support[: check_int(n_tasks, "n_tasks", 1)]
     low, high = min(support.x.min(), query.x.min()), max(support.x.max(), query.x.max())
     x = np.linspace(low, high, 201).astype(problem.dtype)
     path = algorithm.path(problem, run.shown.theta, support, algorithm.inner_steps if steps is None else steps)
     new = np.tile(x[None, :, None], (len(support), 1, 1))
     every = [np.asarray(algorithm.predict(problem, phi, new))[..., 0] for phi in path]
     first, last = (np.broadcast_to(found, new.shape[:2]) for found in (every[0], every[-1]))
-    return Beginning(x, first, last, support)
+    return InitialFunction(x, first, last, support)
 
 
 def calibration(
@@ -195,7 +195,7 @@ def calibration(
     phi = algorithm.adapt(problem, run.shown.theta, support, steps)
     logits = np.asarray(algorithm.predict(problem, phi, query.x), float)
     classes = logits.shape[-1]
-    return calibrated(softmax(logits.reshape(-1, classes)), query.y.reshape(-1, classes).argmax(axis=-1))
+    return measure_calibration(softmax(logits.reshape(-1, classes)), query.y.reshape(-1, classes).argmax(axis=-1))
 
 
 def layer_rates(run: Any, wait: bool = True) -> dict[str, tuple[float, float, float, float]]:
@@ -261,7 +261,7 @@ def influence(run: Any, x: Any, y: Any, x_new: Any, steps: int | None = None) ->
         raise MetagdError(f"have {len(inputs)} and {len(targets)} points; need the same number", "x, y")
     count = len(inputs)
     support, each = Batch(inputs[None], targets[None]), Batch(inputs[:, None], targets[:, None])
-    steps = algorithm.inner_steps if steps is None else whole(steps, "steps", 0)
+    steps = algorithm.inner_steps if steps is None else check_int(steps, "steps", 0)
     phi, rates = algorithm.start(problem, run.shown.theta, steps)
     u = np.zeros((count, problem.layout.size), problem.dtype)  # dφ/dε, one row for each support point
     for rate in rates:

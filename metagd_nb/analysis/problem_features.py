@@ -19,7 +19,7 @@ TINY = 1e-300
 FLOOR = 1e-12  # of a loss ratio: below it, solved is solved
 
 
-class Features(NamedTuple):
+class ProblemFeatures(NamedTuple):
     """A problem at its start. For tasks each is the median or mean over the tasks of one batch, of the support loss.
 
     Attributes
@@ -125,7 +125,7 @@ def _beside(off: Array, size: int) -> Array:
     return full
 
 
-def describe(algorithm: Algorithm, problem: Any, batch: Any, theta: Array) -> Features:
+def describe_problem(algorithm: Algorithm, problem: Any, batch: Any, theta: Array) -> ProblemFeatures:
     """The features of a problem at ``theta`` (P,), on one batch."""
     tasks = isinstance(algorithm, Meta)
     support, query = (batch.support, batch.query) if tasks else (batch, batch)
@@ -146,7 +146,7 @@ def describe(algorithm: Algorithm, problem: Any, batch: Any, theta: Array) -> Fe
         mean = grad.mean(0)
         away = np.sqrt(((grad - mean) ** 2).sum(-1).mean()) / max(float(np.linalg.norm(mean)), TINY)
     count = len(grad)
-    return Features(
+    return ProblemFeatures(
         size=problem.layout.size,
         loss=float(np.mean(loss)),
         grad_norm=float(np.median(norm)),

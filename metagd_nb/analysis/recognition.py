@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import MetagdError, short, unknown
-from ..core.hyperparameters import number, whole
-from ..models.logistic import Classifier, calibrated
+from ..core.errors import MetagdError, shorten, unknown_name
+from ..core.hyperparameters import check_float, check_int
+from ..models.logistic import Classifier, measure_calibration
 from ..models.net import Net, mlp
 from ..problems.closed_form.builtin import NetProblem, match
 from ..tasks import Batch, Tasks
-from ..tasks.meta_features import Scale, describe
+from ..tasks.meta_features import Standardizer, support_meta_features
 from ..tasks.validation import numbers_2d
 
 Array = np.ndarray
@@ -127,7 +127,7 @@ def judged(probabilities: Array, kind: Array, unlike: Array, kinds: tuple[str, .
     hit = taken == kind
     confusion = np.zeros((len(kinds), len(kinds)), int)
     np.add.at(confusion, (kind, taken), 1)
-    found = calibrated(probabilities, kind)
+    found = measure_calibration(probabilities, kind)
     return Recognised(
         kinds,
         confusion,
@@ -152,7 +152,7 @@ class Reader:
     """From support sets to features (T, F): what was learned of their scale, and of the directions that vary."""
 
     def __init__(self, by: str, seen: Batch, model: Net | None) -> None:
-        self.by, self.scale = by, Scale.of(seen)
+        self.by, self.scale = by, Standardizer.of(seen)
         if by == "curvature":
             net = model or mlp(seen.x.shape[-1], 16, 16, seen.y.shape[-1], activation="tanh")
             self.problem = NetProblem(net)
@@ -176,7 +176,7 @@ class Reader:
     def __call__(self, support: Batch) -> Array:
         """(T, F)"""
         if self.by == "features":
-            return describe(support, self.scale)
+            return support_meta_features(support, self.scale)
         found = self._embed(support)
         blocks = zip(self._blocks(found), self._axes, strict=True)
         main = [(block - mean) @ axes.T for block, (mean, axes) in blocks]
@@ -261,8 +261,8 @@ class Recogniser:
 
     def _new(self, tasks: Tasks, n_tasks: int, seed: int) -> Batch:
         if not isinstance(tasks, Tasks) or (tasks.inputs, tasks.outputs) != (self.tasks.inputs, self.tasks.outputs):
-            raise MetagdError(f"{short(tasks)} is no family with the inputs and outputs of {self.tasks!r}", "tasks")
-        n_tasks, seed = whole(n_tasks, "n_tasks", 2), whole(seed, "seed", 0)
+            raise MetagdError(f"{shorten(tasks)} is no family with the inputs and outputs of {self.tasks!r}", "tasks")
+        n_tasks, seed = check_int(n_tasks, "n_tasks", 2), check_int(seed, "seed", 0)
         return tasks.sample(np.random.default_rng([seed, n_tasks, 0x4E]), 1, n_tasks, self.shots, 1).support
 
 
@@ -300,12 +300,12 @@ def recognise(
         For a family without kinds, and for settings out of range.
     """
     if by not in WAYS:
-        raise unknown("way", str(by), WAYS)
+        raise unknown_name("way", str(by), WAYS)
     if not isinstance(tasks, Tasks) or len(tasks.kinds) < 2:
-        raise MetagdError(f"{short(tasks)} does not have two kinds or more; mixed() does", "tasks")
-    if not 0 < number(false_alarm, "false_alarm", low=0) < 1:
+        raise MetagdError(f"{shorten(tasks)} does not have two kinds or more; mixed() does", "tasks")
+    if not 0 < check_float(false_alarm, "false_alarm", low=0) < 1:
         raise MetagdError(f"{false_alarm!r} is not allowed; needs a number > 0 and < 1", "false_alarm")
     if model is not None:
         match(model, tasks.inputs, tasks.outputs, "the tasks")
-    shots, n_tasks = whole(shots, "shots", 1), whole(n_tasks, "n_tasks", 20 * len(tasks.kinds))
-    return Recogniser(tasks, by, shots, n_tasks, false_alarm, model, whole(seed, "seed", 0))
+    shots, n_tasks = check_int(shots, "shots", 1), check_int(n_tasks, "n_tasks", 20 * len(tasks.kinds))
+    return Recogniser(tasks, by, shots, n_tasks, false_alarm, model, check_int(seed, "seed", 0))

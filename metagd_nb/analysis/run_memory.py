@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hypers
+from ..core.hyperparameters import hyperparameters
 from ..training.drivers import ON_END
 from ..training.run import Run
-from .problem_features import Features, describe
+from .problem_features import ProblemFeatures, describe_problem
 
 Array = np.ndarray
 MEMORY = "METAGD_MEMORY"  # environment variable: the file of past runs, or 1 for the default one
@@ -66,7 +66,7 @@ class Past(NamedTuple):
     method: str
     choices: str
     problem: str
-    features: Features
+    features: ProblemFeatures
     settings: dict[str, float]
     curve: Array
     stopped: str
@@ -76,7 +76,9 @@ class Past(NamedTuple):
 
 def choices_of(algorithm: Any) -> str:
     """The chosen words of an algorithm's fields, as JSON: runs are compared only where these agree."""
-    return json.dumps({n: getattr(algorithm, n) for n, h in hypers(algorithm).items() if h.choices}, sort_keys=True)
+    return json.dumps(
+        {n: getattr(algorithm, n) for n, h in hyperparameters(algorithm).items() if h.choices}, sort_keys=True
+    )
 
 
 def layout_of(problem: Any) -> str:
@@ -90,7 +92,7 @@ def default_path() -> Path:
     return Path(home) / "metagd" / "memory.sqlite"
 
 
-class Memory:
+class RunMemory:
     """The file of past runs; made when it is not there yet, safe for several writers at once.
 
     Parameters
@@ -211,12 +213,12 @@ class Memory:
 
     def add(self, run: Run) -> None:
         """Keep a run that has ended; one without a finite loss at its start says nothing and is left out."""
-        found = describe(run.plan.algorithm, run.problem, run.plan.batches(0), run.beginning())
+        found = describe_problem(run.plan.algorithm, run.problem, run.plan.batches(0), run.beginning())
         if not np.isfinite([found.loss, found.grad_norm, found.top]).all() or len(run.record) < 2:
             return
         settings = {
             name: float(np.mean(getattr(run.plan.algorithm, name)))
-            for name, declared in hypers(run.algorithm).items()
+            for name, declared in hyperparameters(run.algorithm).items()
             if declared.kind in (int, float) and getattr(run.plan.algorithm, name) is not None
         }
         flat = run.algorithm.result(run.problem, run.shown.theta, run.shown.state)
@@ -266,11 +268,11 @@ def _read(row: tuple[Any, ...]) -> Past:
     identity, at, method, choices, problem, features, settings, curve, stopped, layout, theta = row
     kept = None if theta is None else np.load(io.BytesIO(theta), allow_pickle=False)
     pairs = np.array(json.loads(curve), float).reshape(-1, 2)
-    known = Features(**json.loads(features))
+    known = ProblemFeatures(**json.loads(features))
     return Past(identity, at, method, choices, problem, known, dict(json.loads(settings)), pairs, stopped, layout, kept)
 
 
-def _name(found: Features) -> str:
+def _name(found: ProblemFeatures) -> str:
     """A problem's name: the same start of the same problem has the same features to six digits."""
     told = [f"{value:.6g}" for value in (found.size, found.loss, found.grad_norm, found.along)]
     return hashlib.sha256(" ".join(told).encode()).hexdigest()[:16]
@@ -298,10 +300,10 @@ def _curve(run: Run) -> Array:
     return np.stack([spent[rows], np.where(np.isfinite(kept), kept, 1e300)], -1)
 
 
-_chosen: list[Memory | None] = []  # what `remember` has set in this process; empty: the environment decides
+_chosen: list[RunMemory | None] = []  # what `remember` has set in this process; empty: the environment decides
 
 
-def remember(path: str | os.PathLike[str] | bool | None = True) -> Memory | None:
+def remember(path: str | os.PathLike[str] | bool | None = True) -> RunMemory | None:
     """Turn the memory on for this process, or off.
 
     Parameters
@@ -313,19 +315,19 @@ def remember(path: str | os.PathLike[str] | bool | None = True) -> Memory | None
     -------
     Memory or None
     """
-    made = None if path is False or path is None else Memory(default_path() if path is True else path)
+    made = None if path is False or path is None else RunMemory(default_path() if path is True else path)
     _chosen[:] = [made]
     return made
 
 
-def remembered() -> Memory | None:
+def remembered() -> RunMemory | None:
     """The memory that is on, or None."""
     if _chosen:
         return _chosen[0]
     told = os.environ.get(MEMORY, "")
     if told in ("", "0"):
         return None
-    return Memory(default_path() if told == "1" else told)
+    return RunMemory(default_path() if told == "1" else told)
 
 
 def keep(run: Run) -> None:

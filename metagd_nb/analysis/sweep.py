@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import MetagdError, short, unknown
-from ..core.hyperparameters import whole
-from ..core.tables import aligned, as_html
+from ..core.errors import MetagdError, shorten, unknown_name
+from ..core.hyperparameters import check_int
+from ..core.tables import html_table, text_table
 from ..training.drivers import drive
-from ..training.prepare import Given, configured, planned
+from ..training.prepare import Inputs, configured, planned
 from ..training.run import Run
 from .compare import half_width, score
 
@@ -120,10 +120,10 @@ class Sweep:
         return f"{self.method}, {seeds} seed{'s' * (seeds != 1)}; mean ± half-width of the 95 % interval{whole_told}"
 
     def __repr__(self) -> str:
-        return "\n".join([*aligned(self.rows()), self.caption])
+        return "\n".join([*text_table(self.rows()), self.caption])
 
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
-        return {"text/plain": repr(self), "text/html": as_html(self.rows(), self.caption)}
+        return {"text/plain": repr(self), "text/html": html_table(self.rows(), self.caption)}
 
     def frame(self) -> Any:
         """Every trial as a row of a pandas DataFrame; where pandas is not installed, a dict of columns."""
@@ -141,9 +141,9 @@ class Sweep:
 
     def plot(self) -> Any:
         """The scores as a heat map over the first two settings, or over one as a curve with its intervals."""
-        from ..plotting.heat_map import heatmap
+        from ..plotting.heat_map import heat_map
 
-        return heatmap(self)
+        return heat_map(self)
 
 
 def _word(value: Any) -> str:
@@ -183,9 +183,9 @@ def sweep(
     """
     names, axes = tuple(over), {name: list(values) for name, values in over.items()}
     _check(method, axes, search)
-    numbers = range(whole(seeds, "seeds", 1))
-    fields = {name: given.pop(name) for name in list(given) if name in Given._fields}
-    things, options = _light(Given(**fields)), {k: v for k, v in given.items() if k != "checkpoint"}
+    numbers = range(check_int(seeds, "seeds", 1))
+    fields = {name: given.pop(name) for name in list(given) if name in Inputs._fields}
+    things, options = _light(Inputs(**fields)), {k: v for k, v in given.items() if k != "checkpoint"}
     combined = list(itertools.product(*axes.values()))
     algorithm, settings = configured(method, {**options, **dict(zip(names, combined[0], strict=True))})
     planned(method, algorithm, settings, things)  # what does not fit is refused here, not in a worker
@@ -210,12 +210,12 @@ def sweep(
 
 def _check(method: str, axes: dict[str, list[Any]], search: str) -> None:
     if search not in SEARCHES:
-        raise unknown("search", search, SEARCHES)
+        raise unknown_name("search", search, SEARCHES)
     if not axes:
         raise MetagdError("needs a setting and its values, such as {'lr': [0.01, 0.1]}", "over")
     for name, values in axes.items():
         if not values or len(set(map(str, values))) < len(values):
-            raise MetagdError(f"{short(values)} is not allowed; needs values, each of them once", name)
+            raise MetagdError(f"{shorten(values)} is not allowed; needs values, each of them once", name)
         if name in ("seed", "steps", "checkpoint"):
             raise MetagdError("cannot be swept", name)
 
@@ -229,7 +229,7 @@ def _rungs(n: int, steps: int) -> list[tuple[int, int]]:
     return [(size, max(1, steps // SHARE ** (len(sizes) - 1 - i))) for i, size in enumerate(sizes)]
 
 
-def _light(given: Given) -> Given:
+def _light(given: Inputs) -> Inputs:
     """Without all of a person's namespace: only what the loss and the gradient take from it goes to a worker."""
     if given.namespace is None:
         return given
@@ -246,7 +246,7 @@ class _Work(NamedTuple):
     method: str
     names: tuple[str, ...]
     options: dict[str, Any]
-    given: Given
+    given: Inputs
     n_tasks: int
 
     def __call__(self, trial: Trial) -> tuple[Trial, Outcome]:

@@ -23,17 +23,17 @@ def namespace(x: Any) -> Any:
     return jax.numpy
 
 
-def known(x: Any) -> bool:
+def is_concrete(x: Any) -> bool:
     """Whether the value may be asked for; that of a traced array may not."""
     return isinstance(x, _PLAIN)
 
 
-def real(x: Any) -> Any:
+def as_float(x: Any) -> Any:
     """``x`` as a Python float; as it is where it is traced."""
     return float(x) if isinstance(x, _PLAIN) else x
 
 
-def repeat(going: Callable[[Any], Any], step: Callable[[Any], Any], state: tuple[Any, ...]) -> Any:
+def while_loop(going: Callable[[Any], Any], step: Callable[[Any], Any], state: tuple[Any, ...]) -> Any:
     """``while going(state): state = step(state)``, one compiled loop where the state's first array is traced."""
     if namespace(state[0]) is not np:
         from jax import lax
@@ -44,7 +44,7 @@ def repeat(going: Callable[[Any], Any], step: Callable[[Any], Any], state: tuple
     return state
 
 
-def pulled_back(function: Callable[..., Any], *given: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(function: Callable[..., Any], *given: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """What ``function`` gives of arrays that JAX traces, and its pull-back: adjoints of what it gave → of ``given``."""
     import jax
 
@@ -52,7 +52,7 @@ def pulled_back(function: Callable[..., Any], *given: Any) -> tuple[Any, Callabl
     return found
 
 
-def summed(index: np.ndarray, weights: Any, size: int) -> Any:
+def segment_sum(index: np.ndarray, weights: Any, size: int) -> Any:
     """(size,): the sum of those ``weights`` whose entry of ``index`` names a place."""
     if namespace(weights) is np:
         return np.bincount(index, weights=weights, minlength=size).astype(weights.dtype)

@@ -30,7 +30,7 @@ class MetagdError(ValueError):
         return [f"metagd: {self}"]
 
 
-def short(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value's ``repr`` as it fits into a line."""
     try:
         text = " ".join(repr(value).split())
@@ -39,7 +39,7 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """``ValueError: what it says``, on one line and not without end, whatever it is."""
     try:
         said = " ".join(str(error).split())
@@ -55,7 +55,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:
     """The error for a name that is not in a table."""
     names = list(allowed)
     hint = nearest(name, names) or f"; allowed: {', '.join(names)}"

@@ -11,7 +11,7 @@ from typing import IO
 
 
 @contextmanager
-def writing_whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the place of ``path`` once all is written; an error leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -27,7 +27,7 @@ def writing_whole(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all."""
-    with writing_whole(path) as file:
+    with atomic_open(path) as file:
         file.write(data)

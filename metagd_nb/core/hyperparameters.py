@@ -16,10 +16,10 @@ import numbers
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import MetagdError, nearest, short
+from .errors import MetagdError, nearest, shorten
 
 
-def written(bound: float) -> str:
+def format_bound(bound: float) -> str:
     """A bound as a person writes it: ``1,000,000``, ``0.000001``, ``1e-300``."""
     size = abs(bound)
     if float(bound).is_integer() and size < 1e15:
@@ -30,7 +30,7 @@ def written(bound: float) -> str:
 
 
 @dataclass(frozen=True)
-class Hyper:
+class Hyperparameter:
     """What one setting allows. ``low`` and ``high`` are inclusive unless ``above`` says that ``low`` is not."""
 
     name: str
@@ -60,9 +60,9 @@ class Hyper:
             return "text"
         noun = "a whole number" if self.kind is int else "a number"
         if self.low is not None:
-            noun += f" {'>' if self.above else '≥'} {written(self.low)}"
+            noun += f" {'>' if self.above else '≥'} {format_bound(self.low)}"
         if self.high is not None:
-            noun += f"{' and' if self.low is not None else ''} ≤ {written(self.high)}"
+            noun += f"{' and' if self.low is not None else ''} ≤ {format_bound(self.high)}"
         return noun + (" (or several, comma-separated)" if self.vector else "")
 
     def check(self, value: Any) -> Any:
@@ -89,7 +89,7 @@ class Hyper:
         if self.choices:
             if not isinstance(value, str) or value not in self.choices:
                 hint = nearest(str(value), self.choices)
-                raise MetagdError(f"{short(value)} is not one of {', '.join(self.choices)}{hint}", self.name)
+                raise MetagdError(f"{shorten(value)} is not one of {', '.join(self.choices)}{hint}", self.name)
             return value
         if self.kind is str:
             if not isinstance(value, str) or not value.strip():
@@ -102,22 +102,22 @@ class Hyper:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise self._refuse(value)
         try:
-            number = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
+            check_float = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
         except OverflowError:
             raise self._refuse(value) from None
-        if not math.isfinite(number):
+        if not math.isfinite(check_float):
             raise self._refuse(value)
-        below = self.low is not None and (number < self.low or (self.above and number == self.low))
-        if below or (self.high is not None and number > self.high):
+        below = self.low is not None and (check_float < self.low or (self.above and check_float == self.low))
+        if below or (self.high is not None and check_float > self.high):
             raise self._refuse(value)
         if self.kind is int:
-            if not number.is_integer():
+            if not check_float.is_integer():
                 raise self._refuse(value)
-            return int(number)
-        return number
+            return int(check_float)
+        return check_float
 
     def _refuse(self, value: Any) -> MetagdError:
-        return MetagdError(f"{short(value)} is not allowed; needs {self.allowed}", self.name)
+        return MetagdError(f"{shorten(value)} is not allowed; needs {self.allowed}", self.name)
 
     def parse(self, text: str) -> Any:
         """The value that a cell's option text stands for, checked."""
@@ -134,7 +134,7 @@ class Hyper:
         return self.check(parts[0])
 
 
-def hyper(
+def hyperparameter(
     default: Any,
     help: str,
     *,
@@ -162,7 +162,7 @@ def hyper(
     vector : bool
         Whether several values (per coordinate) are accepted too.
     """
-    meta = Hyper(
+    meta = Hyperparameter(
         name="",
         kind=kind or type(default),
         default=default,
@@ -179,21 +179,21 @@ def hyper(
     return dataclasses.field(default=default, metadata={"hyper": meta})
 
 
-def number(value: Any, name: str, low: float | None = None) -> float:
+def check_float(value: Any, name: str, low: float | None = None) -> float:
     """``value`` as a finite float, at least ``low``; for arguments that no field declares."""
-    checked: float = Hyper(name, float, 0.0, "", low=low).check(value)
+    checked: float = Hyperparameter(name, float, 0.0, "", low=low).check(value)
     return checked
 
 
-def whole(value: Any, name: str, low: int) -> int:
+def check_int(value: Any, name: str, low: int) -> int:
     """``value`` as an int, at least ``low``; for arguments that no field declares."""
-    checked: int = Hyper(name, int, low, "", low=low).check(value)
+    checked: int = Hyperparameter(name, int, low, "", low=low).check(value)
     return checked
 
 
-def hypers(declared: type | object) -> dict[str, Hyper]:
+def hyperparameters(declared: type | object) -> dict[str, Hyperparameter]:
     """Name → declaration, in the order written, of a dataclass or an instance of one."""
-    found: dict[str, Hyper] = {}
+    found: dict[str, Hyperparameter] = {}
     for field in dataclasses.fields(declared):  # type: ignore[arg-type]
         if "hyper" in field.metadata:
             found[field.name] = dataclasses.replace(field.metadata["hyper"], name=field.name, default=field.default)
@@ -204,5 +204,5 @@ class Checked:
     """A frozen dataclass whose fields are checked against their declarations when it is made."""
 
     def __post_init__(self) -> None:
-        for name, declared in hypers(self).items():
+        for name, declared in hyperparameters(self).items():
             object.__setattr__(self, name, declared.check(getattr(self, name)))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from .errors import unknown
+from .errors import unknown_name
 
 
-class Layout:
+class ParameterLayout:
     """Named slices of a flat parameter vector of length ``size``.
 
     Parameters
@@ -28,7 +28,7 @@ class Layout:
         self.size = start
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> Layout:
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> ParameterLayout:
         """The layout of a dict of arrays."""
         return cls({name: np.shape(array) for name, array in arrays.items()})
 
@@ -49,7 +49,7 @@ class Layout:
         chosen = np.zeros(self.size, bool)
         for name in names:
             if name not in self.slices:
-                raise unknown("parameter", name, self.slices)
+                raise unknown_name("parameter", name, self.slices)
             chosen[self.slices[name]] = True
         return chosen
 

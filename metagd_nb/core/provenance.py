@@ -1,7 +1,8 @@
-"""How a thing of the kit was made: the function and its arguments, so that a file can say it and make it again.
+"""Record how an object was made: the function and its arguments, so that a file can hold it and rebuild it.
 
-Functions that make models and families of tasks are `recorded`, methods that give another of the kind `derived`. Arrays
-among the arguments are copied, so that what is written into them later reaches neither the thing nor its recipe.
+Functions that make models and task families are decorated with `records_call`, methods that derive one object from
+another with `records_derivation`. Arrays among the arguments are copied, so later changes reach neither the object
+nor its recipe.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def recorded(function: Callable[P, T]) -> Callable[P, T]:
+def records_call(function: Callable[P, T]) -> Callable[P, T]:
     """A function of the kit whose results remember, in ``recipe``, how it was called."""
 
     @functools.wraps(function)
@@ -30,7 +31,7 @@ def recorded(function: Callable[P, T]) -> Callable[P, T]:
     return make
 
 
-def derived(method: Callable[P, T]) -> Callable[P, T]:
+def records_derivation(method: Callable[P, T]) -> Callable[P, T]:
     """A method whose result, or each of several, remembers the thing that it came from, and how."""
 
     @functools.wraps(method)
@@ -59,7 +60,7 @@ def _own(value: Any) -> Any:
     return array
 
 
-def remade(recipe: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
+def rebuild(recipe: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
     """The thing that a recipe makes, with functions from a table and nothing else.
 
     Raises
@@ -71,7 +72,7 @@ def remade(recipe: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]
     named = {name: _made(a, functions) for name, a in kwargs.items()}
     if "of" not in recipe:
         return functions[recipe["name"]](*args, **named)
-    method = getattr(type(origin := remade(recipe["of"], functions)), recipe["name"])
+    method = getattr(type(origin := rebuild(recipe["of"], functions)), recipe["name"])
     if not getattr(method, "derives", False):
         raise ValueError(recipe["name"])
     found = method(origin, *args, **named)
@@ -80,13 +81,13 @@ def remade(recipe: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]
 
 def _made(argument: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
     """An argument that is itself such a thing stands in a recipe as ``{"recipe": its own}``."""
-    return remade(argument["recipe"], functions) if isinstance(argument, dict) and "recipe" in argument else argument
+    return rebuild(argument["recipe"], functions) if isinstance(argument, dict) and "recipe" in argument else argument
 
 
-def plain(value: Any) -> Any:
+def strip(value: Any) -> Any:
     """A recipe without the things themselves: where an argument has a recipe, that stands in its place."""
     if getattr(value, "recipe", None) is not None:
-        return {"recipe": plain(value.recipe)}
+        return {"recipe": strip(value.recipe)}
     if type(value) in (list, tuple):
-        return type(value)(plain(item) for item in value)
-    return {key: plain(item) for key, item in value.items()} if type(value) is dict else value
+        return type(value)(strip(item) for item in value)
+    return {key: strip(item) for key, item in value.items()} if type(value) is dict else value

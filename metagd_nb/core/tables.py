@@ -8,13 +8,13 @@ from html import escape
 Rows = Sequence[Sequence[str]]
 
 
-def aligned(rows: Rows, side: Callable[[str, int], str] = str.ljust) -> list[str]:
+def text_table(rows: Rows, side: Callable[[str, int], str] = str.ljust) -> list[str]:
     """A line for each row, its head first, the columns as wide as their widest cell; ``side`` fills a cell up."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(side, row, widths)).rstrip() for row in rows]
 
 
-def as_html(rows: Rows, caption: str = "") -> str:
+def html_table(rows: Rows, caption: str = "") -> str:
     """The same as a table; the cells are text."""
     told = f"<caption>{escape(caption)}</caption>" if caption else ""
     tags = ("th", *("td",) * (len(rows) - 1))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.parameters import Layout
+from ..core.parameters import ParameterLayout
 
 Array = np.ndarray
 Named = Mapping[str, Array]
@@ -238,7 +238,7 @@ class Pass:
         Of θ; parameters that these layers do not have get zeros.
     """
 
-    def __init__(self, layers: Sequence[Layer], layout: Layout, theta: Array, x: Array) -> None:
+    def __init__(self, layers: Sequence[Layer], layout: ParameterLayout, theta: Array, x: Array) -> None:
         self.layers, self.layout, self.theta, self.tasks = layers, layout, theta, len(x)
         self.first = next((i for i, layer in enumerate(layers) if layer.shapes), len(layers))  # that has parameters
         self.w = layout.views(theta)

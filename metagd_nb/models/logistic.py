@@ -54,7 +54,7 @@ class Calibration:
     count: Array
 
 
-def calibrated(probabilities: Array, kind: Array) -> Calibration:
+def measure_calibration(probabilities: Array, kind: Array) -> Calibration:
     """`Calibration` of probabilities (n, C) of what came, ``kind`` (n,)."""
     top, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == kind
     bins = np.minimum((top * BINS).astype(int), BINS - 1)
@@ -68,7 +68,7 @@ def calibrated(probabilities: Array, kind: Array) -> Calibration:
     return Calibration(log, brier, ece, sure, right, count)
 
 
-def wilson(share: Array, count: Array) -> tuple[Array, Array]:
+def wilson_interval(share: Array, count: Array) -> tuple[Array, Array]:
     """The 95 % interval of a share of ``count`` (Wilson 1927); it has a width at 0 and 1 too."""
     z = 1.96
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
@@ -84,7 +84,7 @@ def objective(weights: Array, x: Array, kind: Array, decay: float) -> tuple[floa
     return log_loss(logits, kind) + decay / 2 * float((weights**2).sum()), x.T @ off / len(x) + decay * weights
 
 
-def fit(x: Array, kind: Array, kinds: int, decay: float = 1e-3, steps: int = 200, tol: float = 1e-3) -> Array:
+def fit_logistic(x: Array, kind: Array, kinds: int, decay: float = 1e-3, steps: int = 200, tol: float = 1e-3) -> Array:
     """Weights (E, G) of the regularised maximum-likelihood classifier.
 
     Nesterov's accelerated gradient under the bound of Böhning (1992), H ⪯ ½ XᵀX/n for every W: in that
@@ -155,7 +155,7 @@ class Classifier(NamedTuple):
     def learned(cls, seen: Array, seen_kind: Array, held: Array, held_kind: Array, kinds: int) -> Classifier:
         """From features (n, F) and kinds (n,) of tasks seen; the temperature from tasks held out."""
         unfit = cls(seen.mean(0), seen.std(0) + 1e-9, np.zeros((expansion(seen.shape[1]), kinds)))
-        weights = fit(unfit.read(seen), seen_kind, kinds)
+        weights = fit_logistic(unfit.read(seen), seen_kind, kinds)
         return unfit._replace(weights=weights / temperature(unfit.read(held) @ weights, held_kind))
 
     def read(self, features: Array) -> Array:

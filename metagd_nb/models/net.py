@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import MetagdError, unknown
-from ..core.hyperparameters import whole
-from ..core.parameters import Layout
-from ..core.provenance import recorded
+from ..core.errors import MetagdError, unknown_name
+from ..core.hyperparameters import check_int
+from ..core.parameters import ParameterLayout
+from ..core.provenance import records_call
 from .convolution import Conv, Mean, Pixels, halved
 from .layers import Activation, BatchNorm, Context, Dense, Layer, Pass
 
@@ -61,7 +61,7 @@ class Net:
         ):
             raise MetagdError(f"{tuple(sizes)} is not allowed; needs two or more whole numbers ≥ 1", "sizes")
         if activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
+            raise unknown_name("activation", activation, ACTIVATIONS)
         if init_scale is not None and not (
             isinstance(init_scale, (int, float, np.floating)) and 0 <= init_scale < np.inf
         ):
@@ -69,14 +69,14 @@ class Net:
         self.sizes = tuple(int(size) for size in sizes)
         self.activation, self.bias, self.init_scale = activation, bias, init_scale
         if norm is not None and norm not in NORMS:
-            raise unknown("norm", norm, NORMS)
-        self.norm, self.context = norm, whole(context, "context", 0)
+            raise unknown_name("norm", norm, NORMS)
+        self.norm, self.context = norm, check_int(context, "context", 0)
         self.recipe: Any = None  # how it was made, where a function of the kit made it
         self.plain, self.alternates = norm is None and not self.context, not self.context
         self.layers = self._chain()
         self.norms = [layer for layer in self.layers if isinstance(layer, BatchNorm)]
         self.ones = tuple(bool(layer.shift) for layer in self.layers if isinstance(layer, Dense))
-        self.layout = Layout({name: shape for layer in self.layers for name, shape in layer.shapes.items()})
+        self.layout = ParameterLayout({name: shape for layer in self.layers for name, shape in layer.shapes.items()})
 
     def _chain(self) -> list[Layer]:
         layers: list[Layer] = [Context(self.context)] if self.context else []
@@ -208,7 +208,7 @@ def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.nd
     return values
 
 
-@recorded
+@records_call
 def linear(d: int, outputs: int = 1, bias: bool = True) -> Net:
     """Linear regression x·W + b from ``d`` inputs; starts at zero.
 
@@ -222,7 +222,7 @@ def linear(d: int, outputs: int = 1, bias: bool = True) -> Net:
     return Net((d, outputs), "relu", bias, None)
 
 
-@recorded
+@records_call
 def mlp(
     *sizes: int,
     activation: str = "relu",
@@ -256,9 +256,9 @@ class ConvNet(Net):
     """Blocks of 3×3 convolution, norm and ReLU, each halving the image, and a linear layer; see `conv`."""
 
     def __init__(self, outputs: int, side: int, channels: int, filters: int, blocks: int, norm: str | None) -> None:
-        self.side, self.channels = whole(side, "side", 1), whole(channels, "channels", 1)
-        self.filters, self.blocks = whole(filters, "filters", 1), whole(blocks, "blocks", 1)
-        super().__init__((side * side * channels, filters, whole(outputs, "outputs", 1)), "relu", True, None, norm)
+        self.side, self.channels = check_int(side, "side", 1), check_int(channels, "channels", 1)
+        self.filters, self.blocks = check_int(filters, "filters", 1), check_int(blocks, "blocks", 1)
+        super().__init__((side * side * channels, filters, check_int(outputs, "outputs", 1)), "relu", True, None, norm)
         self.plain = self.alternates = False
 
     def _chain(self) -> list[Layer]:
@@ -279,7 +279,7 @@ class ConvNet(Net):
         )
 
 
-@recorded
+@records_call
 def conv(
     outputs: int, side: int = 28, channels: int = 1, filters: int = 64, blocks: int = 4, norm: str | None = "batch"
 ) -> ConvNet:

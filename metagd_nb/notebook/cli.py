@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..core.errors import MetagdError
-from ..core.files import write_whole
+from ..core.files import atomic_write
 
 PACKAGE = Path(__file__).resolve().parents[1]
 HANDED_OUT = ".metagd-chapters.json"  # in DIR: what each file was when it was handed out
@@ -67,10 +67,10 @@ def hand_out(source: Path, target: Path) -> list[str]:
             kept.append(f"kept your own {place}; move it away to get the chapter as it came")
             continue
         if present != digest:
-            write_whole(place, data)
+            atomic_write(place, data)
         now[key] = digest
     if now != before:
-        write_whole(target / HANDED_OUT, json.dumps(now, indent=1).encode())
+        atomic_write(target / HANDED_OUT, json.dumps(now, indent=1).encode())
     return kept
 
 

@@ -19,8 +19,8 @@ import ipywidgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from ..core.errors import told
-from ..core.hyperparameters import Hyper, hypers
+from ..core.errors import one_line
+from ..core.hyperparameters import Hyperparameter, hyperparameters
 from ..plotting.run_figure import WIDTH, words
 from ..training.run import Run
 from ..training.stopping import REASONS
@@ -50,7 +50,7 @@ def unpin(widget: Any) -> None:
         widget.comm._reply_subshell_for = lambda data, default: default
 
 
-def span(value: float, declared: Hyper) -> tuple[float, float]:
+def span(value: float, declared: Hyperparameter) -> tuple[float, float]:
     """Powers of ten between which a rate's slider moves: two decades to either side, within what is allowed."""
     middle = round(math.log10(value if value > 0 else declared.default or 1.0))
     low, high = float(middle - DECADES), float(middle + DECADES)
@@ -91,7 +91,7 @@ class Controls:
         self.status = ipywidgets.HTML(layout={"width": "auto", "display": "none"})
         self.sliders = {
             name: self._slider(name, declared, run.rates[name])
-            for name, declared in hypers(run.algorithm).items()
+            for name, declared in hyperparameters(run.algorithm).items()
             if declared.live and not isinstance(getattr(run.algorithm, name), tuple)
         }
         self.box = self._arrange()
@@ -120,7 +120,7 @@ class Controls:
         button.on_click(lambda _: self._safely(act))
         return button
 
-    def _slider(self, name: str, declared: Hyper, value: float) -> Any:
+    def _slider(self, name: str, declared: Hyperparameter, value: float) -> Any:
         low, high = span(value, declared)
         slider = ipywidgets.FloatLogSlider(
             value=value,
@@ -168,7 +168,7 @@ class Controls:
             act()
             self._trouble = ""
         except Exception as error:
-            self._trouble = told(error)
+            self._trouble = one_line(error)
             self._say(self._trouble)
 
     def _pause_or_resume(self) -> None:

@@ -15,7 +15,7 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from ..plotting.run_figure import Plot, status
+from ..plotting.run_figure import LiveRunFigure, status
 
 
 def shows_pictures() -> bool:
@@ -40,7 +40,7 @@ def unattended() -> bool:
     return not asked and str(shell.history_manager.hist_file) == ":memory:"
 
 
-class Live:
+class LiveDisplay:
     """The frames of one run; drive the run with it: ``run.drive(live)``.
 
     In a terminal it is a line of progress on stderr instead.
@@ -52,7 +52,7 @@ class Live:
 
     def __init__(self, run: Any) -> None:
         self.run = run
-        self._plot: Plot | None = None
+        self._plot: LiveRunFigure | None = None
         self._handle: Any = None
         self._terminal = not shows_pictures()
 
@@ -73,7 +73,7 @@ class Live:
             self._handle.update(data, metadata=metadata, raw=True)
 
     def _picture(self, final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        plot = self._plot or Plot(self.run)
+        plot = self._plot or LiveRunFigure(self.run)
         self._plot = None if final else plot
         return plot.show(final)
 

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ..models.logistic import wilson
-from . import style as look
+from ..models.logistic import wilson_interval
+from . import style
 from .run_figure import DPI, WIDTH, RunFigure
 
 __all__ = [
@@ -30,14 +30,14 @@ __all__ = [
     "titled",
 ]
 
-KINDS = (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK)
+KINDS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK)
 
 
 def _figure(width: int, height: int, panels: int = 1) -> tuple[RunFigure, Any]:
     """A card of so many pixels, and its axes: an array of them where there are several."""
     room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)  # inches
     figure = RunFigure((width / DPI, height / DPI), dpi=DPI, layout=room)
-    look.card(figure)
+    style.card(figure)
     return figure, figure.subplots(1, panels)
 
 
@@ -50,10 +50,10 @@ def titled(title: str, x: str, y: str, width: int = 680, height: int = 380) -> t
 
 def _words(ax: Axes, title: str, x: str, y: str) -> None:
     ax.set_facecolor("none")
-    ax.set_title(title, loc="left", color=look.INK, fontsize=look.MEDIUM, fontfamily=look.FONT)
+    ax.set_title(title, loc="left", color=style.INK, fontsize=style.MEDIUM, fontfamily=style.FONT)
     for put, text in ((ax.set_xlabel, x), (ax.set_ylabel, y)):
-        put(text, color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT)
-    ax.tick_params(colors=look.SOFT, labelsize=look.SMALL, length=0)
+        put(text, color=style.SOFT, fontsize=style.SMALL, fontfamily=style.FONT)
+    ax.tick_params(colors=style.SOFT, labelsize=style.SMALL, length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
 
@@ -74,11 +74,11 @@ def confusion(found: Any) -> RunFigure:
     for (i, j), value in np.ndenumerate(share):
         if found.confusion[i, j]:
             ax.text(
-                j, i, f"{value:.0%}", ha="center", va="center", fontsize=look.SMALL, color=look.INK, family=look.FONT
+                j, i, f"{value:.0%}", ha="center", va="center", fontsize=style.SMALL, color=style.INK, family=style.FONT
             )
     every = range(len(found.kinds))
-    ax.set_xticks(every, found.kinds, rotation=30, ha="right", fontfamily=look.FONT)
-    ax.set_yticks(every, found.kinds, fontfamily=look.FONT)
+    ax.set_xticks(every, found.kinds, rotation=30, ha="right", fontfamily=style.FONT)
+    ax.set_yticks(every, found.kinds, fontfamily=style.FONT)
     _words(ax, f"{found.accuracy:.0%} of {int(rows.sum()):,} tasks recognised", "taken for", "is")
     return figure
 
@@ -92,16 +92,16 @@ def reliability(found: Any) -> RunFigure:
         What `Recogniser.evaluate` or `interpret.calibration` gives.
     """
     figure, ax = _figure(360, 320)
-    ax.plot([0, 1], [0, 1], color=look.REFERENCE, linewidth=0.8, linestyle="--", label="honest")
+    ax.plot([0, 1], [0, 1], color=style.REFERENCE, linewidth=0.8, linestyle="--", label="honest")
     full = found.count > 0
     sure, right, count = found.confidence[full], found.right[full], found.count[full]
-    low, high = wilson(right, count)
-    ax.errorbar(sure, right, (right - low, high - right), fmt="none", ecolor=look.BLUE, elinewidth=1.0)
-    ax.scatter(sure, right, 8 + 160 * count / count.sum(), color=look.BLUE, zorder=3)
+    low, high = wilson_interval(right, count)
+    ax.errorbar(sure, right, (right - low, high - right), fmt="none", ecolor=style.BLUE, elinewidth=1.0)
+    ax.scatter(sure, right, 8 + 160 * count / count.sum(), color=style.BLUE, zorder=3)
     least = max(0.0, min(float(sure.min()), float(low.min())) - 0.05)
     ax.set_xlim(least, 1.02)
     ax.set_ylim(least, 1.02)
-    ax.grid(True, color=look.GRID, linewidth=0.8)
+    ax.grid(True, color=style.GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     _words(ax, f"calibration error {found.ece:.3f}", "probability of the likeliest", "share that was right")
     return figure
@@ -124,10 +124,10 @@ def forecast(history: Any, found: Mapping[str, Any], which: int, title: str = ""
     figure, ax = _figure(WIDTH, 300)
     past = np.asarray(history, float)
     time = np.arange(len(past))
-    ax.plot(time[-shown:], past[-shown:], color=look.INK, linewidth=1.4)
+    ax.plot(time[-shown:], past[-shown:], color=style.INK, linewidth=1.4)
     ahead = None
     for color, (name, scores) in zip(
-        (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE), found.items(), strict=False
+        (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE), found.items(), strict=False
     ):
         made, half = scores.forecast[which], scores.half[which]
         ahead = len(past) - 1 + np.arange(len(made) + 1)
@@ -136,10 +136,10 @@ def forecast(history: Any, found: Mapping[str, Any], which: int, title: str = ""
             ax.fill_between(ahead[1:], made - half, made + half, color=color, alpha=0.15, linewidth=0)
         came = np.r_[past[-1], scores.actual[which]]
     if ahead is not None:
-        ax.plot(ahead, came, color=look.INK, linewidth=1.4, linestyle=":", label="what came")
-    ax.grid(True, axis="y", color=look.GRID, linewidth=0.8)
+        ax.plot(ahead, came, color=style.INK, linewidth=1.4, linestyle=":", label="what came")
+    ax.grid(True, axis="y", color=style.GRID, linewidth=0.8)
     ax.set_axisbelow(True)
-    ax.legend(loc="best", frameon=False, fontsize=look.SMALL, labelcolor=look.SOFT)
+    ax.legend(loc="best", frameon=False, fontsize=style.SMALL, labelcolor=style.SOFT)
     _words(ax, title, "step", "")
     return figure
 
@@ -154,13 +154,13 @@ def movement(found: Any) -> RunFigure:
     """
     figure, (left, right) = _figure(WIDTH, 300, panels=2)
     rows = range(len(found.names))
-    left.barh(rows, found.moved, xerr=found.interval, color=look.BLUE, ecolor=look.INK, height=0.62)
-    left.set_yticks(rows, found.names, fontfamily=look.FONT)
+    left.barh(rows, found.moved, xerr=found.interval, color=style.BLUE, ecolor=style.INK, height=0.62)
+    left.set_yticks(rows, found.names, fontfamily=style.FONT)
     left.invert_yaxis()
     _words(left, "moved by adapting", "‖φ − θ‖ / ‖θ‖", "")
     layers = range(len(found.layers))
-    right.barh(layers, found.same, color=look.GREEN, height=0.62)
-    right.set_yticks(layers, found.layers, fontfamily=look.FONT)
+    right.barh(layers, found.same, color=style.GREEN, height=0.62)
+    right.set_yticks(layers, found.layers, fontfamily=style.FONT)
     right.set_xlim(0, 1)
     right.invert_yaxis()
     _words(right, "sees the same as before", "likeness of activations (CKA)", "")
@@ -177,12 +177,12 @@ def layer_rates(found: Mapping[str, tuple[float, float, float, float]]) -> RunFi
     """
     figure, ax = titled("learned inner rates", "rate", "", height=120 + 34 * len(found))
     for row, (mean, low, high, _) in enumerate(found.values()):
-        ax.plot([low, high], [row, row], color=look.BLUE, linewidth=5, alpha=0.35, solid_capstyle="round")
-        ax.plot([mean], [row], marker="o", markersize=6, color=look.BLUE)
-    ax.set_yticks(range(len(found)), list(found), fontfamily=look.FONT)
+        ax.plot([low, high], [row, row], color=style.BLUE, linewidth=5, alpha=0.35, solid_capstyle="round")
+        ax.plot([mean], [row], marker="o", markersize=6, color=style.BLUE)
+    ax.set_yticks(range(len(found)), list(found), fontfamily=style.FONT)
     ax.invert_yaxis()
-    ax.axvline(0, color=look.REFERENCE, linewidth=0.8)
-    ax.grid(True, axis="x", color=look.GRID, linewidth=0.8)
+    ax.axvline(0, color=style.REFERENCE, linewidth=0.8)
+    ax.grid(True, axis="x", color=style.GRID, linewidth=0.8)
     figure.alt = "learned inner rates of each part of the model: least, mean and greatest"
     return figure
 
@@ -199,16 +199,16 @@ def initial_function(found: Any) -> RunFigure:
     same = np.ptp(found.start, axis=0).max() == 0
     for t, start in enumerate(found.start[: 1 if same else None]):
         label = "" if t else "start" if same else "starts"
-        color, alpha = (look.INK, 0.85) if same else (KINDS[t % 4], 0.35)
+        color, alpha = (style.INK, 0.85) if same else (KINDS[t % 4], 0.35)
         ax.plot(found.x, start, color=color, alpha=alpha, linewidth=2.6, label=label)
     for t, adapted in enumerate(found.adapted):
         points, values = found.support.x[t, :, 0], found.support.y[t, :, 0]
         ax.scatter(points, values, 22, color=KINDS[t % 4], marker="osD^"[t % 4], linewidths=0)
         dashes = ("-", "--", "-.", ":")[t % 4]
         ax.plot(found.x, adapted, color=KINDS[t % 4], linewidth=1.6, linestyle=dashes, label=f"adapted to task {t + 1}")
-    ax.grid(True, color=look.GRID, linewidth=0.8)
+    ax.grid(True, color=style.GRID, linewidth=0.8)
     ax.set_axisbelow(True)
-    ax.legend(fontsize=look.SMALL, frameon=False, labelcolor=look.SOFT)
+    ax.legend(fontsize=style.SMALL, frameon=False, labelcolor=style.SOFT)
     figure.alt = f"the learned initial function and what {len(found.start)} tasks make of it"
     return figure
 
@@ -223,12 +223,12 @@ def costs(found: Any) -> RunFigure:
     """
     names, every = list(found.training), list(found.training.values())
     height = 110 + 30 * len(names)
-    figure = RunFigure((880 / DPI, height / DPI), dpi=DPI, facecolor=look.SURFACE, layout="constrained")
+    figure = RunFigure((880 / DPI, height / DPI), dpi=DPI, facecolor=style.SURFACE, layout="constrained")
     columns = (
-        ("gradient evaluations", look.BLUE, [cost.grad_evals for cost in every]),
-        ("Hessian·vectors", look.PURPLE, [cost.hvps for cost in every]),
-        ("seconds", look.GREEN, [cost.seconds for cost in every]),
-        ("MB at a step's peak", look.VERMILLION, [cost.peak_bytes / 2**20 for cost in every]),
+        ("gradient evaluations", style.BLUE, [cost.grad_evals for cost in every]),
+        ("Hessian·vectors", style.PURPLE, [cost.hvps for cost in every]),
+        ("seconds", style.GREEN, [cost.seconds for cost in every]),
+        ("MB at a step's peak", style.VERMILLION, [cost.peak_bytes / 2**20 for cost in every]),
     )
     rows = range(len(names))
     for ax, (title, color, values) in zip(figure.subplots(1, 4, sharey=True), columns, strict=True):
@@ -236,13 +236,13 @@ def costs(found: Any) -> RunFigure:
         for row, value in zip(rows, values, strict=True):
             ax.annotate(
                 "not measured" if np.isnan(value) else f"{value:,}" if value == int(value) else f"{value:.3g}",
-                (np.nan_to_num(value), row), (3, 0), textcoords="offset points", va="center", fontsize=look.SMALL,
-                color=look.INK, family=look.FONT,
+                (np.nan_to_num(value), row), (3, 0), textcoords="offset points", va="center", fontsize=style.SMALL,
+                color=style.INK, family=style.FONT,
             )  # fmt: skip
         ax.set_xlim(0, 1.45 * max(np.nan_to_num(values).max(), 1e-12))
         ax.set_xticks([])
         _words(ax, title, "", "")
-    ax.set_yticks(rows, names, fontfamily=look.FONT)
+    ax.set_yticks(rows, names, fontfamily=style.FONT)
     ax.invert_yaxis()
     figure.alt = f"gradient evaluations, Hessian·vectors, seconds and memory of training {', '.join(names)}"
     return figure
@@ -266,13 +266,13 @@ def influence(x: Any, y: Any, x_new: Any, found: Any, at: float) -> RunFigure:
     column = np.asarray(found)[:, int(np.abs(x_new - at).argmin())]
     figure, ax = _figure(560, 320)
     area = 12 + 320 * np.abs(column) / max(float(np.abs(column).max()), 1e-300)
-    for up, color, marker, word in ((True, look.BLUE, "^", "up"), (False, look.VERMILLION, "v", "down")):
+    for up, color, marker, word in ((True, style.BLUE, "^", "up"), (False, style.VERMILLION, "v", "down")):
         of = (column >= 0) == up
         ax.scatter(x[of], y[of], area[of], color=color, marker=marker, label=f"pulls the prediction {word}", alpha=0.85)
-    ax.axvline(at, color=look.REFERENCE, linewidth=0.8, linestyle="--", label=f"the prediction at {at:g}")
-    ax.grid(True, color=look.GRID, linewidth=0.8)
+    ax.axvline(at, color=style.REFERENCE, linewidth=0.8, linestyle="--", label=f"the prediction at {at:g}")
+    ax.grid(True, color=style.GRID, linewidth=0.8)
     ax.set_axisbelow(True)
-    ax.legend(fontsize=look.SMALL, frameon=False, markerscale=0.5)
+    ax.legend(fontsize=style.SMALL, frameon=False, markerscale=0.5)
     _words(ax, "what the prediction rests on", "x", "y")
     return figure
 
@@ -294,7 +294,7 @@ def task_map(found: Any) -> RunFigure:
         x, y = found.points[of].T
         ax.scatter(x, y, 22, color=color, marker=marker, label=label, alpha=0.75, linewidths=0)
     if found.kind is not None and found.kinds:
-        ax.legend(fontsize=look.SMALL, frameon=False)
+        ax.legend(fontsize=style.SMALL, frameon=False)
     one, two = found.share
     _words(ax, f"{len(found.points)} tasks", f"first direction ({one:.0%})", f"second direction ({two:.0%})")
     return figure

@@ -11,15 +11,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..training.run import Run
-from . import style as look
-from .downsample import Buckets
+from . import style
+from .downsample import MinMaxBuckets
 from .panels import Curve, StepPanel
 from .run_figure import DPI, HEIGHT, WIDTH, RunFigure
 
 if TYPE_CHECKING:
     from ..analysis.compare import Comparison
 
-COLORS = (look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK, look.REFERENCE)
+COLORS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK, style.REFERENCE)
 STYLES = ("-", "--", ":", "-.")  # no colour alone
 TITLES = {"steps": "step", "evaluations": "gradient evaluations", "seconds": "seconds of training"}
 MOST = 18.0  # powers of ten that an axis holds; a diverging seed must not hide the others
@@ -29,11 +29,11 @@ def _canvas(alt: str) -> tuple[RunFigure, Axes]:
     figure = RunFigure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
     figure.alt = alt
     FigureCanvasAgg(figure)
-    figure.patch.set_facecolor(look.SURFACE)
+    figure.patch.set_facecolor(style.SURFACE)
     return figure, figure.add_axes((62 / WIDTH, 50 / HEIGHT, (WIDTH - 90) / WIDTH, (HEIGHT - 100) / HEIGHT))
 
 
-def overlay(found: Comparison, x: str = "steps") -> RunFigure:
+def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
     """Each method's loss over ``steps``, ``evaluations`` or ``seconds``: the median, and the quartiles as a band."""
     names = [entry.name for entry in found.entries]
     seeds = len(found.seeds)
@@ -42,12 +42,12 @@ def overlay(found: Comparison, x: str = "steps") -> RunFigure:
     )
     meta = all(entry.runs[0].algorithm.kind == "meta" for entry in found.entries)
     title = ("query loss" if meta else "loss") + (": median, quartiles" if seeds > 1 else "")
-    look.dress(ax, title)
+    style.dress(ax, title)
     lows, highs, right, left = [], [], 0.0, np.inf
     for i, entry in enumerate(found.entries):
         curves = entry.curves(x)
-        color, style = COLORS[i % len(COLORS)], STYLES[i % len(STYLES)]
-        ax.plot(curves.x, curves.median, color=color, linestyle=style, linewidth=1.7, label=entry.name, zorder=4)
+        color, dashes = COLORS[i % len(COLORS)], STYLES[i % len(STYLES)]
+        ax.plot(curves.x, curves.median, color=color, linestyle=dashes, linewidth=1.7, label=entry.name, zorder=4)
         if seeds > 1:
             ax.fill_between(curves.x, curves.low, curves.high, color=color, alpha=0.18, linewidth=0)
         finite = np.concatenate([curves.low, curves.high])
@@ -62,24 +62,24 @@ def overlay(found: Comparison, x: str = "steps") -> RunFigure:
 def _finish(ax: Axes, lows: list[Any], highs: list[Any], span: tuple[float, float], x: str) -> None:
     """Limits, ticks, legend."""
     low, high = (float(min(lows)), float(max(highs))) if lows else (0.0, 1.0)
-    log = look.helps(low, high, False)
+    log = style.helps(low, high, False)
     ax.set_yscale("log" if log else "linear")
-    ax.set_ylim(look.grown(low, high, None, log, True))
+    ax.set_ylim(style.grown(low, high, None, log, True))
     if log:
         ax.yaxis.label.set_text(ax.yaxis.label.get_text() + " (log scale)")
-    look.ticks(ax, log, 5)
+    style.ticks(ax, log, 5)
     ax.set_xlim(span if span[0] < span[1] else (span[0], span[0] + 1))
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: look.number(v) if x == "seconds" else look.count(v)))
-    ax.set_xlabel(TITLES.get(x, x), color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT, labelpad=3)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.number(v) if x == "seconds" else style.count(v)))
+    ax.set_xlabel(TITLES.get(x, x), color=style.SOFT, fontsize=style.SMALL, fontfamily=style.FONT, labelpad=3)
     ax.legend(
         frameon=False, loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=4, borderaxespad=0.3, handlelength=1.8,
-        columnspacing=1.2, labelcolor=look.SOFT,
-        prop={"size": look.SMALL, "family": look.FONT},
+        columnspacing=1.2, labelcolor=style.SOFT,
+        prop={"size": style.SMALL, "family": style.FONT},
     )  # fmt: skip
 
 
-def laid_over(runs: Mapping[str, Run]) -> RunFigure:
+def overlaid_runs(runs: Mapping[str, Run]) -> RunFigure:
     """One figure with the loss of each run over its steps, named as the runs are; of noisy losses their means."""
     figure, ax = _canvas(f"The losses of {', '.join(runs)} over their steps, laid over each other")
     curves = [_curve(ax, i, name, run) for i, (name, run) in enumerate(runs.items())]
@@ -95,13 +95,13 @@ def laid_over(runs: Mapping[str, Run]) -> RunFigure:
         drawn = np.concatenate([np.asarray(curve.line.get_ydata(), float) for curve in curves])
         drawn = drawn[np.isfinite(drawn)]
         if len(drawn):
-            ax.set_ylim(look.grown(float(drawn.min()), float(drawn.max()), None, panel.log, True))
-            look.ticks(ax, panel.log, panel.most)
+            ax.set_ylim(style.grown(float(drawn.min()), float(drawn.max()), None, panel.log, True))
+            style.ticks(ax, panel.log, panel.most)
     return figure
 
 
 def _curve(ax: Axes, i: int, name: str, run: Run) -> Curve:
-    rows = Buckets()
+    rows = MinMaxBuckets()
     rows.extend(run.record.since("loss", 0))
     curve = Curve(ax, rows, COLORS[i % len(COLORS)], run.sampled, name)
     if run.settings.record_every > 1:

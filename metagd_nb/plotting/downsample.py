@@ -12,7 +12,7 @@ import numpy as np
 Array = np.ndarray
 
 
-class Buckets:
+class MinMaxBuckets:
     """Lowest, highest and mean value of each stretch of rows; values that are not finite are left out.
 
     Parameters

@@ -12,14 +12,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ..algorithms import Meta
-from ..core.errors import MetagdError, unknown
-from ..core.files import writing_whole
+from ..core.errors import MetagdError, unknown_name
+from ..core.files import atomic_open
 from ..training.adaptation import curve, held_out
-from ..training.pacing import drawing
+from ..training.pacing import render_lock
 from ..training.persistence.replay import refuse_absent
 from ..training.persistence.script import script
 from ..training.record import WHOLE
-from . import style as look
+from . import style
 from .panels import TaskPanel
 from .run_figure import DPI, RunFigure, crisp, figure
 
@@ -34,9 +34,9 @@ def export(run: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     place = Path(path)
     ending = place.suffix.lower()
     if ending not in FORMATS:
-        raise unknown("ending", ending, FORMATS)
+        raise unknown_name("ending", ending, FORMATS)
     try:
-        with writing_whole(place) as file:
+        with atomic_open(place) as file:
             FORMATS[ending](run, file, **options)
     except OSError as error:
         raise MetagdError(f"{place} cannot be written ({error.strerror or error})") from None
@@ -59,7 +59,7 @@ def _png(run: Any, file: Any) -> None:
 
 
 def _svg(run: Any, file: Any) -> None:
-    with drawing():
+    with render_lock():
         figure(run).savefig(file, format="svg", metadata={"Date": None})  # the same run is the same picture
 
 
@@ -88,17 +88,17 @@ def inner_loop(run: Any, steps: int | None = None) -> list[np.ndarray]:
     found = held_out(problem, algorithm, run.plan.tasks, run.shown.theta, run.settings.seed, steps)
     assert found is not None  # or there were no panel
     curves = [curve(problem, algorithm, phi, task.x) for phi in found[1]]
-    drawn = RunFigure((SMALL[0] / DPI, SMALL[1] / DPI), dpi=DPI, facecolor=look.SURFACE)
+    drawn = RunFigure((SMALL[0] / DPI, SMALL[1] / DPI), dpi=DPI, facecolor=style.SURFACE)
     canvas = FigureCanvasAgg(drawn)
     panel = TaskPanel(drawn.add_axes((0.1, 0.28, 0.86, 0.58)), task)
-    label = drawn.text(0.96, 0.93, "", ha="right", color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
+    label = drawn.text(0.96, 0.93, "", ha="right", color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
     for after in (curves[0], curves[-1]):
         panel.update(task._replace(before=curves[0], after=after), False)
     for artist in panel.artists():
         artist.set_animated(False)
     frames = []
     for step, after in enumerate(curves):
-        with drawing():
+        with render_lock():
             panel.update(task._replace(before=curves[0], after=after), False)
             label.set_text(f"after {step} of {steps} step{'s' * (steps != 1)}")
             canvas.draw()

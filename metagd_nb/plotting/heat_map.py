@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
-from . import style as look
+from . import style
 from .run_figure import DPI, HEIGHT, WIDTH, RunFigure
 
 if TYPE_CHECKING:
     from ..analysis.sweep import Sweep
 
 
-def heatmap(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:
+def heat_map(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:
     """Mean scores over the first two settings that were swept (the best over all others), low ones light.
 
     Parameters
@@ -26,14 +26,14 @@ def heatmap(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:
         Trials made and to make, for a bar of progress; none without a total.
     """
     figure = RunFigure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
-    look.card(figure)
+    style.card(figure)
     figure.alt = f"Scores of {found.method} over {' and '.join(found.names[:2])}"
     FigureCanvasAgg(figure)
     ax = figure.add_axes((0.16, 0.2, 0.78, 0.6))
     ax.set_facecolor("none")
     (_one if len(found.names) == 1 else _two)(ax, found)
-    ax.set_title(f"{found.method}: {found.what}", loc="left", color=look.INK, fontsize=look.MEDIUM, family=look.FONT)
-    ax.tick_params(colors=look.SOFT, labelsize=look.SMALL, length=0)
+    ax.set_title(f"{found.method}: {found.what}", loc="left", color=style.INK, fontsize=style.MEDIUM, family=style.FONT)
+    ax.tick_params(colors=style.SOFT, labelsize=style.SMALL, length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
     if total:
@@ -42,10 +42,12 @@ def heatmap(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:
 
 
 def _progress(figure: RunFigure, done: int, total: int) -> None:
-    for width, color in ((1.0, look.EDGE), (done / total, look.BLUE)):
+    for width, color in ((1.0, style.EDGE), (done / total, style.BLUE)):
         bar = Rectangle((0.16, 0.93), 0.64 * width, 0.025, transform=figure.transFigure, facecolor=color)
         figure.add_artist(bar)
-    figure.text(0.94, 0.928, f"{done} of {total}", ha="right", color=look.SOFT, fontsize=look.SMALL, family=look.FONT)
+    figure.text(
+        0.94, 0.928, f"{done} of {total}", ha="right", color=style.SOFT, fontsize=style.SMALL, family=style.FONT
+    )
 
 
 def _best(found: Sweep) -> dict[tuple[Any, ...], tuple[float, float, int]]:
@@ -63,11 +65,11 @@ def _one(ax: Axes, found: Sweep) -> None:
     at = [i for i, value in enumerate(axis) if (value,) in best and math.isfinite(best[value,][0])]
     mean = [best[axis[i],][0] for i in at]
     half = [0.0 if math.isnan(best[axis[i],][1]) else best[axis[i],][1] for i in at]
-    ax.errorbar(at, mean, half, color=look.BLUE, marker="o", markersize=4.5, linewidth=1.5, capsize=3)
+    ax.errorbar(at, mean, half, color=style.BLUE, marker="o", markersize=4.5, linewidth=1.5, capsize=3)
     if mean and min(mean) > 0 and max(mean) > 30 * min(mean):
         ax.set_yscale("log")
     ax.set_xlim(-0.5, len(axis) - 0.5)
-    ax.grid(True, color=look.GRID, linewidth=0.8)
+    ax.grid(True, color=style.GRID, linewidth=0.8)
     _labels(ax, "x", found.names[0], axis)
 
 
@@ -85,16 +87,16 @@ def _two(ax: Axes, found: Sweep) -> None:
     ax.imshow(shown, cmap="cividis_r", aspect="auto", origin="lower", vmin=0, vmax=1)
     for (j, i), value in np.ndenumerate(grid):
         if not np.isnan(value):
-            ink = "white" if np.isfinite(value) and ranks[j, i] > 0.55 else look.INK
-            text = look.number(float(value)) if np.isfinite(value) else "diverged"
+            ink = "white" if np.isfinite(value) and ranks[j, i] > 0.55 else style.INK
+            text = style.number(float(value)) if np.isfinite(value) else "diverged"
             text += f"\nat {steps[j, i]:,} steps" if steps[j, i] < most else ""  # halving: it went no further
-            ax.text(i, j, text, ha="center", va="center", fontsize=look.SMALL, color=ink, family=look.FONT)
+            ax.text(i, j, text, ha="center", va="center", fontsize=style.SMALL, color=ink, family=style.FONT)
     _labels(ax, "x", x, found.axes[x])
     _labels(ax, "y", y, found.axes[y])
 
 
 def _labels(ax: Axes, which: str, name: str, axis: list[Any]) -> None:
     put = ax.set_xticks if which == "x" else ax.set_yticks
-    put(range(len(axis)), [look.number(v) if isinstance(v, float) else str(v) for v in axis], family=look.FONT)
+    put(range(len(axis)), [style.number(v) if isinstance(v, float) else str(v) for v in axis], family=style.FONT)
     label = ax.set_xlabel if which == "x" else ax.set_ylabel
-    label(name.replace("_", " "), color=look.SOFT, fontsize=look.SMALL, family=look.FONT)
+    label(name.replace("_", " "), color=style.SOFT, fontsize=style.SMALL, family=style.FONT)

@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from . import style as look
-from .downsample import Array, Buckets
+from . import style
+from .downsample import Array, MinMaxBuckets
 from .style import Span, count, dress, grown, helps, line, number, ticks
 
 Box = tuple[float, float, float, float]  # x0, x1, y0, y1 in pixels
@@ -30,11 +30,11 @@ class Curve:
 
     stretches = 64  # of a noisy curve: their means are calm, and their band still shows the noise
 
-    def __init__(self, ax: Axes, rows: Buckets, color: str, sampled: bool, label: str = "") -> None:
+    def __init__(self, ax: Axes, rows: MinMaxBuckets, color: str, sampled: bool, label: str = "") -> None:
         self.rows, self.sampled = rows, sampled
         self.steps: Array | None = None  # of each row, where they do not follow each other one by one
         self.line = line(ax, color, label)
-        self.head = line(ax, color, marker="o", markersize=4.5, markeredgecolor=look.SURFACE, zorder=5, clip_on=False)
+        self.head = line(ax, color, marker="o", markersize=4.5, markeredgecolor=style.SURFACE, zorder=5, clip_on=False)
         self.band = Polygon(np.empty((0, 2)), closed=True, facecolor=color, alpha=0.18, linewidth=0, animated=True)
         ax.add_patch(self.band)
         self.x = self.low = self.high = np.empty(0)  # what is drawn, for the labels that keep clear of it
@@ -92,9 +92,9 @@ class StepPanel:
             ax.legend(
                 handles=[curve.line for curve in self.curves], ncols=3, frameon=False, loc="lower right",
                 bbox_to_anchor=(1.01, 1.0), borderaxespad=0.3, handlelength=1.3, handletextpad=0.5, columnspacing=1.2,
-                labelcolor=look.SOFT, prop={"size": look.SMALL, "family": look.FONT},
+                labelcolor=style.SOFT, prop={"size": style.SMALL, "family": style.FONT},
             )  # fmt: skip
-        ax.set_xlabel("step", color=look.SOFT, fontsize=look.SMALL, fontfamily=look.FONT, labelpad=3)
+        ax.set_xlabel("step", color=style.SOFT, fontsize=style.SMALL, fontfamily=style.FONT, labelpad=3)
 
     def artists(self) -> list[Artist]:
         """What moves, lowest first."""
@@ -106,12 +106,12 @@ class StepPanel:
             if not math.isfinite(reference.value):
                 continue
             drawn = self.ax.axhline(
-                reference.value, color=look.REFERENCE, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2
+                reference.value, color=style.REFERENCE, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2
             )
             label = self.ax.annotate(
                 reference.label, (0.98, reference.value), xycoords=self.ax.get_yaxis_transform(), xytext=(0, 3),
-                textcoords="offset points", ha="right", va="bottom", color=look.SOFT, fontsize=look.SMALL,
-                fontfamily=look.FONT, zorder=3, annotation_clip=False,
+                textcoords="offset points", ha="right", va="bottom", color=style.SOFT, fontsize=style.SMALL,
+                fontfamily=style.FONT, zorder=3, annotation_clip=False,
             )  # fmt: skip
             self.references.append((float(reference.value), drawn, label))
 
@@ -224,12 +224,12 @@ class TaskPanel:
         self.ax = ax
         title = textwrap.shorten(f"held-out task: {shown.label}", 44, placeholder="…")
         dress(ax, title)
-        ax.yaxis.label.set_fontsize(look.MEDIUM if len(title) < 36 else look.SMALL - 0.5)
-        self.truth = line(ax, look.REFERENCE, "true curve", 1.2, linestyle=(0, (4, 3)), zorder=2)
-        self.before = line(ax, look.VERMILLION, "before adapting", 1.4)
-        self.after = line(ax, look.BLUE, "after adapting", 1.9)
-        self.support = line(ax, look.INK, "support", linestyle="", marker="o", markersize=4, zorder=6,
-                            markeredgecolor=look.SURFACE, markeredgewidth=0.8)  # fmt: skip
+        ax.yaxis.label.set_fontsize(style.MEDIUM if len(title) < 36 else style.SMALL - 0.5)
+        self.truth = line(ax, style.REFERENCE, "true curve", 1.2, linestyle=(0, (4, 3)), zorder=2)
+        self.before = line(ax, style.VERMILLION, "before adapting", 1.4)
+        self.after = line(ax, style.BLUE, "after adapting", 1.9)
+        self.support = line(ax, style.INK, "support", linestyle="", marker="o", markersize=4, zorder=6,
+                            markeredgecolor=style.SURFACE, markeredgewidth=0.8)  # fmt: skip
         self.limits: Span | None = None
         ax.set_xlim(float(np.min(shown.x)), float(np.max(shown.x)))
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -238,7 +238,8 @@ class TaskPanel:
         ax.legend(
             handles=handles if shown.truth is not None else [handles[0], *handles[2:]], ncols=2, frameon=False,
             loc="upper left", bbox_to_anchor=(-0.02, -0.16), borderaxespad=0, handlelength=1.5, handletextpad=0.5,
-            columnspacing=1.4, labelspacing=0.35, labelcolor=look.SOFT, prop={"size": look.SMALL, "family": look.FONT},
+            columnspacing=1.4, labelspacing=0.35, labelcolor=style.SOFT,
+            prop={"size": style.SMALL, "family": style.FONT},
         )  # fmt: skip
 
     def artists(self) -> list[Artist]:

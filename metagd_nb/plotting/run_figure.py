@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..training.stopping import REASONS
-from . import style as look
-from .downsample import Array, Buckets
+from . import style
+from .downsample import Array, MinMaxBuckets
 from .panels import Curve, StepPanel, TaskPanel
 from .style import number, steps_shown
 
@@ -104,7 +104,7 @@ def status(run: Any) -> str:
     return ("paused at " if run.paused else "") + where + (f"  ·  loss {number(loss[-1])}" if len(loss) else "")
 
 
-class Plot:
+class LiveRunFigure:
     """The moving picture of one run.
 
     Parameters
@@ -118,7 +118,7 @@ class Plot:
         self.task = run.panel()
         self.height = HEIGHT if self.task is None else TALL
         self.redraws = 0  # of what stands still; few, or a frame is not cheap
-        self.columns = {name: Buckets() for name in ("loss", "grad_norm", *self._rates()) if name in run.record}
+        self.columns = {name: MinMaxBuckets() for name in ("loss", "grad_norm", *self._rates()) if name in run.record}
         self.rows = 0  # read so far
         self.right = 0.0  # steps shown
         self.moved: list[str] = []  # rates that have moved: they get a panel
@@ -134,12 +134,12 @@ class Plot:
         """Lay the panels out: the loss wide on the left, what explains it small on the right."""
         fig = self.figure
         fig.clear()
-        look.card(fig)
+        style.card(fig)
         lines = textwrap.wrap(self.note, 116)[:2]
-        self.name = self._text(20, self.height - 30, self.run.method, look.INK, look.MEDIUM + 1.5, fontweight="bold")
+        self.name = self._text(20, self.height - 30, self.run.method, style.INK, style.MEDIUM + 1.5, fontweight="bold")
         start = 20 + self.name.get_window_extent().width + 12
-        self.status = self._text(start, self.height - 30, "", look.SOFT, look.MEDIUM, animated=True)
-        self._text(20, self.height - 42, "\n".join(lines), look.WARN, look.SMALL, va="top", linespacing=1.4)
+        self.status = self._text(start, self.height - 30, "", style.SOFT, style.MEDIUM, animated=True)
+        self._text(20, self.height - 42, "\n".join(lines), style.WARN, style.SMALL, va="top", linespacing=1.4)
         top = self.height - 68 - (6 + 14 * len(lines) if lines else 0)
         self.panels = self._left(top) + self._right(128 if self.task is not None else top)
         self.held_out = TaskPanel(self._axes(490, 212, 204, top - 212), self.task) if self.task is not None else None
@@ -153,7 +153,7 @@ class Plot:
         if "meta_lr" in run.record:
             title = title.replace("loss", "query loss")
         ax = self._axes(62, base, 358, top - base)
-        loss = StepPanel(ax, title, [Curve(ax, self.columns["loss"], look.BLUE, sampled)])
+        loss = StepPanel(ax, title, [Curve(ax, self.columns["loss"], style.BLUE, sampled)])
         loss.refer(run.references)
         if not self.moved:
             return [loss]
@@ -162,7 +162,7 @@ class Plot:
         ax = self._axes(62, 50, 358, 66)
         curves = [
             Curve(ax, self.columns[name], color, False, name)
-            for name, color in zip(self.moved, (look.VERMILLION, look.PURPLE, look.GREEN), strict=False)
+            for name, color in zip(self.moved, (style.VERMILLION, style.PURPLE, style.GREEN), strict=False)
         ]
         title = words(self.moved[0]) if len(curves) == 1 else "learning rates"
         return [loss, StepPanel(ax, title, curves, most=3)]
@@ -170,16 +170,16 @@ class Plot:
     def _right(self, top: int) -> list[StepPanel]:
         """The gradient norm."""
         ax = self._axes(490, 50, 204, top - 50)
-        curve = Curve(ax, self.columns["grad_norm"], look.GREEN, bool(self.run.sampled))
+        curve = Curve(ax, self.columns["grad_norm"], style.GREEN, bool(self.run.sampled))
         return [StepPanel(ax, "gradient norm (log scale)", [curve], "log", most=4)]
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Axes at a place in pixels from the lower left."""
         return self.figure.add_axes((left / WIDTH, bottom / self.height, width / WIDTH, height / self.height))
 
-    def _text(self, x: float, y: float, text: str, color: str, size: float, **style: Any) -> Text:
-        style |= {"color": color, "fontsize": size, "fontfamily": look.FONT, "parse_math": False}
-        return self.figure.text(x / WIDTH, y / self.height, text, **style)
+    def _text(self, x: float, y: float, text: str, color: str, size: float, **options: Any) -> Text:
+        options |= {"color": color, "fontsize": size, "fontfamily": style.FONT, "parse_math": False}
+        return self.figure.text(x / WIDTH, y / self.height, text, **options)
 
     # ---- what it shows now -------------------------------------------------------------------------------------
 
@@ -249,4 +249,4 @@ class Plot:
 
 def figure(run: Any) -> RunFigure:
     """A run as it is now, as a matplotlib figure that belongs to nobody: no pyplot, nothing to close."""
-    return Plot(run).still()
+    return LiveRunFigure(run).still()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..core.parameters import Layout
+from ..core.parameters import ParameterLayout
 
 Array = np.ndarray
 
@@ -40,7 +40,7 @@ class Point(Protocol):
 class Problem(Protocol):
     """Something to learn: it can be started, and it can be evaluated at a point."""
 
-    layout: Layout
+    layout: ParameterLayout
     dtype: np.dtype[Any]
 
     def start(self, rng: np.random.Generator) -> Array:

@@ -14,9 +14,9 @@ from .closed_form.builtin import LeastSquares, NetProblem, QuadraticProblem
 def net(model: Net, loss: Callable[..., Any] | str | None, backend: str, dtype: str) -> NetProblem:
     """A built-in model with a built-in loss or the user's own of its predictions."""
     if callable(loss):
-        from .autograd.model import OutputLoss
+        from .autograd.model import UserOutputLoss
 
-        inner: Any = OutputLoss(loss)
+        inner: Any = UserOutputLoss(loss)
     else:
         inner = LOSSES[loss or "mse"]
     if backend == "jax":

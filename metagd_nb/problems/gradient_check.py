@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import MetagdError
-from ..core.parameters import Layout
+from ..core.parameters import ParameterLayout
 from .autograd.loss import LossProblem, joined
 from .base import Array
 from .capture.errors import raised
@@ -20,7 +20,7 @@ SPREAD = 0.1  # their distance from it, in units of each coordinate (at least 1)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GradientReport:
     """What a check found.
 
     Attributes
@@ -46,7 +46,7 @@ def check_functions(
     gradient: Callable[..., Any],
     params: Mapping[str, Any],
     namespace: Mapping[str, Any] | None = None,
-) -> Verdict:
+) -> GradientReport:
     """What `%metagd check` reports: every defect that can be seen, whatever is wrong.
 
     A name that ``gradient`` reads and that does not exist is reported, and the check goes on with
@@ -60,20 +60,20 @@ def check_functions(
         lines.append(str(reads_missing("gradient", name, candidates)))
         meant = similar(name, candidates)
         if meant is None or meant in params:
-            return Verdict(tuple(lines), True, True)
+            return GradientReport(tuple(lines), True, True)
         stand_ins[name] = names[meant]
     try:
         problem = LossProblem(loss, params, gradient, namespace={**names, **stand_ins})
         verdict = check_gradient(problem)
     except MetagdError as error:
-        return Verdict((*lines, str(error)), True, True)
+        return GradientReport((*lines, str(error)), True, True)
     except Exception as error:
-        return Verdict((*lines, raised(error)), True, True)
+        return GradientReport((*lines, raised(error)), True, True)
     found = verdict.lines if verdict.wrong or not lines else ("otherwise the " + verdict.lines[0],)
-    return Verdict((*lines, *found), verdict.fatal or bool(lines), verdict.wrong or bool(lines))
+    return GradientReport((*lines, *found), verdict.fatal or bool(lines), verdict.wrong or bool(lines))
 
 
-def check_gradient(problem: LossProblem) -> Verdict:
+def check_gradient(problem: LossProblem) -> GradientReport:
     """Compare the user's gradient with the true one at the starting point and two seeded points near it.
 
     Parameters
@@ -91,16 +91,16 @@ def check_gradient(problem: LossProblem) -> Verdict:
             try:
                 given = _given(problem, theta, lines)
             except MetagdError as error:
-                return Verdict((*lines, str(error)), True, True)
+                return GradientReport((*lines, str(error)), True, True)
             if np.isfinite(expected).all():
                 true.append(expected)
                 own.append(given)
     if not true:
-        return Verdict((*lines, "the true gradient is not finite at the starting values"), True, True)
+        return GradientReport((*lines, "the true gradient is not finite at the starting values"), True, True)
     found = _compared(np.array(own), np.array(true), problem.layout, exact)
     if not lines:
         return found
-    return Verdict((*lines, *(found.lines if found.wrong else ())), True, True)
+    return GradientReport((*lines, *(found.lines if found.wrong else ())), True, True)
 
 
 def _points(problem: LossProblem) -> list[Array]:
@@ -171,17 +171,17 @@ def _supplied(problem: LossProblem, error: MetagdError) -> bool:
     return False
 
 
-def _compared(own: Array, true: Array, layout: Layout, exact: bool) -> Verdict:
+def _compared(own: Array, true: Array, layout: ParameterLayout, exact: bool) -> GradientReport:
     """The verdict on gradients (points, P)."""
     if not np.isfinite(own).all():
         i = int(np.argmin(np.isfinite(own).all(0)))
         bad = own[:, i][~np.isfinite(own[:, i])][0]
-        return Verdict((f"gradient is {bad} at {layout.where(i)}, where the true one is finite",), True, True)
+        return GradientReport((f"gradient is {bad} at {layout.where(i)}, where the true one is finite",), True, True)
     tolerance, floor = (1e-6, 1e-7) if exact else (1e-5, 1e-2)
     largest = float(_relative(own, true, floor).max())
     if largest < tolerance:
         how = f"{len(own)} points" if exact else f"{len(own)} points, by central differences"
-        return Verdict(
+        return GradientReport(
             (f"gradient is right (largest relative difference {number(largest, '.0e')}, at {how})",), False, False
         )
     lines = []
@@ -196,7 +196,7 @@ def _compared(own: Array, true: Array, layout: Layout, exact: bool) -> Verdict:
             lines.append(f"gradient is {number(abs(factor), spec)} times the true one: a factor is missing")
     else:
         lines.append(_worst(own, true, layout, floor, -1.0 if uphill else 1.0))
-    return Verdict(tuple(lines), uphill or "wrong at" in lines[-1], True)
+    return GradientReport(tuple(lines), uphill or "wrong at" in lines[-1], True)
 
 
 def _relative(own: Array, true: Array, floor: float) -> Array:
@@ -207,7 +207,7 @@ def _relative(own: Array, true: Array, floor: float) -> Array:
     return scaled
 
 
-def _worst(own: Array, true: Array, layout: Layout, floor: float, sign: float) -> str:
+def _worst(own: Array, true: Array, layout: ParameterLayout, floor: float, sign: float) -> str:
     point, i = np.unravel_index(int(np.argmax(_relative(sign * own, true, floor))), own.shape)
     given, expected = float(own[point, i]), float(true[point, i])
     for digits in range(2, 17):

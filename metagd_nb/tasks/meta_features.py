@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.array_api import known, namespace
+from ..core.array_api import is_concrete, namespace
 from . import Batch
 
 Array = np.ndarray
@@ -25,7 +25,7 @@ NAMES = (
 )
 
 
-class Scale(NamedTuple):
+class Standardizer(NamedTuple):
     """Mean and standard deviation of inputs (D,) and targets (C,) over many tasks."""
 
     x_mean: Array
@@ -34,14 +34,14 @@ class Scale(NamedTuple):
     y_scale: Array
 
     @classmethod
-    def of(cls, batch: Batch) -> Scale:
+    def of(cls, batch: Batch) -> Standardizer:
         """Those of a batch of tasks."""
         x, y = batch.x.reshape(-1, batch.x.shape[-1]), batch.y.reshape(-1, batch.y.shape[-1])
         return cls(x.mean(0), _positive(x.std(0)), y.mean(0), _positive(y.std(0)))
 
     def apply(self, batch: Batch) -> tuple[Array, Array]:
         """Inputs (T, K, D) and targets (T, K, C) in these units, in double precision; traced, in the run's own."""
-        x, y = (a.astype(float) if known(a) else a for a in (batch.x, batch.y))
+        x, y = (a.astype(float) if is_concrete(a) else a for a in (batch.x, batch.y))
         return (x - self.x_mean) / self.x_scale, (y - self.y_mean) / self.y_scale
 
 
@@ -49,7 +49,7 @@ def _positive(scale: Array) -> Array:
     return np.where(scale > 0, scale, 1.0)
 
 
-def describe(batch: Batch, scale: Scale) -> Array:
+def support_meta_features(batch: Batch, scale: Standardizer) -> Array:
     """Meta-features (T, F) of support sets, named in ``NAMES``; several outputs are averaged."""
     x, y = scale.apply(batch)
     xp = namespace(x)

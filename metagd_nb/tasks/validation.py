@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.array_api import one_hot
-from ..core.errors import MetagdError, nearest, short, unknown
+from ..core.errors import MetagdError, nearest, shorten, unknown_name
 
 LOSS_NAMES = ("mse", "cross-entropy")  # the keys of `models.losses.LOSSES`
 
@@ -138,7 +138,7 @@ def numbers_of(given: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
     if np.any(strange):
         label = given[int(np.argmax(strange))]
         hint = nearest(str(label), map(str, classes)) or f"; allowed: {', '.join(map(str, classes[:8]))}"
-        raise MetagdError(f"holds {short(label)}, which is no class{hint}", name)
+        raise MetagdError(f"holds {shorten(label)}, which is no class{hint}", name)
     return np.asarray(number)
 
 
@@ -151,7 +151,7 @@ def check_loss_name(loss: str, outputs: int) -> str:
         For an unknown name, and for classes of which there is only one.
     """
     if loss not in LOSS_NAMES:
-        raise unknown("loss", loss, LOSS_NAMES)
+        raise unknown_name("loss", loss, LOSS_NAMES)
     if loss == "cross-entropy" and outputs < 2:
         raise MetagdError("'cross-entropy' compares classes and needs targets of two or more", "loss")
     return loss

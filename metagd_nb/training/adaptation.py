@@ -10,7 +10,7 @@ import numpy as np
 from ..algorithms import Meta
 from ..core.array_api import one_hot
 from ..core.errors import MetagdError
-from ..core.hyperparameters import whole
+from ..core.hyperparameters import check_int
 from ..problems.closed_form.builtin import NetProblem, match
 from ..tasks import Batch, Example, Tasks
 from ..tasks.validation import labels, numbers_2d, numbers_of, targets
@@ -34,7 +34,7 @@ def predictor(
         what = "targets" if classes is None else "classes"
         match(problem.net, inputs.shape[1], None if algorithm.embeds else wanted.shape[1], "the data", what)
     if steps is not None:
-        steps = whole(steps, "steps", 0)
+        steps = check_int(steps, "steps", 0)
     flat_y = np.ndim(y) == 1
     support = Batch(inputs[None], wanted[None]).cast(problem.dtype)
     phi = algorithm.adapt(problem, theta, support, steps)

@@ -21,7 +21,7 @@ def has_jax() -> bool:
     return importlib.util.find_spec("jax") is not None
 
 
-def settled(settings: Settings, algorithm: Algorithm, given_model: Any, given_loss: Any) -> Settings:
+def resolve_backend(settings: Settings, algorithm: Algorithm, given_model: Any, given_loss: Any) -> Settings:
     """Settings with a backend that is there: ``auto`` is JAX where it is installed and pays off.
 
     That is where what it saves is more than twice what compiling takes. NumPy calls a user's function task by task,

@@ -45,7 +45,7 @@ class Costs(NamedTuple):
         return f"{counted}, {self.seconds:.3g} s{memory}"
 
 
-class Counted:
+class CountingProblem:
     """A problem that counts what it is asked, and is otherwise what it was."""
 
     def __init__(self, problem: Any) -> None:
@@ -63,7 +63,7 @@ class Counted:
 
 
 class _CountedPoint:
-    def __init__(self, owner: Counted, point: Any) -> None:
+    def __init__(self, owner: CountingProblem, point: Any) -> None:
         self._owner, self._point = owner, point
 
     def __getattr__(self, name: str) -> Any:
@@ -98,7 +98,7 @@ class Peak:
             tracemalloc.stop()
 
 
-def aside(work: Callable[[], Made]) -> Made:
+def in_fresh_thread(work: Callable[[], Made]) -> Made:
     """What ``work()`` gives, done in a thread of its own: workspaces that a problem keeps for a thread are made anew.
 
     So memory that was allocated for an earlier step counts too. Where there are no threads it is done here.
@@ -133,4 +133,4 @@ def peak_of(work: Callable[[], Any]) -> int:
             work()
             return peak.bytes()
 
-    return aside(measured)
+    return in_fresh_thread(measured)

@@ -1,6 +1,6 @@
 """Drivers of a run: one loop, in the calling thread, in a thread of its own, or as an asyncio task.
 
-The loop draws between steps, when its `Pacer` says so.
+The loop draws between steps, when its `FrameScheduler` says so.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 
-from ..core.errors import told
-from .pacing import Frame, Keeper, Pacer, stand_aside
+from ..core.errors import one_line
+from .pacing import Checkpointer, Frame, FrameScheduler, yield_to_renderer
 from .run import Run
 
 SLICE = 0.02  # seconds after which an asyncio task lets others in
@@ -44,7 +44,7 @@ def _short_turns() -> Generator[None]:
 
 def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
     """Train to the end; yields True when there is nothing to do until ``run.wake``, else now and then False."""
-    pacer, keeper = Pacer(run, frame), Keeper(run)
+    pacer, keeper = FrameScheduler(run, frame), Checkpointer(run)
     with np.errstate(all="ignore"), _short_turns():  # a diverging run is told of in words, once
         try:
             if not len(run.record):
@@ -70,8 +70,8 @@ def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
                 if trained >= breath:
                     yield False
                     breath = trained + SLICE
-                stand_aside(run)
-                run.stride()
+                yield_to_renderer(run)
+                run.advance_many()
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
             run.interrupted()
         except BaseException as error:  # a SystemExit in the loss ends the run, not the thread
@@ -87,7 +87,7 @@ def _call_on_end(run: Run) -> None:
         try:
             call(run)
         except Exception as error:
-            run.note = "\n".join(filter(None, [run.note, told(error)]))
+            run.note = "\n".join(filter(None, [run.note, one_line(error)]))
 
 
 def drive(run: Run, frame: Frame | None = None) -> Run:

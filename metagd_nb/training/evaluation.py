@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import Meta
-from ..core.errors import MetagdError, short, unknown
-from ..core.hyperparameters import whole
-from ..core.tables import aligned, as_html
+from ..core.errors import MetagdError, shorten, unknown_name
+from ..core.hyperparameters import check_int
+from ..core.tables import html_table, text_table
 from ..problems.closed_form.builtin import NetProblem, QuadraticProblem, match
 from ..tasks import Batch, Quadratics, Tasks
-from .costs import Costs, Counted, Peak, aside
+from .costs import Costs, CountingProblem, Peak, in_fresh_thread
 
 CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
 
@@ -61,7 +61,7 @@ class Evaluation:
 
     def table(self) -> str:
         """Scores and costs step by step, for printing: adaptation of one task, then the training."""
-        text = aligned(self.rows(), str.rjust)
+        text = text_table(self.rows(), str.rjust)
         text.append(f"on {self.n_tasks} tasks; costs of adapting to one")
         if self.training is not None:
             text.append(f"training: {self.training.words()}")
@@ -70,7 +70,7 @@ class Evaluation:
     def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
         """A table for the notebook, of what is the same at each run: a check of the notebook can compare it."""
         note = f"{self.n_tasks} tasks, mean ± half-width of the 95 % interval; costs of adapting to one"
-        return {"text/plain": repr(self), "text/html": as_html(self.rows(measured=False), note)}
+        return {"text/plain": repr(self), "text/html": html_table(self.rows(measured=False), note)}
 
 
 @np.errstate(all="ignore")  # a step too many may diverge: that is what the numbers then say
@@ -105,10 +105,10 @@ def evaluate(
         For an unknown metric, or ``accuracy`` of a single output.
     """
     if metric not in ("loss", "accuracy"):
-        raise unknown("metric", metric, ("loss", "accuracy"))
-    fit(problem, tasks, algorithm.embeds)
-    shots, steps, seed = whole(shots, "shots", 1), whole(steps, "steps", 0), whole(seed, "seed", 0)
-    n_tasks, queries = whole(n_tasks, "n_tasks", 1), None if queries is None else whole(queries, "queries", 1)
+        raise unknown_name("metric", metric, ("loss", "accuracy"))
+    check_tasks(problem, tasks, algorithm.embeds)
+    shots, steps, seed = check_int(shots, "shots", 1), check_int(steps, "steps", 0), check_int(seed, "seed", 0)
+    n_tasks, queries = check_int(n_tasks, "n_tasks", 1), None if queries is None else check_int(queries, "queries", 1)
     if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
         raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
     n_tasks = min(n_tasks, tasks.there_are or n_tasks)
@@ -127,7 +127,7 @@ def evaluate(
             seconds[step:] += time.perf_counter() - begun
             scores[step, part] = _score(problem, algorithm, phi, batch.query, metric)
     spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
-    counted = aside(lambda: _counted(problem, algorithm, theta, drawn.support[:1], steps))
+    counted = in_fresh_thread(lambda: _counted(problem, algorithm, theta, drawn.support[:1], steps))
     adaptation = tuple(cost._replace(seconds=s / count) for cost, s in zip(counted, seconds.tolist(), strict=True))
     half = 1.96 * spread / np.sqrt(count)
     return Evaluation(scores.mean(axis=1), half, metric, count, adaptation, training)
@@ -135,7 +135,7 @@ def evaluate(
 
 def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> list[Costs]:
     """What it takes to adapt ``theta`` (M,) to one task, after each of 0…``steps`` steps; seconds are not taken."""
-    counting = Counted(problem)
+    counting = CountingProblem(problem)
     with Peak() as peak:
         return [
             Costs(counting.grad_evals, counting.hvps, 0.0, peak.bytes())
@@ -143,7 +143,7 @@ def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, s
         ]
 
 
-def fit(problem: Any, tasks: Any, embeds: bool = False) -> None:
+def check_tasks(problem: Any, tasks: Any, embeds: bool = False) -> None:
     """Refuse tasks that a problem cannot be evaluated on; a method that ``embeds`` takes any number of classes.
 
     Raises
@@ -152,7 +152,7 @@ def fit(problem: Any, tasks: Any, embeds: bool = False) -> None:
         Naming both.
     """
     if not isinstance(tasks, Tasks):
-        raise MetagdError(f"{short(tasks)} is not a family such as sinusoid() or groups(x, y, group)", "tasks")
+        raise MetagdError(f"{shorten(tasks)} is not a family such as sinusoid() or groups(x, y, group)", "tasks")
     if isinstance(problem, QuadraticProblem) != isinstance(tasks, Quadratics) or (
         isinstance(tasks, Quadratics) and tasks.inputs != problem.layout.size
     ):

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..algorithms import Algorithm, Look
-from ..core.errors import told, unknown
-from ..core.hyperparameters import hypers
+from ..algorithms import Algorithm, StepEvaluation
+from ..core.errors import one_line, unknown_name
+from ..core.hyperparameters import hyperparameters
 from ..problems.closed_form.buffers import keep_freed_memory
-from .executors.base import Engine, Plan, Shown, Steps
-from .executors.least_squares import Strides
+from .executors.base import Executor, Plan, Snapshot, StepExecutor
+from .executors.least_squares import LeastSquaresExecutor
 from .record import Record
-from .stopping import Verdict
+from .stopping import StoppingRule
 
 Array = np.ndarray
 COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")
@@ -38,15 +38,15 @@ class Event(NamedTuple):
     value: Any = None
 
 
-def _engine(plan: Plan, theta: Array, state: Any) -> Engine:
+def _executor(plan: Plan, theta: Array, state: Any) -> Executor:
     if plan.settings.backend != "jax":
-        return (Strides if Strides.suits(plan) else Steps)(plan, theta, state)
-    from .executors.jax import engine
+        return (LeastSquaresExecutor if LeastSquaresExecutor.suits(plan) else StepExecutor)(plan, theta, state)
+    from .executors.jax import jax_executor
 
-    return engine(plan, theta, state)
+    return jax_executor(plan, theta, state)
 
 
-class Stepper:
+class TrainingLoop:
     """One training, step by step; `Run` adds waiting and results.
 
     Parameters
@@ -69,13 +69,13 @@ class Stepper:
         self.error: BaseException | None = None  # what a user's function raised under way
         self.cell: str | None = None  # the text of the cell that started it
         self.kept: dict[str, Any] | None = None  # what the file says that it was read from
-        self.record = Record((*COUNTED, *self.algorithm.live()))
+        self.record = Record((*COUNTED, *self.algorithm.live_rates()))
         # (M,): the parameters (P,), then what else is learned
-        theta = self.algorithm.lift(self.problem, self.beginning(), plan.tasks)
-        self._engine = _engine(plan, theta, self.algorithm.init(theta))
-        self.note = self.note or getattr(self._engine, "note", None)
-        self._shown = self._best = Shown(-1, theta, math.nan, self._engine.state)
-        self._verdict = Verdict(self.settings, self.sampled)
+        theta = self.algorithm.init_parameters(self.problem, self.beginning(), plan.tasks)
+        self._executor = _executor(plan, theta, self.algorithm.init(theta))
+        self.note = self.note or getattr(self._executor, "note", None)
+        self._shown = self._best = Snapshot(-1, theta, math.nan, self._executor.state)
+        self._verdict = StoppingRule(self.settings, self.sampled)
         self._grad_evals = self._hvps = 0
         self._pending: tuple[float, ...] | None = None  # the last row, where the record does not hold it
         self._steps_owed = 0
@@ -100,30 +100,30 @@ class Stepper:
     @property
     def theta(self) -> Array:
         """All that is learned (M,), now: the parameters (P,) first; a rate that was set is in it at once."""
-        return self._engine.theta
+        return self._executor.theta
 
     @property
     def _state(self) -> Any:
-        return self._engine.state
+        return self._executor.state
 
     @property
-    def _look(self) -> Look | None:
-        return self._engine.look
+    def _evaluation(self) -> StepEvaluation | None:
+        return self._executor.evaluation
 
     @property
-    def shown(self) -> Shown:
+    def shown(self) -> Snapshot:
         """Step, parameters (P,) and loss that belong together, now; never waits."""
         return self._shown
 
     @property
     def at_hand(self) -> bool:
         """Whether the present parameters can be read without computing anything."""
-        return self._engine.at_hand
+        return self._executor.at_hand
 
     def advance(self) -> None:
         """One step: an update (except at the first call), then the row of where it led."""
         step, most = self._coming()
-        row = self._engine.advance(self.algorithm, step, self._clock, most)
+        row = self._executor.advance(self.algorithm, step, self._clock, most)
         shown, norm, grad_evals, hvps, seconds, rates = row
         loss = shown.loss
         self._grad_evals += grad_evals
@@ -160,30 +160,30 @@ class Stepper:
         owed = self._steps_owed if self.paused else self.settings.steps - step + 1
         return step, max(owed, 1)
 
-    def stride(self) -> None:
+    def advance_many(self) -> None:
         """As many steps as the engine takes at once, a few milliseconds' worth: the same as so many times `advance`."""
-        engine, algorithm = self._engine, self.algorithm
+        jax_executor, algorithm = self._executor, self.algorithm
         thinned = self.settings.record_every > 1  # then there is more to a row than its numbers
-        if not isinstance(engine, Strides) or self._shown.step < 0 or thinned:
+        if not isinstance(jax_executor, LeastSquaresExecutor) or self._shown.step < 0 or thinned:
             self.advance()
             return
         step, most = self._coming()
-        stride = engine.stride(algorithm.lr, self._clock, most)  # type: ignore[attr-defined]
+        stride = jax_executor.advance_many(algorithm.lr, self._clock, most)  # type: ignore[attr-defined]
         count, reason = self._verdict.judge_all(step, stride.loss, stride.norm, stride.seconds)
         rows = np.empty((count, len(self.record.columns)))
         rows[:, 0] = np.arange(step, step + count)
         rows[:, 1], rows[:, 2], rows[:, 5] = stride.loss[:count], stride.norm[:count], stride.seconds[:count]
         rows[:, 3] = self._grad_evals + np.arange(1, count + 1)
         rows[:, 4] = self._hvps
-        rows[:, len(COUNTED) :] = algorithm.rates(self.problem, engine.theta, engine.state)
+        rows[:, len(COUNTED) :] = algorithm.rates(self.problem, jax_executor.theta, jax_executor.state)
         self._grad_evals += count
-        engine.keep(stride, count)
+        jax_executor.keep(stride, count)
         self.record.extend(rows)
-        self._shown = Shown(step + count - 1, engine.theta, float(stride.loss[count - 1]), engine.state)
+        self._shown = Snapshot(step + count - 1, jax_executor.theta, float(stride.loss[count - 1]), jax_executor.state)
         best = self._verdict.best_step
         if best >= step:
             i = best - step
-            self._best = Shown(best, stride.theta[i].copy(), float(stride.loss[i]), engine.state)
+            self._best = Snapshot(best, stride.theta[i].copy(), float(stride.loss[i]), jax_executor.state)
         self._steps_owed = max(self._steps_owed - count, 0)
         if reason is not None:
             self._end(reason)
@@ -196,11 +196,11 @@ class Stepper:
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on beside the plan, and the results: what a file keeps."""
-        look = self._look
+        evaluation = self._evaluation
         return {
             "theta": self.theta,
             "state": self._state,
-            "look": None if look is None else tuple(look),
+            "look": None if evaluation is None else tuple(evaluation),
             "shown": tuple(self._shown),
             "best": tuple(self._best),
             "verdict": self._verdict.state(),
@@ -209,8 +209,10 @@ class Stepper:
     def restore(self, state: dict[str, Any], algorithm: Algorithm, record: Record) -> None:
         """Stand where another run stood, as its `state` tells, with the rates it had then."""
         self.algorithm, self.record = algorithm, record
-        self._engine.restore(state["theta"], state["state"], None if state["look"] is None else Look(*state["look"]))
-        self._shown, self._best = Shown(*state["shown"]), Shown(*state["best"])
+        self._executor.restore(
+            state["theta"], state["state"], None if state["look"] is None else StepEvaluation(*state["look"])
+        )
+        self._shown, self._best = Snapshot(*state["shown"]), Snapshot(*state["best"])
         self._verdict.restore(state["verdict"])
         if len(record):
             self._grad_evals, self._hvps = int(record.last("grad_evals")), int(record.last("hvps"))
@@ -229,7 +231,9 @@ class Stepper:
     def _end(self, reason: str) -> None:
         self.keep_row()
         if reason == "diverged":
-            names = " or ".join(n for n in self.algorithm.live() if n.endswith("lr") and not n.startswith("hyper"))
+            names = " or ".join(
+                n for n in self.algorithm.live_rates() if n.endswith("lr") and not n.startswith("hyper")
+            )
             best = self._best
             kept = f"the parameters of step {best.step} are kept" if best.step >= 0 else "nothing to keep"
             self.note = (
@@ -244,7 +248,7 @@ class Stepper:
     def fail(self, error: BaseException) -> None:
         """End because a user's function raised: the state is kept, the reason told in one line."""
         self.error = error
-        self.note = f"failed at step {self._shown.step + 1}: {told(error)}"
+        self.note = f"failed at step {self._shown.step + 1}: {one_line(error)}"
         self._end("failed")
 
     def interrupted(self) -> None:
@@ -261,7 +265,7 @@ class Stepper:
         if kind == "set":
             value = self._checked(value)
         elif kind not in ("pause", "resume", "step", "stop"):
-            raise unknown("request", kind, ("pause", "resume", "step", "stop", "set"))
+            raise unknown_name("request", kind, ("pause", "resume", "step", "stop", "set"))
         with self._changed:
             self._asked += 1
             self._requests.append((kind, value))
@@ -270,10 +274,10 @@ class Stepper:
         return ticket
 
     def _checked(self, changed: dict[str, Any]) -> dict[str, Any]:
-        declared = {name: one for name, one in hypers(self.algorithm).items() if one.live}
+        declared = {name: one for name, one in hyperparameters(self.algorithm).items() if one.live}
         for name in changed:
             if name not in declared:
-                raise unknown("rate", name, declared)
+                raise unknown_name("rate", name, declared)
         return {name: declared[name].check(value) for name, value in changed.items()}
 
     @property
@@ -298,7 +302,7 @@ class Stepper:
             self._end(value or "user")
         elif kind == "set":
             self.algorithm = replace(self.algorithm, **value)
-            self._engine.retune(self.algorithm, value)
+            self._executor.retune(self.algorithm, value)
             self._shown = self._shown._replace(theta=self.theta, state=self._state)  # same parameters, new rates
             self._write(kind, value)
         elif kind == "pause":

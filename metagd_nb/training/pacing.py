@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
-from ..core.errors import MetagdError, told
+from ..core.errors import MetagdError, one_line
 from .run import Run
 
 SHARE = 0.035  # of the time, for drawing; runs that train at once share it
@@ -33,7 +33,7 @@ class Frame(Protocol):
 
 
 @contextlib.contextmanager
-def drawing() -> Iterator[None]:
+def render_lock() -> Iterator[None]:
     """While this lasts, runs that train in other threads stand aside.
 
     Threads take turns of 5 ms, and whoever draws loses its turn again and again, at every array that NumPy works on:
@@ -47,7 +47,7 @@ def drawing() -> Iterator[None]:
             _canvas.release()
 
 
-def stand_aside(run: Run) -> None:
+def yield_to_renderer(run: Run) -> None:
     """Between two steps: if somebody draws, wait until that is done. It is no time of training."""
     if _canvas.locked():
         start = time.perf_counter()
@@ -56,7 +56,7 @@ def stand_aside(run: Run) -> None:
         run.rested(time.perf_counter() - start)
 
 
-class Pacer:
+class FrameScheduler:
     """Decides when a frame is due, from what frames have cost so far.
 
     After t seconds of training, drawing may have taken SHARE·t + ALLOWANCE·(1 − ½exp(−t/SOON)): much at the start,
@@ -65,10 +65,10 @@ class Pacer:
     Attributes
     ----------
     due : float
-        Seconds of training (`Stepper.trained`) at which the next frame is to be drawn.
+        Seconds of training (`TrainingLoop.trained`) at which the next frame is to be drawn.
     """
 
-    _others: ClassVar[set[Pacer]] = set()  # those whose runs train and are shown, this one included
+    _others: ClassVar[set[FrameScheduler]] = set()  # those whose runs train and are shown, this one included
 
     def __init__(self, run: Run, frame: Frame | None) -> None:
         self.run, self._frame = run, frame
@@ -87,12 +87,12 @@ class Pacer:
         if self._frame is None:
             return
         asked = time.perf_counter()
-        with drawing():
+        with render_lock():
             start = time.perf_counter()
             try:
                 self._frame.frame(final)
             except Exception as error:  # a broken plot must not cost the training
-                self.run.note = f"the plot stopped ({told(error)}); training went on"
+                self.run.note = f"the plot stopped ({one_line(error)}); training went on"
                 self._frame = None
             cost = time.perf_counter() - start
         self.run.rested(time.perf_counter() - asked)
@@ -125,7 +125,7 @@ class Pacer:
         self.due = self._last + max(FASTEST, wait)
 
 
-class Keeper:
+class Checkpointer:
     """Writes a long run to its checkpoint file now and then: what a crash costs is the time since."""
 
     def __init__(self, run: Run) -> None:

@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..algorithms import ALGORITHMS, Algorithm, Meta
-from ..core.errors import MetagdError, unknown
-from ..core.hyperparameters import hypers
+from ..core.errors import MetagdError, unknown_name
+from ..core.hyperparameters import hyperparameters
 from ..models.net import Net
 from ..problems import factory
 from ..problems.capture.fingerprint import LIMIT
 from ..problems.closed_form.builtin import match
 from ..tasks import Batch, Quadratics, Reference, Sampler, Tasks
 from ..tasks.validation import check_loss_name, numbers_2d, targets
-from .backend_choice import settled
+from .backend_choice import resolve_backend
 from .drivers import background, foreground
 from .pacing import Frame
 from .run import Plan, Run
 from .stopping import Settings
 
 
-class Given(NamedTuple):
+class Inputs(NamedTuple):
     """What the person handed over; what is not needed stays None."""
 
     loss: Callable[..., Any] | str | None = None
@@ -87,10 +87,10 @@ def prepare(
         One line that names the option or array, what was wrong and what is allowed.
     """
     if method not in ALGORITHMS:
-        raise unknown("algorithm", method, ALGORITHMS)
+        raise unknown_name("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
-    given = Given(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
-    chosen = settled(settings, algorithm, model, loss)
+    given = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
+    chosen = resolve_backend(settings, algorithm, model, loss)
     try:
         return Run(planned(method, algorithm, chosen, given))
     except MetagdError:
@@ -99,7 +99,7 @@ def prepare(
         return Run(planned(method, algorithm, replace(chosen, backend="numpy"), given))  # what JAX cannot follow
 
 
-def planned(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
+def planned(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
     """What a run of these parts is made from."""
     given = given._replace(**{name: _snapshot(getattr(given, name)) for name in ("x", "y")})
     make = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
@@ -109,8 +109,8 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, given: Given)
 
     def again(**other: Any) -> Plan:
         for name in other:
-            if name not in Given._fields:
-                raise unknown("argument", name, Given._fields)
+            if name not in Inputs._fields:
+                raise unknown_name("argument", name, Inputs._fields)
         return planned(method, algorithm, settings, given._replace(**other))
 
     return plan._replace(given=given, again=again)
@@ -150,10 +150,10 @@ def _flat(given: Any, problem: Any) -> np.ndarray:
 def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Settings]:
     """The method and the settings that ``options`` spell out, each value checked."""
     kind = ALGORITHMS[method]
-    own, shared = hypers(kind), hypers(Settings)
+    own, shared = hyperparameters(kind), hyperparameters(Settings)
     for name in options:
         if name not in own and name not in shared:
-            raise unknown(f"option of {method}", name, [*own, *shared])
+            raise unknown_name(f"option of {method}", name, [*own, *shared])
     algorithm = kind(**{name: value for name, value in options.items() if name in own})
     return algorithm, Settings(**{name: value for name, value in options.items() if name in shared})
 
@@ -173,7 +173,7 @@ def start(method: str, *, frame: Frame | None = None, **given: Any) -> Run:
     return background(prepare(method, **given), frame)
 
 
-def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
+def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
     if given.model is not None:
         return _fit_plan(method, algorithm, settings, given)
     if not callable(given.loss):
@@ -208,7 +208,7 @@ class _Always:
         return self.batch
 
 
-def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
+def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
     """A built-in model on the person's own x and y, all rows in every step."""
     if not isinstance(given.model, Net):
         raise MetagdError(f"{given.model!r} is not a built-in model; {method} takes linear(…) or mlp(…)", "model")
@@ -229,7 +229,7 @@ def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Give
     return Plan(method, algorithm, problem, _Always(batch.cast(settings.dtype)), settings)
 
 
-def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Given) -> Plan:
+def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
     assert isinstance(algorithm, Meta)
     tasks, model = given.tasks, given.model
     if not isinstance(tasks, Tasks):
@@ -252,7 +252,7 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Giv
         tasks, algorithm.meta_batch_size, algorithm.shots, algorithm.queries, settings.seed, settings.dtype
     )
     with np.errstate(all="ignore"):  # what does not fit is refused here, not under way
-        theta = algorithm.lift(problem, problem.start(np.random.default_rng(settings.seed)), tasks)
+        theta = algorithm.init_parameters(problem, problem.start(np.random.default_rng(settings.seed)), tasks)
         if settings.backend != "jax":  # there the step is traced, which looks at all but the values
             algorithm.meta_gradient(problem, theta, batches(0))
     known: tuple[Reference, ...] = ()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..core.errors import unknown
+from ..core.errors import unknown_name
 
 WHOLE = frozenset({"step", "grad_evals", "hvps"})  # columns that count
 
@@ -101,7 +101,7 @@ class Record:
     def since(self, column: str, start: int) -> np.ndarray:
         """Rows ``start``… of a column as float64, without copying: what a live plot reads each frame."""
         if column not in self._index:
-            raise unknown("column", column, self.columns)
+            raise unknown_name("column", column, self.columns)
         n = self._n
         view = self._rows[start:n, self._index[column]]
         view.flags.writeable = False

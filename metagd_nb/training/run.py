@@ -17,17 +17,17 @@ import numpy as np
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hypers
+from ..core.hyperparameters import hyperparameters
 from ..tasks import Reference, Tasks
 from .adaptation import Panel, panel, predictor
 from .costs import Costs, peak_of
 from .evaluation import Evaluation, evaluate
-from .executors.base import Plan, Shown
+from .executors.base import Plan
 from .loop import Event
 from .persistence.replay import Kept, refuse_absent
 from .stopping import REASONS
 
-__all__ = ["Event", "Plan", "Run", "Shown"]
+__all__ = ["Event", "Plan", "Run"]
 
 Array = np.ndarray
 
@@ -173,7 +173,7 @@ class Run(Kept):
         """
         shown = self._shown
         return dict(
-            zip(self.algorithm.live(), self.algorithm.rates(self.problem, shown.theta, shown.state), strict=True)
+            zip(self.algorithm.live_rates(), self.algorithm.rates(self.problem, shown.theta, shown.state), strict=True)
         )
 
     @property
@@ -189,7 +189,7 @@ class Run(Kept):
         peak = math.nan
         if self.error is None and self.settings.backend == "numpy":
             batch = self._batches(self.iteration)
-            peak = peak_of(lambda: self.algorithm.look(self.problem, self.theta, self._state, batch))
+            peak = peak_of(lambda: self.algorithm.evaluate(self.problem, self.theta, self._state, batch))
         return Costs(self._grad_evals, self._hvps, seconds, peak)
 
     def _meta(self, what: str) -> Meta:
@@ -313,7 +313,9 @@ class Run(Kept):
         if not rows:
             state = f"{REASONS[self.stopped]}, without a step" if self.stopped else "not started"
             return f"metagd {self.method}: {state}" + (f"\n{self.note}" if self.note else "")
-        told = ", ".join(f"{name}={_told(getattr(self.plan.algorithm, name))}" for name in hypers(self.plan.algorithm))
+        told = ", ".join(
+            f"{name}={_told(getattr(self.plan.algorithm, name))}" for name in hyperparameters(self.plan.algorithm)
+        )
         state = REASONS[self.stopped] if self.stopped else "paused" if self.paused else "running"
         first, last = float(self.record.since("loss", 0)[0]), self.reached
         text = f"metagd {self.method}: {told}\n{state} after {last} step{'s' * (last != 1)}"

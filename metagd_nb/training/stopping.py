@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.hyperparameters import Checked, hyper
+from ..core.hyperparameters import Checked, hyperparameter
 
 WINDOW = 20  # rows whose mean stands for the loss of a sampled run
 REASONS = {  # why a run ended, in words
@@ -30,23 +30,25 @@ EXPLODED = 1e8  # times the first loss, or times 1
 class Settings(Checked):
     """What every run can be told, whatever its method."""
 
-    steps: int = hyper(1000, "updates at most", low=0, high=1_000_000_000)
-    loss_below: float | None = hyper(None, "stop when the loss is below this", kind=float)
-    grad_below: float | None = hyper(None, "stop when the gradient's norm is below this", low=0, kind=float)
-    patience: int | None = hyper(None, "stop after this many steps without a better loss", low=1, kind=int)
-    seconds: float | None = hyper(None, "stop after this long", low=0, kind=float)
-    seed: int = hyper(0, "seed of everything random", low=0, high=2**32 - 1)
-    record_every: int = hyper(
+    steps: int = hyperparameter(1000, "updates at most", low=0, high=1_000_000_000)
+    loss_below: float | None = hyperparameter(None, "stop when the loss is below this", kind=float)
+    grad_below: float | None = hyperparameter(None, "stop when the gradient's norm is below this", low=0, kind=float)
+    patience: int | None = hyperparameter(None, "stop after this many steps without a better loss", low=1, kind=int)
+    seconds: float | None = hyperparameter(None, "stop after this long", low=0, kind=float)
+    seed: int = hyperparameter(0, "seed of everything random", low=0, high=2**32 - 1)
+    record_every: int = hyperparameter(
         1, "steps between rows of the record; rows of events and the last are always kept", low=1, high=1_000_000_000
     )
-    checkpoint: str | None = hyper(None, "file that keeps the run while it goes on, and its end", kind=str)
-    checkpoint_every: float = hyper(60.0, "seconds between two checkpoints", low=0, high=1e6)
-    backend: str = hyper("numpy", "what computes; auto: jax where it pays off", choices=("numpy", "jax", "auto"))
-    devices: int = hyper(1, "devices over which the tasks of a step are spread (jax)", low=1, high=100_000)
-    dtype: str = hyper("float64", "precision", choices=("float32", "float64"))
+    checkpoint: str | None = hyperparameter(None, "file that keeps the run while it goes on, and its end", kind=str)
+    checkpoint_every: float = hyperparameter(60.0, "seconds between two checkpoints", low=0, high=1e6)
+    backend: str = hyperparameter(
+        "numpy", "what computes; auto: jax where it pays off", choices=("numpy", "jax", "auto")
+    )
+    devices: int = hyperparameter(1, "devices over which the tasks of a step are spread (jax)", low=1, high=100_000)
+    dtype: str = hyperparameter("float64", "precision", choices=("float32", "float64"))
 
 
-class Verdict:
+class StoppingRule:
     """Watches the rows of one run and says, after each, whether and why it ends.
 
     Parameters

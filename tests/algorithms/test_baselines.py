@@ -217,8 +217,8 @@ def test_lbfgs_carries_plain_numbers() -> None:
     assert isinstance(run._state, tuple)
     assert plain(run._state)
     again = mg.prepare("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, steps=5)
-    look = again.algorithm.look(again.problem, run.theta, tuple(run._state), None)
-    np.testing.assert_array_equal(look.grad, run._look.grad)  # type: ignore[union-attr]
+    look = again.algorithm.evaluate(again.problem, run.theta, tuple(run._state), None)
+    np.testing.assert_array_equal(look.grad, run._evaluation.grad)  # type: ignore[union-attr]
 
 
 def test_lbfgs_learns_nothing_from_a_curve_that_bends_down() -> None:
@@ -238,8 +238,8 @@ def test_lbfgs_forgets_its_curvature_where_that_leads_nowhere() -> None:
     wild = run._state._replace(s=np.array([[1.0, 0.0]]), y=np.array([[1e-14, 0.0]]))
     counting = Counting(run.problem)
     with np.errstate(invalid="ignore"):
-        plain = run.algorithm.look(run.problem, run.theta, run._state, None)
-        misled = run.algorithm.look(counting, run.theta, wild, None)  # type: ignore[arg-type]
+        plain = run.algorithm.evaluate(run.problem, run.theta, run._state, None)
+        misled = run.algorithm.evaluate(counting, run.theta, wild, None)  # type: ignore[arg-type]
     assert len(misled.state.s) == len(misled.state.y) == 0
     np.testing.assert_array_equal(misled.state.ahead[0], plain.state.ahead[0])
     assert misled.grad_evals == counting.evaluations > plain.grad_evals + 5
@@ -250,7 +250,7 @@ def test_lbfgs_shortens_a_step_that_leads_where_the_loss_is_no_number() -> None:
     run = mg.prepare("lbfgs", loss=lambda w: np.sum(w - np.log(w)), params={"w": np.array([5.0, 5.0])})
     bold = run._state._replace(s=np.array([[1.0, 1.0]]), y=np.array([[0.05, 0.05]]))
     with np.errstate(all="ignore"):
-        look = run.algorithm.look(run.problem, run.theta, bold, None)
+        look = run.algorithm.evaluate(run.problem, run.theta, bold, None)
     assert len(look.state.s) == 1
     assert (look.state.ahead[0] > 0).all()
     assert look.state.ahead[1] < look.loss

@@ -15,7 +15,7 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, ANIL, MAML
 from metagd_nb.algorithms.cavia import CAVIA
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.core.parameters import Layout
+from metagd_nb.core.parameters import ParameterLayout
 from metagd_nb.problems.closed_form.builtin import NetProblem, QuadraticPoint
 from metagd_nb.tasks import Batch, TaskBatch
 
@@ -26,7 +26,7 @@ NET = mg.mlp(2, 4, 3, 2, activation="tanh", context=2)
 class Parted:
     """Quadratics ½(φ−c)ᵀA(φ−c) whose parameters have names: two of context, then three others."""
 
-    layout, dtype = Layout({"context": (2,), "shared": (3,)}), np.dtype(float)
+    layout, dtype = ParameterLayout({"context": (2,), "shared": (3,)}), np.dtype(float)
 
     def linearize(self, phi: np.ndarray, batch: Batch) -> QuadraticPoint:
         return QuadraticPoint(phi, batch)
@@ -52,11 +52,11 @@ def test_meta_gradient_on_quadratics(k: int) -> None:
     expected[:2] = 0
     data = Batch(a, c)
     algorithm, problem = CAVIA(inner_lr=0.3, inner_steps=k), Parted()
-    for start in (theta, algorithm.lift(problem, theta)):  # what the context was counts for nothing
+    for start in (theta, algorithm.init_parameters(problem, theta)):  # what the context was counts for nothing
         made = algorithm.meta_gradient(problem, start, TaskBatch(data, data))
         np.testing.assert_allclose(made.grad, expected, **CLOSE)
         np.testing.assert_allclose(made.loss, losses, **CLOSE)
-    np.testing.assert_array_equal(algorithm.lift(problem, theta), begun)
+    np.testing.assert_array_equal(algorithm.init_parameters(problem, theta), begun)
 
 
 def case(tasks: int = 4) -> tuple[NetProblem, np.ndarray, TaskBatch]:
@@ -133,7 +133,7 @@ def test_adaptation_moves_the_context_alone() -> None:
 def test_learned_rates_leave_alone_what_does_not_adapt(kind: Any, learn: str) -> None:
     problem, theta, batch = case()
     algorithm = kind(inner_lr=0.2, inner_steps=2, learn_rates=learn)
-    lifted = algorithm.lift(problem, theta)
+    lifted = algorithm.init_parameters(problem, theta)
     assert algorithm.rates(problem, lifted, ())[0] == pytest.approx(0.2)
     still = ~algorithm.mask(problem)
     (start, *_), (*_, end) = (

@@ -26,7 +26,7 @@ from cases import (
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.core.hyperparameters import Hyper, hypers
+from metagd_nb.core.hyperparameters import Hyperparameter, hyperparameters
 from metagd_nb.training.drivers import background, drive
 from metagd_nb.training.run import Run
 from metagd_nb.training.stopping import Settings
@@ -43,9 +43,9 @@ def test_every_row_is_described(method: str) -> None:
     assert first.strip()
     assert dataclasses.is_dataclass(kind)
     fields = {f.name for f in dataclasses.fields(kind) if f.init}
-    assert set(hypers(kind)) == fields  # every field is declared, every declaration is a field
-    assert kind.live()
-    for declared in hypers(kind).values():
+    assert set(hyperparameters(kind)) == fields  # every field is declared, every declaration is a field
+    assert kind.live_rates()
+    for declared in hyperparameters(kind).values():
         assert declared.help
         assert declared.check(declared.default) == declared.default
 
@@ -109,14 +109,14 @@ def test_look_and_move_change_nothing_in_place(method: str) -> None:
     run = prepared(method)
     for _ in range(3):
         run.advance()
-    algorithm, look, theta = run.algorithm, run._look, run.theta
+    algorithm, look, theta = run.algorithm, run._evaluation, run.theta
     assert look is not None
     for array in (theta, look.grad, *[p for p in look.state if isinstance(p, np.ndarray)]):
         array.flags.writeable = False
-    (first, state), (second, again) = (algorithm.move(theta, look) for _ in range(2))
+    (first, state), (second, again) = (algorithm.update(theta, look) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert repr(state) == repr(again)
-    one, other = (algorithm.look(run.problem, first, state, run._batches(3)) for _ in range(2))
+    one, other = (algorithm.evaluate(run.problem, first, state, run._batches(3)) for _ in range(2))
     assert one.loss == other.loss
     np.testing.assert_array_equal(one.grad, other.grad)
 
@@ -148,7 +148,7 @@ def test_replay_with_rates_set_while_paused(method: str) -> None:
     run.step(7)
     run.set(**halved(run))
     run.step(5)
-    name = run.algorithm.live()[0]
+    name = run.algorithm.live_rates()[0]
     run.set(**{name: 0.005})
     run.set(**{name: 0.007})  # twice at one step: the last counts
     run.resume()
@@ -169,7 +169,7 @@ def test_a_rate_set_acts_on_the_next_step(method: str) -> None:
     """Row t shows the rate that row t's own step will use; a set after row t shows from the next row on."""
     run = prepared(method, steps=20)
     run.step(3)
-    name = run.algorithm.live()[-1 if method in META else 0]
+    name = run.algorithm.live_rates()[-1 if method in META else 0]
     before = run.record[name].copy()
     run.set(**{name: 0.0})
     stood = run.theta.copy()
@@ -186,7 +186,7 @@ def test_a_rate_that_learns_goes_on_from_where_it_was_set() -> None:
     run.step(3)
     run.set(lr=0.004, hyper_lr=0.0)
     assert run.rates == {"lr": 0.004, "hyper_lr": 0.0}
-    before, grad = run.theta.copy(), run._look.grad.copy()  # type: ignore[union-attr]
+    before, grad = run.theta.copy(), run._evaluation.grad.copy()  # type: ignore[union-attr]
     run.step(2)
     assert run.record["lr"][4:].tolist() == [0.004, 0.004]
     run.set(hyper_lr=1e-4)  # the rate itself stays
@@ -203,7 +203,7 @@ def test_a_rate_that_learns_goes_on_from_where_it_was_set() -> None:
 @pytest.mark.parametrize("method", ["meta-sgd", "unroll"])
 def test_learned_rates_go_on_from_where_they_were_set(method: str) -> None:
     run = prepared(method, steps=20, **({"meta_lr": 1e-4} if method == "meta-sgd" else {"hyper_lr": 1e-6}))
-    name = run.algorithm.live()[0]
+    name = run.algorithm.live_rates()[0]
     run.step(3)
     run.set(**{name: 0.0123})
     assert run.rates[name] == pytest.approx(0.0123, rel=1e-12)
@@ -300,7 +300,7 @@ def test_row_t_is_at_theta_t(method: str) -> None:
     for steps in (0, 1, 4):
         short = trained(method, steps=steps)
         assert short.loss == whole.record["loss"][steps]
-        look = whole.algorithm.look(whole.problem, short.theta, short._state, whole._batches(steps))
+        look = whole.algorithm.evaluate(whole.problem, short.theta, short._state, whole._batches(steps))
         assert look.loss == whole.record["loss"][steps]
         if method != "hd":  # looking twice would move its rate on
             np.testing.assert_allclose(np.linalg.norm(look.grad), whole.record["grad_norm"][steps], rtol=1e-12)
@@ -359,7 +359,7 @@ def test_costs_of_descent(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_columns(method: str) -> None:
     run = trained(method)
-    live = tuple(name for name, one in hypers(ALGORITHMS[method]).items() if one.live)
+    live = tuple(name for name, one in hyperparameters(ALGORITHMS[method]).items() if one.live)
     assert run.record.columns == ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds", *live)
     assert tuple(run.rates) == live
     for name, column in deterministic(run):
@@ -380,7 +380,7 @@ def test_repr_says_the_same_each_time(method: str) -> None:
 # ---- refusals -----------------------------------------------------------------------------------------------------
 
 
-def edges(declared: Hyper) -> tuple[list[Any], list[Any]]:
+def edges(declared: Hyperparameter) -> tuple[list[Any], list[Any]]:
     """Values just inside and just outside what a declaration allows."""
     if declared.choices:
         return list(declared.choices), [declared.choices[0] + "x", "", 3, None]
@@ -403,12 +403,12 @@ def edges(declared: Hyper) -> tuple[list[Any], list[Any]]:
 SETTINGS = [
     pytest.param(kind, name, declared, id=f"{label}-{name}")
     for label, kind in {**ALGORITHMS, "settings": Settings}.items()
-    for name, declared in hypers(kind).items()
+    for name, declared in hyperparameters(kind).items()
 ]
 
 
 @pytest.mark.parametrize(("kind", "name", "declared"), SETTINGS)
-def test_edges_of_every_setting(kind: Any, name: str, declared: Hyper) -> None:
+def test_edges_of_every_setting(kind: Any, name: str, declared: Hyperparameter) -> None:
     inside, outside = edges(declared)
     for value in inside:
         assert getattr(kind(**{name: value}), name) == value
@@ -425,7 +425,7 @@ BIG = {"steps", "meta_batch_size", "shots", "queries", "inner_steps", "cg_steps"
 @pytest.mark.parametrize("method", METHODS)
 def test_allowed_edges_run(method: str) -> None:
     """An allowed value may diverge; it may not break."""
-    for name, declared in hypers(ALGORITHMS[method]).items():
+    for name, declared in hyperparameters(ALGORITHMS[method]).items():
         for value in edges(declared)[0]:
             if name in BIG and value == declared.high:
                 continue
@@ -436,8 +436,8 @@ def test_allowed_edges_run(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_live_rates_keep_their_bounds(method: str) -> None:
     run = prepared(method)
-    for name in run.algorithm.live():
-        declared = hypers(run.algorithm)[name]
+    for name in run.algorithm.live_rates():
+        declared = hyperparameters(run.algorithm)[name]
         for value in edges(declared)[1]:
             with pytest.raises(MetagdError, match=f"^{name}: "):
                 run.set(**{name: value})

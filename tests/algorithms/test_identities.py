@@ -10,7 +10,7 @@ from cases import BY_STEPS, EXTRA, Counting, assert_same, deterministic, fitting
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, GD, MAML
-from metagd_nb.core.parameters import Layout
+from metagd_nb.core.parameters import ParameterLayout
 from metagd_nb.models.net import Net
 from metagd_nb.problems.closed_form.builtin import LeastSquares, NetProblem, QuadraticProblem
 from metagd_nb.tasks import Batch, TaskBatch
@@ -33,7 +33,7 @@ PULLED_BACK = ["maml", "fomaml", "anil", "meta-sgd"]  # methods that descend the
 def found(method: str, problem: Any, theta: np.ndarray, batch: TaskBatch, **hyper: Any) -> Any:
     """Losses and direction (M,) of one meta-step, from parameters (P,)."""
     algorithm: Any = ALGORITHMS[method](**(EXTRA.get(method, {}) | hyper))
-    return algorithm.meta_gradient(problem, algorithm.lift(problem, theta), batch)
+    return algorithm.meta_gradient(problem, algorithm.init_parameters(problem, theta), batch)
 
 
 def grad_of(method: str, problem: Any, theta: np.ndarray, batch: TaskBatch, **hyper: Any) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_equal_rates_for_all_are_one_rate(method: str) -> None:
 def test_the_support_is_adapted_to_and_the_query_judges(method: str) -> None:
     problem, theta, batch = meta_case()
     algorithm: Any = ALGORITHMS[method](**(EXTRA.get(method, {}) | {"inner_lr": 0.05, "inner_steps": 3}))
-    start = algorithm.lift(problem, theta)
+    start = algorithm.init_parameters(problem, theta)
     made = algorithm.meta_gradient(problem, start, batch)
     phi = algorithm.adapt(problem, start, batch.support)
     np.testing.assert_allclose(made.loss, problem.linearize(phi, batch.query).loss, **CLOSE)
@@ -157,7 +157,7 @@ class Mixed:
     """A problem whose support loss is linear in θ (x·θ) and whose query loss is not (Σ exp θ)."""
 
     def __init__(self, size: int) -> None:
-        self.layout, self.dtype = Layout({"theta": (size,)}), np.dtype(float)
+        self.layout, self.dtype = ParameterLayout({"theta": (size,)}), np.dtype(float)
 
     def linearize(self, phi: np.ndarray, batch: Batch) -> Any:
         linear, slopes = batch.y[0, 0, 0] == 0, batch.x[:, 0]
@@ -416,8 +416,8 @@ def test_float32_stays_float32(outer: str, inner_lr: Any) -> None:
     batch = mg.sinusoid().sample(np.random.default_rng(0), 1, 3, 5, 5).cast(np.float32)
     algorithm = MAML(inner_lr=inner_lr, inner_steps=2, outer=outer)
     theta = problem.start(np.random.default_rng(0))
-    look = algorithm.look(problem, theta, algorithm.init(theta), batch)
-    moved, state = algorithm.move(theta, look)
+    look = algorithm.evaluate(problem, theta, algorithm.init(theta), batch)
+    moved, state = algorithm.update(theta, look)
     point = problem.linearize(theta, batch.support)
     for array in (
         theta,
@@ -463,5 +463,5 @@ def test_quadratics_ignore_what_full_batches_do_not_need() -> None:
 def test_gd_is_the_plain_step() -> None:
     problem, theta, batch = meta_case(1)
     algorithm = GD(lr=0.3)
-    look = algorithm.look(problem, theta, algorithm.init(theta), batch.support)
-    np.testing.assert_array_equal(algorithm.move(theta, look)[0], theta - 0.3 * look.grad)
+    look = algorithm.evaluate(problem, theta, algorithm.init(theta), batch.support)
+    np.testing.assert_array_equal(algorithm.update(theta, look)[0], theta - 0.3 * look.grad)

@@ -32,7 +32,7 @@ def net_case() -> tuple[NetProblem, np.ndarray, TaskBatch]:
 
 def away_from_start(algorithm: Any, problem: Problem, theta: np.ndarray) -> np.ndarray:
     """Weights at which every part of the cell matters."""
-    lifted = algorithm.lift(problem, theta)
+    lifted = algorithm.init_parameters(problem, theta)
     return np.asarray(lifted + 0.3 * np.random.default_rng(4).standard_normal(lifted.size))
 
 
@@ -123,12 +123,12 @@ def test_linear_rule_has_the_hypergradient_of_unroll() -> None:
     problem = QuadraticProblem(mg.quadratics((2.0,), (0.0,)))
     data = Batch(np.array([[[2.0]]]), np.array([[0.0]]))
     algorithm = learned_optimizer(cell="linear", inner_lr=0.13, inner_steps=7, query_loss="last")
-    found = algorithm.meta_gradient(problem, algorithm.lift(problem, np.ones(1)), TaskBatch(data, data))
+    found = algorithm.meta_gradient(problem, algorithm.init_parameters(problem, np.ones(1)), TaskBatch(data, data))
     assert found.grad[1] == pytest.approx(0.13 * -0.558689343738, rel=1e-11)
 
     unroll = ALGORITHMS["unroll"](lr=0.13, horizon=7)
-    at = unroll.lift(problem, np.ones(1))
-    look = unroll.look(problem, at, unroll.init(at), data)
+    at = unroll.init_parameters(problem, np.ones(1))
+    look = unroll.evaluate(problem, at, unroll.init(at), data)
     assert found.grad[1] == pytest.approx(0.13 * look.grad[1], rel=1e-12)
     assert found.loss[0] == pytest.approx(look.loss, rel=1e-12)
 

@@ -136,7 +136,7 @@ def test_gradient_in_the_inner_rates(learn: str, rate: Any, in_rates: Any) -> No
     a, c = np.array([[[2.0, 1.0], [1.0, 3.0]]]), np.zeros((1, 2))
     problem, data = QuadraticProblem(mg.quadratics(a, c)), Batch(a, c)
     algorithm = MAML(inner_lr=rate, inner_steps=2, learn_rates=learn)
-    lifted = algorithm.lift(problem, np.array([1.0, -2.0]))
+    lifted = algorithm.init_parameters(problem, np.array([1.0, -2.0]))
     grad = algorithm.meta_gradient(problem, lifted, TaskBatch(data, data)).grad
     if in_rates:
         np.testing.assert_allclose(grad, [1.008, -0.306, *in_rates], **EXACT)
@@ -153,7 +153,7 @@ def test_gradient_in_the_inner_rates(learn: str, rate: Any, in_rates: Any) -> No
 def test_loss_of_every_inner_step(learn: str) -> None:
     problem, theta, batch = net_case(NETS[0])
     algorithm = MAML(inner_lr=0.05, inner_steps=3, query_loss="all", learn_rates=learn)
-    lifted = algorithm.lift(problem, theta)
+    lifted = algorithm.init_parameters(problem, theta)
 
     def mean_over_steps(where: np.ndarray) -> float:
         path = list(algorithm.path(problem, where, batch.support, 3))
@@ -231,10 +231,10 @@ def by_source(source: str, d: int) -> Problem:
     """Linear regression without bias, mean square, from each place a problem can come from."""
     if source == "built-in":
         return NetProblem(mg.linear(d, bias=False))
-    from metagd_nb.problems.autograd.model import ModelProblem, OutputLoss
+    from metagd_nb.problems.autograd.model import ModelProblem, UserOutputLoss
 
     if source == "built-in with a user's loss":
-        return NetProblem(mg.linear(d, bias=False), OutputLoss(mean_square))
+        return NetProblem(mg.linear(d, bias=False), UserOutputLoss(mean_square))
     given: Any = (lambda params, x: np.dot(x, params["w"]), mean_square, {"w": np.zeros((d, 1))})
     if source == "a user's model":
         return ModelProblem(*given)
@@ -432,9 +432,9 @@ def test_hypergradient_descent_on_the_built_in_source() -> None:
     theta = np.ones(1)
     state = algorithm.init(theta)
     for t in range(5):
-        look = algorithm.look(problem, theta, state, batch)
+        look = algorithm.evaluate(problem, theta, state, batch)
         assert look.state[0] == pytest.approx(ALPHAS[t], abs=5e-11)
-        theta, state = algorithm.move(theta, look)
+        theta, state = algorithm.update(theta, look)
         assert theta[0] == pytest.approx(XS[t + 1], abs=5e-11)
 
 
@@ -445,9 +445,9 @@ def test_hypergradient_is_the_slope_in_the_rate() -> None:
     before = problem.linearize(theta, batch).grad[0]
     slope = differences(lambda r: problem.linearize(theta - r[0] * before, batch).loss[0], np.array([0.05]))[0]
     algorithm = HD(lr=0.05, hyper_lr=0.01)
-    first = algorithm.look(problem, theta, algorithm.init(theta), batch)
-    moved, state = algorithm.move(theta, first)
-    second = algorithm.look(problem, moved, state, batch)
+    first = algorithm.evaluate(problem, theta, algorithm.init(theta), batch)
+    moved, state = algorithm.update(theta, first)
+    second = algorithm.evaluate(problem, moved, state, batch)
     assert second.state[0] - 0.05 == pytest.approx(-0.01 * slope, rel=1e-8)
 
 
@@ -507,7 +507,7 @@ def test_momentum_contracts_by_a_third(h: float, root: float, c: float, backend:
     batch, theta = Batch(np.full((1, 1, 1), h), np.zeros((1, 1))), np.ones(1)
     state = algorithm.init(theta)
     for step in t[1:]:
-        theta, state = algorithm.move(theta, algorithm.look(problem, theta, state, batch))
+        theta, state = algorithm.update(theta, algorithm.evaluate(problem, theta, state, batch))
         assert theta[0] == pytest.approx((1 + c * step) * root**step, rel=1e-10)
 
 
@@ -531,10 +531,10 @@ def test_adam(eps: float) -> None:
     start = theta = np.array([1.0, -0.5, 2.0])
     state = algorithm.init(theta)
     for step in range(1, 31):
-        theta, state = algorithm.move(theta, algorithm.look(problem, theta, state, batch))
+        theta, state = algorithm.update(theta, algorithm.evaluate(problem, theta, state, batch))
         expected = adam_by_the_paper(lambda p: h * p, start, 0.05, 0.8, 0.95, eps, step)
         np.testing.assert_allclose(theta, expected, **EXACT)
-    first, _ = algorithm.move(start, algorithm.look(problem, start, algorithm.init(start), batch))
+    first, _ = algorithm.update(start, algorithm.evaluate(problem, start, algorithm.init(start), batch))
     if eps == 1e-8:  # bias corrected, the first step is the rate itself, against the sign
         np.testing.assert_allclose(first, start - 0.05 * np.sign(start), rtol=1e-6)
 

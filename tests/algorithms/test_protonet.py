@@ -15,7 +15,7 @@ from metagd_nb.algorithms.protonet import ProtoNet
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.models.losses import cross_entropy, one_hot
 from metagd_nb.models.net import Net
-from metagd_nb.problems.autograd.model import OutputLoss
+from metagd_nb.problems.autograd.model import UserOutputLoss
 from metagd_nb.problems.closed_form.builtin import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
@@ -71,7 +71,7 @@ def test_the_gradient_holds_for_any_loss_of_closeness() -> None:
     """Softmax gradients sum to zero over the classes; those of other losses do not."""
     net = NETS[0]
     theta, batch = case(net)
-    problem = NetProblem(net, OutputLoss(lambda p, y: np.mean((p - 3.0 * y) ** 2)))
+    problem = NetProblem(net, UserOutputLoss(lambda p, y: np.mean((p - 3.0 * y) ** 2)))
     grad = ProtoNet().meta_gradient(problem, theta, batch).grad
     step = 1e-6 * np.eye(len(theta))
     slopes = [

@@ -60,7 +60,7 @@ def test_hypergradient_descent_finds_its_rate() -> None:
 OMNIGLOT = {"omniglot-5-1", "omniglot-5-5"}
 
 
-@pytest.mark.parametrize("name", OMNIGLOT)
+@pytest.mark.parametrize("name", sorted(OMNIGLOT))
 def test_omniglot_is_looked_at_on_the_way(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On 1,230 characters of noise: what is kept grows as training goes on, and nothing can be learned."""
     rng = np.random.default_rng(0)

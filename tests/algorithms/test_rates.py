@@ -9,11 +9,11 @@ from cases import differences, table
 import metagd_nb as mg
 from metagd_nb.algorithms.rate_sharing import gather, groups, shared_start, spread
 from metagd_nb.algorithms.unrolled_hypergradient import Unroll
-from metagd_nb.core.parameters import Layout
+from metagd_nb.core.parameters import ParameterLayout
 from metagd_nb.problems.closed_form.builtin import NetProblem
 from metagd_nb.tasks import Batch
 
-LAYOUT = Layout({"W0": (2,), "b0": ()})  # three parameters in two layers
+LAYOUT = ParameterLayout({"W0": (2,), "b0": ()})  # three parameters in two layers
 STEPS = 2
 
 
@@ -46,16 +46,16 @@ def test_the_hypergradient_of_rates_that_differ(sharing: str) -> None:
     net = mg.mlp(3, 2, 1, activation="tanh")
     problem, algorithm = NetProblem(net), Unroll(horizon=3, sharing=sharing)
     rng = np.random.default_rng(4)
-    start = algorithm.lift(problem, net.start(rng))
+    start = algorithm.init_parameters(problem, net.start(rng))
     size, rates = net.layout.size, rng.uniform(0.05, 0.3, len(start) - net.layout.size)
     x, y = table()
     batch = Batch(x[None], y[None])
 
     def ends(rates: np.ndarray) -> float:
         theta = np.concatenate([start[:size], rates])
-        return algorithm.look(problem, theta, algorithm.init(theta), batch).loss
+        return algorithm.evaluate(problem, theta, algorithm.init(theta), batch).loss
 
     theta = np.concatenate([start[:size], rates])
-    look = algorithm.look(problem, theta, algorithm.init(theta), batch)
+    look = algorithm.evaluate(problem, theta, algorithm.init(theta), batch)
     np.testing.assert_allclose(look.grad[size:], differences(ends, rates), rtol=1e-7, atol=1e-9)
     np.testing.assert_array_equal(look.grad[:size], 0)

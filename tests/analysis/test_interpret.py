@@ -10,7 +10,7 @@ import pytest
 import metagd_nb as mg
 from metagd_nb.analysis import interpret
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.models.logistic import calibrated, wilson
+from metagd_nb.models.logistic import measure_calibration, wilson_interval
 from metagd_nb.plotting import charts
 from metagd_nb.tasks import Batch
 
@@ -181,7 +181,7 @@ def test_calibration_is_that_of_the_adapted_probabilities() -> None:
 def test_the_calibration_error_by_hand() -> None:
     """Four answers at .75, three of them right, are honest; two at .95, one right, are off by .45."""
     p = np.array([0.75, 0.75, 0.75, 0.75, 0.95, 0.95])
-    found = calibrated(np.stack([p, 1 - p], axis=1), np.array([0, 0, 0, 1, 0, 1]))
+    found = measure_calibration(np.stack([p, 1 - p], axis=1), np.array([0, 0, 0, 1, 0, 1]))
     assert found.ece == pytest.approx(2 / 6 * 0.45)
     assert found.brier == pytest.approx(2 * np.mean((p - [1, 1, 1, 0, 1, 0]) ** 2))
     assert found.count.tolist() == [0] * 7 + [4, 0, 2]
@@ -191,7 +191,7 @@ def test_the_calibration_error_by_hand() -> None:
 def test_wilsons_interval_solves_its_equation() -> None:
     """Its ends are the p for which the share seen lies 1.96 standard deviations of p away."""
     for share, count, ends in ((0.3, 40, (0, 1)), (1.0, 5, (0,)), (0.0, 7, (1,))):
-        found = wilson(np.array(share), np.array(count))
+        found = wilson_interval(np.array(share), np.array(count))
         for p in (found[end] for end in ends):
             assert abs(share - p) / np.sqrt(p * (1 - p) / count) == pytest.approx(1.96)
         assert found[0] <= share <= found[1]

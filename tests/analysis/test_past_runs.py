@@ -18,8 +18,8 @@ from cells import cell
 import metagd_nb as mg
 from metagd_nb.analysis import run_memory as module
 from metagd_nb.analysis.advice import PRIOR, _score, advise
-from metagd_nb.analysis.problem_features import LANCZOS, describe, spectrum
-from metagd_nb.analysis.run_memory import Memory, remember, remembered
+from metagd_nb.analysis.problem_features import LANCZOS, describe_problem, spectrum
+from metagd_nb.analysis.run_memory import RunMemory, remember, remembered
 from metagd_nb.core.errors import MetagdError
 
 
@@ -39,7 +39,7 @@ def quadratic(seed: int, d: int = 12, top: float = 3.0, condition: float = 20.0)
 
 
 def described(run: mg.Run) -> Any:
-    return describe(run.algorithm, run.problem, run.plan.batches(0), run.beginning())
+    return describe_problem(run.algorithm, run.problem, run.plan.batches(0), run.beginning())
 
 
 # ---- features -------------------------------------------------------------------------------------------------------
@@ -140,10 +140,10 @@ def test_the_environment_turns_it_on_and_a_call_turns_it_off(tmp_path: Path, mon
     path = tmp_path / "m.sqlite"
     monkeypatch.setenv("METAGD_MEMORY", str(path))
     mg.start("gd", **quadratic(0)[0], steps=3).wait()
-    assert len(Memory(path)) == 1
+    assert len(RunMemory(path)) == 1
     remember(False)
     mg.train("gd", **quadratic(0)[0], steps=3)
-    assert len(Memory(path)) == 1
+    assert len(RunMemory(path)) == 1
 
 
 def test_a_diverged_run_is_remembered_without_its_parameters(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_several_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) for _ in range(4)]
     assert [w.wait(60) for w in writers] == [0] * 4
-    memory = Memory(path)
+    memory = RunMemory(path)
     assert len(memory) == 48
     assert [p.id for p in memory.past()] == list(range(1, 49))
     assert len({p.problem for p in memory.past()}) == 12
@@ -218,7 +218,7 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_damaged_files_journal_goes_along(tmp_path: Path) -> None:
-    memory = Memory(tmp_path / "m.sqlite")
+    memory = RunMemory(tmp_path / "m.sqlite")
     (tmp_path / "m.sqlite-journal").write_bytes(b"not yet written through")
     memory._set_aside(OSError("torn"), memory._which())
     assert (tmp_path / "m.sqlite.damaged-1-journal").read_bytes() == b"not yet written through"
@@ -276,13 +276,13 @@ def test_a_newer_schema_is_not_touched_and_an_older_one_is_brought_up(
     remember(False)
     with monkeypatch.context() as later:
         later.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, "CREATE TABLE more (a);"))
-        assert len(Memory(path)) == 1  # brought up, nothing lost
+        assert len(RunMemory(path)) == 1  # brought up, nothing lost
         db = sqlite3.connect(path)
         assert db.execute("SELECT count(*) FROM more").fetchone() == (0,)
         db.close()
     before = path.read_bytes()
     with pytest.raises(MetagdError, match=r"was written by a newer metagd_nb \(schema 2, known here: 1\)"):
-        Memory(path)
+        RunMemory(path)
     assert path.read_bytes() == before
 
 
@@ -440,7 +440,7 @@ def test_the_cell_remembers(ip: Any, tmp_path: Path) -> None:
     cell(ip, "%%metagd gd --wait --no-plot --steps 5" + BODY)
     assert cell(ip, "%metagd remember off").text == "metagd: runs are not remembered any more\n"
     cell(ip, "%%metagd gd --wait --no-plot --steps 5" + BODY)
-    assert len(Memory(path)) == 1
+    assert len(RunMemory(path)) == 1
 
 
 @pytest.mark.parametrize(

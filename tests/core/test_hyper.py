@@ -11,24 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagd_nb.core.errors import MetagdError, nearest, short, unknown
-from metagd_nb.core.hyperparameters import Checked, Hyper, hyper, hypers
+from metagd_nb.core.errors import MetagdError, nearest, shorten, unknown_name
+from metagd_nb.core.hyperparameters import Checked, Hyperparameter, hyperparameter, hyperparameters
 
 
 @dataclass(frozen=True)
 class Sample(Checked):
     """Every kind of setting."""
 
-    rate: float = hyper(0.1, "a rate", low=0, above=True, high=10, scale="log", live=True)
-    rates: float | tuple[float, ...] = hyper(0.5, "several", low=0, high=1, vector=True)
-    count: int = hyper(3, "a count", low=1, high=100)
-    limit: float | None = hyper(None, "a limit", kind=float)
-    most: int | None = hyper(None, "at most", low=0, kind=int)
-    rule: str = hyper("sgd", "a rule", choices=("sgd", "momentum", "adam"))
-    flag: bool = hyper(False, "a flag")
+    rate: float = hyperparameter(0.1, "a rate", low=0, above=True, high=10, scale="log", live=True)
+    rates: float | tuple[float, ...] = hyperparameter(0.5, "several", low=0, high=1, vector=True)
+    count: int = hyperparameter(3, "a count", low=1, high=100)
+    limit: float | None = hyperparameter(None, "a limit", kind=float)
+    most: int | None = hyperparameter(None, "at most", low=0, kind=int)
+    rule: str = hyperparameter("sgd", "a rule", choices=("sgd", "momentum", "adam"))
+    flag: bool = hyperparameter(False, "a flag")
 
 
-FIELDS = hypers(Sample)
+FIELDS = hyperparameters(Sample)
 
 
 def test_declarations_in_the_order_written() -> None:
@@ -38,17 +38,17 @@ def test_declarations_in_the_order_written() -> None:
     assert FIELDS["limit"].kind is float
     assert FIELDS["limit"].optional
     assert not FIELDS["count"].optional
-    assert hypers(Sample()) == FIELDS
+    assert hyperparameters(Sample()) == FIELDS
     assert FIELDS["most"].option == "--most"
-    assert hypers(type("S", (Sample,), {})) == FIELDS
+    assert hyperparameters(type("S", (Sample,), {})) == FIELDS
 
 
 def test_a_subclass_may_change_a_default() -> None:
     @dataclass(frozen=True)
     class Other(Sample):
-        count: int = hyper(7, "another count", low=2)
+        count: int = hyperparameter(7, "another count", low=2)
 
-    assert hypers(Other)["count"].default == 7
+    assert hyperparameters(Other)["count"].default == 7
     assert Other().count == 7
     with pytest.raises(MetagdError):
         Other(count=1)
@@ -57,9 +57,9 @@ def test_a_subclass_may_change_a_default() -> None:
 def test_option_names() -> None:
     @dataclass(frozen=True)
     class Long(Checked):
-        inner_lr: float = hyper(0.1, "x")
+        inner_lr: float = hyperparameter(0.1, "x")
 
-    assert hypers(Long)["inner_lr"].option == "--inner-lr"
+    assert hyperparameters(Long)["inner_lr"].option == "--inner-lr"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_option_names() -> None:
     ],
 )
 def test_bounds_as_a_person_writes_them(low: float, high: float, words: str) -> None:
-    assert Hyper("a", float, 1.0, "", low=low, high=high).allowed == words
+    assert Hyperparameter("a", float, 1.0, "", low=low, high=high).allowed == words
 
 
 def test_what_is_allowed_in_words() -> None:
@@ -126,7 +126,7 @@ def test_accepted(name: str, value: Any, kept: Any) -> None:
         *[("rule", v) for v in ("sdg", 3, None, ("sgd",), "")],
         *[("flag", v) for v in (1, "yes", None)],
     ],
-    ids=lambda v: short(v) if not isinstance(v, str) else v,
+    ids=lambda v: v if isinstance(v, str) else shorten(v).partition(" object at")[0],
 )
 def test_refused_in_one_line_that_names_it(name: str, value: Any) -> None:
     with pytest.raises(MetagdError) as caught:
@@ -214,8 +214,8 @@ def test_fields_are_frozen() -> None:
 def test_nearest_names() -> None:
     assert nearest("mamel", ["gd", "maml"]) == "; did you mean 'maml'?"
     assert nearest("zzz", ["gd", "maml"]) == ""
-    assert str(unknown("algorithm", "mamel", ["gd", "maml"])) == "unknown algorithm 'mamel'; did you mean 'maml'?"
-    assert str(unknown("algorithm", "zzz", ["gd", "maml"])) == "unknown algorithm 'zzz'; allowed: gd, maml"
+    assert str(unknown_name("algorithm", "mamel", ["gd", "maml"])) == "unknown algorithm 'mamel'; did you mean 'maml'?"
+    assert str(unknown_name("algorithm", "zzz", ["gd", "maml"])) == "unknown algorithm 'zzz'; allowed: gd, maml"
 
 
 def test_an_error_is_one_line_in_the_notebook() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
-from metagd_nb.core.hyperparameters import hypers
+from metagd_nb.core.hyperparameters import hyperparameters
 from metagd_nb.training.run import Run
 
 METHODS = list(ALGORITHMS)
@@ -60,7 +60,9 @@ def options(method: str) -> dict[str, Any]:
 
 def fitting(method: str, given: dict[str, Any]) -> dict[str, Any]:
     """Of some settings, those that this method has; what is no method's setting stays."""
-    foreign = {name for kind in ALGORITHMS.values() for name in hypers(kind)} - set(hypers(ALGORITHMS[method]))
+    foreign = {name for kind in ALGORITHMS.values() for name in hyperparameters(kind)} - set(
+        hyperparameters(ALGORITHMS[method])
+    )
     return {name: value for name, value in given.items() if name not in foreign}
 
 

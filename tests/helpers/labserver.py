@@ -254,7 +254,7 @@ class Lab:
         return self.poll(lambda: self.ask(asked), lambda text: text not in ("", "False", "None"), seconds)
 
     def poll(self, look: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 20) -> Any:
-        """What ``look`` gives once it is good."""
+        """What ``evaluate`` gives once it is good."""
         deadline = time.monotonic() + seconds
         while True:
             seen = look()

@@ -14,7 +14,7 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.models.losses import LOSSES, OF_ONE_TASK, cross_entropy, one_hot
-from metagd_nb.problems.autograd.model import ModelProblem, OutputLoss
+from metagd_nb.problems.autograd.model import ModelProblem, UserOutputLoss
 from metagd_nb.problems.closed_form.builtin import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
@@ -113,10 +113,10 @@ def test_cross_entropy_from_each_source(method: str) -> None:
 
     problems = [
         NetProblem(NET, cross_entropy),
-        NetProblem(NET, OutputLoss(written)),
+        NetProblem(NET, UserOutputLoss(written)),
         ModelProblem(model, "cross-entropy", NET.layout.views(theta)),
     ]
-    made = [algorithm.meta_gradient(p, algorithm.lift(p, theta), batch) for p in problems]
+    made = [algorithm.meta_gradient(p, algorithm.init_parameters(p, theta), batch) for p in problems]
     for other in made[1:]:
         np.testing.assert_allclose(other.loss, made[0].loss, rtol=1e-10)
         np.testing.assert_allclose(other.grad, made[0].grad, rtol=1e-9, atol=1e-12)

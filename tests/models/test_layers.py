@@ -225,7 +225,7 @@ def test_learning_with_batch_norm_from_each_source(method: str) -> None:
     tasks = TaskBatch(Batch(batch.x[:, :3], batch.y[:, :3]), Batch(batch.x[:, 3:], batch.y[:, 3:]))
     algorithm: Any = ALGORITHMS[method](inner_lr=0.1, inner_steps=2)
     problems = NetProblem(net, LOSSES["cross-entropy"]), ModelProblem(model, "cross-entropy", net.layout.views(theta))
-    ours, theirs = (algorithm.meta_gradient(p, algorithm.lift(p, theta), tasks) for p in problems)
+    ours, theirs = (algorithm.meta_gradient(p, algorithm.init_parameters(p, theta), tasks) for p in problems)
     np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-10)
     np.testing.assert_allclose(ours.grad, theirs.grad, rtol=1e-8, atol=1e-11)
 

@@ -11,7 +11,7 @@ from autograd import grad
 
 import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.core.parameters import Layout
+from metagd_nb.core.parameters import ParameterLayout
 from metagd_nb.models.net import Net
 from metagd_nb.problems.closed_form.builtin import NetProblem
 from metagd_nb.tasks import Batch
@@ -90,7 +90,7 @@ def test_layout_of_a_net() -> None:
 
 
 def test_layout_views_are_not_copies() -> None:
-    layout = Layout({"w": (2, 3), "b": (), "v": (4,)})
+    layout = ParameterLayout({"w": (2, 3), "b": (), "v": (4,)})
     assert layout.size == 11
     theta = np.zeros((3, 11))
     views = layout.views(theta)
@@ -108,7 +108,7 @@ def test_layout_views_are_not_copies() -> None:
         layout.mask(["vv"])
     with pytest.raises(IndexError):
         layout.where(11)
-    assert Layout.of(arrays).shapes == layout.shapes
+    assert ParameterLayout.of(arrays).shapes == layout.shapes
 
 
 def test_starting_weights() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 import metagd_nb as mg
 from metagd_nb.algorithms.maml import pull_back
 from metagd_nb.notebook import book
-from metagd_nb.plotting import style as look
+from metagd_nb.plotting import style
 
 
 def test_a_sketch_says_what_it_shows() -> None:
@@ -37,7 +37,7 @@ def test_numbers_stand_as_people_write_them() -> None:
     assert [t.get_text() for t in axes[0].get_xticklabels()][1:-1] == ["−200,000", "0", "200,000"]
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["low", "high"]
     assert "0.0001" in [t.get_text() for t in axes[1].get_xticklabels()]
-    assert axes[1].title.get_color() == look.INK
+    assert axes[1].title.get_color() == style.INK
 
 
 def test_a_sketch_is_a_card_with_round_corners() -> None:
@@ -122,7 +122,7 @@ def test_a_mistake_in_the_drawing_is_seen(shown: Shown) -> None:
 
     mg.linked(draw, alt="no line", a=(0, 9, 0))
     assert drawn[0].get_title() == "ZeroDivisionError: division by zero"
-    assert drawn[0].title.get_color() == look.WARN
+    assert drawn[0].title.get_color() == style.WARN
 
 
 def test_no_sliders_where_nobody_is(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:

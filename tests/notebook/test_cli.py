@@ -146,7 +146,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "replace", broken)
     with pytest.raises(OSError, match="disk full"):
-        cli.write_whole(path, b"new")
+        cli.atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert listing(tmp_path) == ["a.ipynb"]
 

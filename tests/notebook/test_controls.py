@@ -14,7 +14,7 @@ from cases import EXTRA, arguments
 from ipywidgets.widgets.widget import _instances
 
 import metagd_nb as mg
-from metagd_nb.core.hyperparameters import hypers
+from metagd_nb.core.hyperparameters import hyperparameters
 from metagd_nb.notebook.controls import Controls, hears_clicks, lasting, span, unpin
 from metagd_nb.training.drivers import background, drive
 
@@ -175,7 +175,7 @@ def test_sliders_come_from_the_declarations(method: str, made: Callable[..., Con
     else:
         run = descent(method)
     controls = made(run)
-    declared = {name: one for name, one in hypers(run.algorithm).items() if one.live}
+    declared = {name: one for name, one in hyperparameters(run.algorithm).items() if one.live}
     assert list(controls.sliders) == list(declared)
     for name, slider in controls.sliders.items():
         value = getattr(run.algorithm, name)
@@ -301,7 +301,7 @@ def test_a_rate_of_zero(made: Callable[..., Controls]) -> None:
 
 
 def test_span() -> None:
-    lr = hypers(mg.ALGORITHMS["gd"])["lr"]
+    lr = hyperparameters(mg.ALGORITHMS["gd"])["lr"]
     assert span(0.1, lr) == (-3, 1)
     assert span(0.0, lr) == span(lr.default, lr)
     assert span(1e6, lr) == (4, 6)  # not beyond what is allowed

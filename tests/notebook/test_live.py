@@ -18,8 +18,8 @@ from PIL import Image
 from standin_run import StandInRun
 
 import metagd_nb as mg
-from metagd_nb.notebook.display import Live
-from metagd_nb.plotting.run_figure import Plot
+from metagd_nb.notebook.display import LiveDisplay
+from metagd_nb.plotting.run_figure import LiveRunFigure
 from metagd_nb.training.drivers import background
 
 
@@ -50,7 +50,7 @@ def shown(notebook: Any) -> list[Any]:
 
 def test_one_display_is_shown_once_and_then_updated(notebook: Any) -> None:
     run = StandInRun().fill([3.0, 2.0])
-    live = Live(run)
+    live = LiveDisplay(run)
     live.show()
     live.show()  # once is enough
     for _ in range(3):
@@ -74,7 +74,7 @@ def test_frames_come_from_the_thread_that_trains_and_two_runs_do_not_cross(noteb
     lives = []
     for lr in (0.01, 0.02):
         run = mg.prepare("gd", model=mg.linear(3), x=x, y=x @ [1.0, 2.0, 3.0], lr=lr, steps=100_000, seconds=0.4)
-        lives.append(Live(run))
+        lives.append(LiveDisplay(run))
         lives[-1].show()
         background(run, lives[-1])
     for live in lives:
@@ -92,14 +92,14 @@ def test_frames_come_from_the_thread_that_trains_and_two_runs_do_not_cross(noteb
 
 
 def test_a_frame_before_the_display_shows_nothing(notebook: Any) -> None:
-    live = Live(StandInRun().fill([1.0]))
+    live = LiveDisplay(StandInRun().fill([1.0]))
     live.frame()
     assert not shown(notebook)
 
 
 def test_the_final_frame_frees_the_plot_and_a_later_one_starts_afresh(notebook: Any) -> None:
     run = StandInRun().fill([3.0, 2.0])
-    live = Live(run)
+    live = LiveDisplay(run)
     live.show()
     plot = weakref.ref(live._plot)  # type: ignore[arg-type]
     live.frame(final=True)
@@ -107,7 +107,7 @@ def test_the_final_frame_frees_the_plot_and_a_later_one_starts_afresh(notebook: 
     assert plot() is None
     run.fill([1.0])
     live.frame()
-    assert isinstance(live._plot, Plot)
+    assert isinstance(live._plot, LiveRunFigure)
     assert live._plot.rows == 3
     ref = weakref.ref(run)
     del run, live
@@ -120,7 +120,7 @@ def test_a_terminal_gets_a_line_of_progress(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run = StandInRun().fill([3.0, 2.0])
-    live = Live(run)
+    live = LiveDisplay(run)
     live.show()
     live.frame()
     run.stopped, run.note = "diverged", "diverged at step 1; a smaller lr usually helps"
@@ -134,7 +134,7 @@ def test_a_terminal_gets_a_line_of_progress(
 
 def test_a_log_file_gets_the_last_line_only(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     run = StandInRun().fill([3.0, 2.0])
-    live = Live(run)
+    live = LiveDisplay(run)
     live.show()
     live.frame()
     run.stopped = "steps"
@@ -149,10 +149,10 @@ def test_in_a_real_kernel_every_frame_updates_the_cells_own_display(jupyter_dirs
     manager, client = start_new_kernel(kernel_name="python3", env=jupyter_dirs)
     try:
         cell = (
-            "import numpy as np, metagd_nb as mg\nfrom metagd_nb.notebook.display import Live\n"
+            "import numpy as np, metagd_nb as mg\nfrom metagd_nb.notebook.display import LiveDisplay\n"
             "from metagd_nb.training.drivers import background\n"
             "x = np.eye(3)\nrun = mg.prepare('gd', model=mg.linear(3), x=x, y=x[0], lr=.001, steps=10**6, seconds=.6)\n"
-            "live = Live(run); live.show(); background(run, live)"
+            "live = LiveDisplay(run); live.show(); background(run, live)"
         )
         cells = [client.execute(cell), client.execute("run.wait(); print(run.note)")]
         messages: list[Any] = []

@@ -16,7 +16,7 @@ from cells import BODY, DATA, cell, mine
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.analysis.recognition import WAYS
-from metagd_nb.core.hyperparameters import Hyper, hypers
+from metagd_nb.core.hyperparameters import Hyperparameter, hyperparameters
 from metagd_nb.notebook import controls
 from metagd_nb.notebook.magic import FIRST_NAMES
 from metagd_nb.notebook.magic.cell import Frames
@@ -82,11 +82,11 @@ def test_the_cells_help(ip: Any) -> None:
 
 def test_options_come_from_the_declarations() -> None:
     for method, cls in ALGORITHMS.items():
-        own = {h.option for h in (hypers(cls) | hypers(Settings)).values()}
+        own = {h.option for h in (hyperparameters(cls) | hyperparameters(Settings)).values()}
         assert own <= set(allowed(method))
         assert {"-o", "--wait", "--no-plot", "--help"} <= set(allowed(method))
         assert ("--params" in allowed(method)) == ("--no-check" in allowed(method)) == (cls.kind == "descent")
-        for one in (hypers(cls) | hypers(Settings)).values():
+        for one in (hyperparameters(cls) | hyperparameters(Settings)).values():
             if one.default is not None:
                 assert parse(f"{method} {one.option} {one.default}").options == {one.name: one.default}
 
@@ -409,7 +409,7 @@ class Told:
 def displays(monkeypatch: pytest.MonkeyPatch) -> list[Told]:
     """Stand-ins for the plot and the controls, in the order made, as in a notebook."""
     made: list[Told] = []
-    for where, name in (("metagd_nb.notebook.controls", "Controls"), ("metagd_nb.notebook.magic.cell", "Live")):
+    for where, name in (("metagd_nb.notebook.controls", "Controls"), ("metagd_nb.notebook.magic.cell", "LiveDisplay")):
         monkeypatch.setattr(f"{where}.{name}", type(name, (Told,), {"made": made}))
     monkeypatch.setattr("metagd_nb.notebook.magic.cell.shows_pictures", lambda: True)
     return made
@@ -422,7 +422,7 @@ def kinds(displays: list[Told]) -> list[str]:
 def test_controls_under_the_plot_shown_by_the_cell_and_moved_by_the_run(ip: Any, displays: list[Told]) -> None:
     cell(ip, "%%metagd gd --steps 50" + BODY)
     ip.user_ns["run"].wait()
-    assert kinds(displays) == ["Live", "Controls"]
+    assert kinds(displays) == ["LiveDisplay", "Controls"]
     for one in displays:
         assert one.run is ip.user_ns["run"]
         assert one.calls[0] == ("show", threading.main_thread())
@@ -432,7 +432,7 @@ def test_controls_under_the_plot_shown_by_the_cell_and_moved_by_the_run(ip: Any,
 
 @pytest.mark.parametrize(
     ("options", "shown"),
-    [("", ["Live", "Controls"]), (" --wait", ["Live", "Controls"]), (" --no-plot", ["Controls"])],
+    [("", ["LiveDisplay", "Controls"]), (" --wait", ["LiveDisplay", "Controls"]), (" --no-plot", ["Controls"])],
 )
 def test_what_is_shown(ip: Any, displays: list[Told], options: str, shown: list[str]) -> None:
     cell(ip, f"%%metagd gd --steps 5{options}" + BODY)
@@ -445,11 +445,11 @@ def test_no_controls_where_cells_wait_by_themselves_or_in_a_terminal(
     monkeypatch.setenv("METAGD_WAIT", "1")
     cell(ip, "%%metagd gd --steps 5" + BODY)
     cell(ip, "%%metagd gd --steps 5 --no-plot" + BODY)
-    assert kinds(displays) == ["Live"]
+    assert kinds(displays) == ["LiveDisplay"]
     monkeypatch.delenv("METAGD_WAIT")
     monkeypatch.setattr("metagd_nb.notebook.magic.cell.shows_pictures", lambda: False)
     cell(ip, "%%metagd gd --steps 5" + BODY)
-    assert kinds(displays) == ["Live", "Live"]
+    assert kinds(displays) == ["LiveDisplay", "LiveDisplay"]
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_without_widgets_the_run_goes_on(
     done = cell(ip, "%%metagd gd --steps 5 --wait" + BODY)
     assert said in done.text
     assert done.value.stopped == "steps"
-    assert kinds(displays) == ["Live"]
+    assert kinds(displays) == ["LiveDisplay"]
 
 
 def test_a_display_that_breaks_does_not_take_the_others_along(ip: Any, displays: list[Told]) -> None:
@@ -569,7 +569,7 @@ def test_one_methods_help(ip: Any, method: str) -> None:
     cls = ALGORITHMS[method]
     flat = " ".join(text.split())
     assert cls.source in flat
-    for one in (hypers(cls) | hypers(Settings)).values():
+    for one in (hyperparameters(cls) | hyperparameters(Settings)).values():
         assert one.option in text
         assert one.help in flat
         assert one.allowed in flat
@@ -610,7 +610,7 @@ def test_check_takes_a_body_and_params(ip: Any) -> None:
 def test_compare_lays_losses_over_each_other(ip: Any) -> None:
     cell(ip, "%%metagd gd --lr 0.1 --steps 30 --wait -o slow" + BODY)
     cell(ip, "%metagd gd --lr 0.3 --steps 20 --wait -o fast")
-    from metagd_nb.plotting.comparison import laid_over as overlay
+    from metagd_nb.plotting.comparison import overlaid_runs as overlay
 
     runs = {"slow": ip.user_ns["slow"], "fast": ip.user_ns["fast"]}
     figure = overlay(runs)
@@ -643,7 +643,7 @@ def test_recognise_learns_to_tell_kinds_apart_and_shows_it(ip: Any, monkeypatch:
 def test_recognise_takes_what_the_function_takes() -> None:
     of_function = inspect.signature(mg.recognise).parameters
     for option, one in allowed("recognise").items():
-        if isinstance(one, Hyper):
+        if isinstance(one, Hyperparameter):
             assert of_function[one.name].default == one.default, option
     assert allowed("recognise")["--by"].choices == WAYS
 
@@ -651,7 +651,7 @@ def test_recognise_takes_what_the_function_takes() -> None:
 def test_compare_draws_means_of_noisy_losses_and_takes_a_run_under_way(ip: Any) -> None:
     cell(ip, "%%metagd maml --steps 200 --wait -o one\ntasks = sinusoid()\nmodel = mlp(1, 4, 1)")
     cell(ip, "%metagd fomaml --steps 100000000 -o two")
-    from metagd_nb.plotting.comparison import laid_over as overlay
+    from metagd_nb.plotting.comparison import overlaid_runs as overlay
 
     (ax,) = overlay({"one": ip.user_ns["one"], "two": ip.user_ns["two"]}).axes
     assert ax.yaxis.label.get_text().startswith("query loss: means")

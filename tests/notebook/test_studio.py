@@ -17,7 +17,7 @@ from metagd_nb.core.errors import MetagdError
 from metagd_nb.notebook.magic.line import parse
 from metagd_nb.notebook.studio import TABS, Studio, views
 from metagd_nb.notebook.studio.form import EXAMPLES, Choice, declarations, examples, insertion
-from metagd_nb.training.executors.base import Shown
+from metagd_nb.training.executors.base import Snapshot
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_views_follow_a_run_and_an_older_iteration_stays_chosen(
 def test_history_keeps_a_few_evenly_and_the_last() -> None:
     history = views.History()
     for step in range(5001):
-        history.add(Shown(step, np.array([float(step)]), 0.0), last=step == 5000)
+        history.add(Snapshot(step, np.array([float(step)]), 0.0), last=step == 5000)
     steps = [shot.step for shot in history.shots]
     assert len(steps) <= views.KEPT + 1
     assert steps[0] == 0

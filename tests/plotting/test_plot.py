@@ -26,8 +26,8 @@ from standin_run import StandInRun, held_out
 import metagd_nb as mg
 from metagd_nb.plotting import run_figure as plot
 from metagd_nb.plotting import style as axes
-from metagd_nb.plotting.downsample import Buckets
-from metagd_nb.plotting.run_figure import Plot, figure, png
+from metagd_nb.plotting.downsample import MinMaxBuckets
+from metagd_nb.plotting.run_figure import LiveRunFigure, figure, png
 from metagd_nb.plotting.style import ticks
 
 RNG = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def noisy(n: int) -> np.ndarray:
     return decay(n, 3, 0.4) * np.exp(0.35 * np.random.default_rng(1).standard_normal(n))
 
 
-def loss_panel(shown: Plot) -> Any:
+def loss_panel(shown: LiveRunFigure) -> Any:
     return shown.panels[0]
 
 
@@ -53,7 +53,7 @@ def test_buckets_hold_what_a_look_at_all_rows_finds(chunks: list[int], seed: int
     rng = np.random.default_rng(seed)
     values = rng.standard_normal(sum(chunks))
     values[rng.random(len(values)) < 0.1] = rng.choice([np.nan, np.inf, -np.inf])
-    buckets = Buckets(16)
+    buckets = MinMaxBuckets(16)
     start = 0
     for n in chunks:
         buckets.extend(values[start : start + n])
@@ -72,7 +72,7 @@ def test_buckets_hold_what_a_look_at_all_rows_finds(chunks: list[int], seed: int
 @given(st.integers(1, 700), st.integers(0, 3))
 def test_stretches_hold_means_and_bounds(n: int, seed: int) -> None:
     values = np.random.default_rng(seed).standard_normal(n)
-    buckets = Buckets(64)
+    buckets = MinMaxBuckets(64)
     buckets.extend(values)
     x, mean, low, high = buckets.stretches(16)
     assert len(x) <= 16
@@ -98,7 +98,7 @@ def test_each_row_is_looked_at_once_and_a_long_record_gives_no_more_points() -> 
         return rows
 
     run.record.since = counted  # type: ignore[method-assign]
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     for _ in range(40):
         run.fill(decay(500))
         shown.pixels()
@@ -112,13 +112,13 @@ def test_each_row_is_looked_at_once_and_a_long_record_gives_no_more_points() -> 
 @pytest.mark.parametrize("n", [1, 2, 300, 5000])
 def test_the_line_keeps_first_last_lowest_and_highest_row(n: int) -> None:
     losses = decay(n) + RNG.random(n)
-    shown = Plot(StandInRun().fill(losses))
+    shown = LiveRunFigure(StandInRun().fill(losses))
     shown.pixels()
     xy = loss_panel(shown).curves[0].line.get_xydata()
     assert xy[:, 1].min() == losses.min()
     assert xy[:, 1].max() == losses.max()
     np.testing.assert_array_equal(xy[:, 1], losses[xy[:, 0].astype(int)])
-    smooth = Plot(StandInRun().fill(decay(n)))
+    smooth = LiveRunFigure(StandInRun().fill(decay(n)))
     smooth.pixels()
     xy = loss_panel(smooth).curves[0].line.get_xydata()
     assert tuple(xy[-1]) == (n - 1, decay(n)[-1])
@@ -127,7 +127,7 @@ def test_the_line_keeps_first_last_lowest_and_highest_row(n: int) -> None:
 
 def test_a_noisy_run_is_a_mean_in_a_band_that_holds_every_row() -> None:
     losses = noisy(3000)
-    shown = Plot(StandInRun(sampled=True).fill(losses))
+    shown = LiveRunFigure(StandInRun(sampled=True).fill(losses))
     shown.pixels()
     curve = loss_panel(shown).curves[0]
     x, mean = curve.line.get_xydata().T
@@ -138,10 +138,10 @@ def test_a_noisy_run_is_a_mean_in_a_band_that_holds_every_row() -> None:
     outline = curve.band.get_xy()
     assert outline[:, 1].min() == losses.min()
     assert outline[:, 1].max() == losses.max()
-    short = Plot(StandInRun(sampled=True).fill(losses[:100]))
+    short = LiveRunFigure(StandInRun(sampled=True).fill(losses[:100]))
     short.pixels()
     assert len(loss_panel(short).curves[0].line.get_xydata()) <= 16  # not the raw noise
-    still = Plot(StandInRun().fill(losses))
+    still = LiveRunFigure(StandInRun().fill(losses))
     still.pixels()
     assert len(loss_panel(still).curves[0].band.get_xy()) <= 1  # a full-batch run has no band
 
@@ -165,7 +165,7 @@ def test_a_noisy_run_is_a_mean_in_a_band_that_holds_every_row() -> None:
 @pytest.mark.parametrize("sampled", [False, True])
 def test_no_value_breaks_a_frame(losses: list[float], sampled: bool) -> None:
     run = StandInRun(sampled=sampled, references=[(0.0, "optimum"), (math.nan, "unknown"), (-3.0, "below")])
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     for loss in losses:
         run.add(loss, loss)
         shown.pixels()
@@ -174,7 +174,7 @@ def test_no_value_breaks_a_frame(losses: list[float], sampled: bool) -> None:
 
 
 def test_zero_and_negative_values_are_left_out_of_a_log_axis() -> None:
-    shown = Plot(StandInRun().fill([1e3, 1.0, 1e-3, 0.0]))
+    shown = LiveRunFigure(StandInRun().fill([1e3, 1.0, 1e-3, 0.0]))
     shown.pixels()
     panel = loss_panel(shown)
     assert panel.log
@@ -200,7 +200,7 @@ def test_the_log_axis_is_decided_with_hysteresis() -> None:
 @pytest.mark.parametrize("sampled", [False, True])
 def test_limits_grow_in_jumps_and_hold_the_data(sampled: bool) -> None:
     run = StandInRun(steps=20_000, sampled=sampled, references=[(1.0, "optimum"), (0.4, "noise")])
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     for part in np.array_split(noisy(20_000) if sampled else decay(20_000), 200):
         run.fill(part)
         shown.pixels()
@@ -224,7 +224,7 @@ def test_a_log_axis_has_two_numbers_or_more(bottom: float, top: float) -> None:
 
 def test_a_loss_that_is_never_negative_has_no_axis_below_zero() -> None:
     run = StandInRun().fill([5.0, 4.9])
-    plot = Plot(run)
+    plot = LiveRunFigure(run)
     plot.refresh()
     run.fill(np.linspace(4.9, 0.5, 50))
     plot.refresh()  # grows by a jump
@@ -238,7 +238,7 @@ def test_a_loss_that_is_never_negative_has_no_axis_below_zero() -> None:
 def test_a_cached_frame_is_pixel_for_pixel_a_full_one() -> None:
     run = StandInRun("maml", {"inner_lr": 0.1, "meta_lr": 0.01}, True, panel=held_out, references=[(3.0, "best")])
     run.fill(noisy(300))
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     shown.pixels()
     redraws = shown.redraws
     run.fill(noisy(300)[-20:])
@@ -251,20 +251,20 @@ def test_a_cached_frame_is_pixel_for_pixel_a_full_one() -> None:
 
 def test_a_frame_moves() -> None:
     run = StandInRun().fill(decay(300)[:200])
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     before = shown.pixels().copy()
     run.fill(decay(300)[200:240])
     assert (before != shown.pixels()).any()
 
 
 def test_png_is_read_back_as_it_was() -> None:
-    pixels = Plot(StandInRun().fill(decay(50))).pixels()
+    pixels = LiveRunFigure(StandInRun().fill(decay(50))).pixels()
     for level in (1, 9):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(pixels, level)))), pixels)
 
 
 def test_the_final_frame_is_crisp_at_the_same_width() -> None:
-    shown = Plot(StandInRun().fill(decay(50)))
+    shown = LiveRunFigure(StandInRun().fill(decay(50)))
     (live, how), (final, finally_) = shown.show(), shown.show(final=True)
     assert how == finally_
     words = "gd: loss, gradient norm (log scale); step 49 of 500  ·  loss "
@@ -292,7 +292,7 @@ def test_the_final_frame_draws_the_curves_and_fits_the_axes() -> None:
 
 def test_the_rate_has_a_panel_only_when_it_moves() -> None:
     run = StandInRun().fill(decay(30))
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     shown.pixels()
     assert [p.title for p in shown.panels] == ["loss", "gradient norm (log scale)"]
     run.rates["lr"] = 0.5
@@ -306,7 +306,7 @@ def test_the_rate_has_a_panel_only_when_it_moves() -> None:
 
 def test_held_out_task_shows_support_truth_before_and_after() -> None:
     run = StandInRun("maml", {"meta_lr": 1e-3}, True, panel=held_out).fill(noisy(100))
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     shown.pixels()
     assert shown.held_out is not None
     task = held_out()
@@ -315,7 +315,7 @@ def test_held_out_task_shows_support_truth_before_and_after() -> None:
     np.testing.assert_array_equal(shown.held_out.support.get_xydata()[:, 0], task.x_support)
     legend = [text.get_text() for text in shown.held_out.ax.get_legend().get_texts()]
     assert legend == ["support", "true curve", "before adapting", "after adapting"]
-    assert Plot(StandInRun()).held_out is None
+    assert LiveRunFigure(StandInRun()).held_out is None
 
 
 def test_a_wild_prediction_does_not_take_the_task_out_of_sight() -> None:
@@ -325,7 +325,7 @@ def test_a_wild_prediction_does_not_take_the_task_out_of_sight() -> None:
         task.truth = None
         return task
 
-    shown = Plot(StandInRun("maml", {"meta_lr": 1e-3}, True, panel=wild).fill([1.0]))
+    shown = LiveRunFigure(StandInRun("maml", {"meta_lr": 1e-3}, True, panel=wild).fill([1.0]))
     shown.pixels()
     assert shown.held_out is not None
     assert shown.held_out.ax.get_ylim()[1] < 40
@@ -333,7 +333,7 @@ def test_a_wild_prediction_does_not_take_the_task_out_of_sight() -> None:
 
 def test_references_are_lines_labelled_for_what_they_are() -> None:
     run = StandInRun(references=[(1.0, "optimum"), (20.0, "best without adapting")]).fill(decay(400))
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     shown.pixels()
     lines = {label.get_text(): (value, drawn) for value, drawn, label in loss_panel(shown).references}
     assert set(lines) == {"optimum", "best without adapting"}
@@ -347,7 +347,7 @@ def test_references_are_lines_labelled_for_what_they_are() -> None:
 @pytest.mark.parametrize("losses", [decay(400), decay(400, 3e4), noisy(400), np.full(400, 4.0)])
 def test_labels_keep_clear_of_the_curve_and_of_each_other(losses: np.ndarray) -> None:
     run = StandInRun(references=[(1.0, "optimum"), (4.25, "predicting 0"), (3.0, "best without adapting")])
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     for part in np.array_split(losses, 20):
         run.fill(part)
         shown.pixels()
@@ -403,7 +403,7 @@ def test_no_single_ink_is_legible_on_both_themes_so_the_plot_has_its_own_surface
 
 
 def test_the_picture_does_not_depend_on_the_theme_behind_it() -> None:
-    pixels = Plot(StandInRun().fill(decay(50))).pixels()
+    pixels = LiveRunFigure(StandInRun().fill(decay(50))).pixels()
     opaque = pixels[..., 3] == 255
     assert opaque[12:-12].mean() > 0.99
     assert opaque[1:-1, 12:-12].all()
@@ -454,14 +454,14 @@ def test_numbers_as_people_write_them(value: float, text: str) -> None:
 
 def test_the_readers_own_settings_change_nothing() -> None:
     run = StandInRun(references=[(1.0, "optimum")]).fill(decay(80))
-    before = Plot(run).pixels().copy()
+    before = LiveRunFigure(run).pixels().copy()
     with style.context(["dark_background", "ggplot"]), mpl.rc_context({"font.size": 22, "lines.linewidth": 9}):
-        np.testing.assert_array_equal(Plot(run).pixels(), before)
+        np.testing.assert_array_equal(LiveRunFigure(run).pixels(), before)
 
 
 def test_a_plot_is_garbage_when_its_run_is() -> None:
     run = StandInRun().fill(decay(50))
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     shown.pixels()
     still = figure(run)
     watched = [weakref.ref(x) for x in (run, shown, shown.figure, still)]
@@ -500,7 +500,7 @@ def test_a_real_descent_plots_its_record() -> None:
 
 def test_a_real_maml_run_has_its_task_panel() -> None:
     run = mg.train("maml", model=mg.mlp(1, 8, 1), tasks=mg.sinusoid(), inner_lr=0.01, steps=30, seed=0)
-    shown = Plot(run)
+    shown = LiveRunFigure(run)
     shown.show(final=True)
     panel = run.panel()
     assert shown.held_out is not None

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.problems.autograd.loss import LossProblem
-from metagd_nb.problems.autograd.model import ModelProblem, OutputLoss
+from metagd_nb.problems.autograd.model import ModelProblem, UserOutputLoss
 from metagd_nb.problems.autograd.tape import Traced
 from metagd_nb.tasks import Batch
 
@@ -380,7 +380,7 @@ def test_a_model_whose_shape_does_not_fit() -> None:
 
 def test_a_loss_of_the_output() -> None:
     prediction, target, v = RNG.normal(size=(3, 3, 4, 2))
-    own = OutputLoss(lambda p, t: np.log(np.cosh(p - t)).sum() + p[0, 0] * p[1, 1])
+    own = UserOutputLoss(lambda p, t: np.log(np.cosh(p - t)).sum() + p[0, 0] * p[1, 1])
     point = own.linearize(prediction, target)
     assert point.loss.shape == (3,)
     e = 1e-5
@@ -392,11 +392,11 @@ def test_a_loss_of_the_output() -> None:
 
 def test_a_loss_of_the_output_without_curvature() -> None:
     prediction = RNG.normal(size=(2, 3, 1))
-    point = OutputLoss(lambda p, t: np.abs(p - t).mean()).linearize(prediction, 0 * prediction)
+    point = UserOutputLoss(lambda p, t: np.abs(p - t).mean()).linearize(prediction, 0 * prediction)
     np.testing.assert_allclose(point.grad, np.sign(prediction) / 3)
     np.testing.assert_allclose(point.hvp(prediction), 0 * prediction, atol=1e-12)
     with pytest.raises(MetagdError, match="one number"):
-        OutputLoss(lambda p, t: p - t).linearize(prediction, prediction)
+        UserOutputLoss(lambda p, t: p - t).linearize(prediction, prediction)
 
 
 def test_traced_agrees_with_autograd() -> None:

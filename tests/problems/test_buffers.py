@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.problems.closed_form.buffers import Passes
+from metagd_nb.problems.closed_form.buffers import ReplayCache
 from metagd_nb.problems.closed_form.mlp import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
@@ -120,10 +120,10 @@ def test_passes_made_again_find_what_new_ones_find(method: str, steps: int, acti
     net, tasks = mg.mlp(1, 40, 40, 1, activation=activation), mg.sinusoid()
     run = mg.prepare(method, model=net, tasks=tasks, **({} if method == "pretrain" else {"inner_steps": steps}))
     rng = np.random.default_rng(0)
-    for i in range(3 * Passes.MOST):
-        rate = 1e-3 * (1 + i // 2 % (Passes.MOST + 2))
+    for i in range(3 * ReplayCache.MOST):
+        rate = 1e-3 * (1 + i // 2 % (ReplayCache.MOST + 2))
         algorithm = run.algorithm if method == "pretrain" else replace(run.algorithm, inner_lr=rate)
-        theta = algorithm.lift(run.problem, 0.3 * rng.standard_normal(net.layout.size), tasks)
+        theta = algorithm.init_parameters(run.problem, 0.3 * rng.standard_normal(net.layout.size), tasks)
         batch = run.plan.batches(i)
         batch = TaskBatch(*(Batch(part.x[: 20 + i % 3], part.y[: 20 + i % 3]) for part in batch))
         found = algorithm.meta_gradient(run.problem, theta, batch).grad
@@ -159,7 +159,7 @@ def test_what_a_point_left_stands_while_it_is_held() -> None:
 
 
 def test_a_pass_that_was_interrupted_is_made_anew() -> None:
-    passes, out = Passes(repeats=True), np.zeros(3)
+    passes, out = ReplayCache(repeats=True), np.zeros(3)
 
     def make(do: Any, breaks: bool = False) -> np.ndarray:
         do(np.add, out, 1, out)

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metagd_nb.problems.autograd.loss import LossProblem
-from metagd_nb.problems.gradient_check import Verdict, check_functions, check_gradient
+from metagd_nb.problems.gradient_check import GradientReport, check_functions, check_gradient
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3))
@@ -34,7 +34,7 @@ def in_place(w: Any) -> Any:
     return np.mean((Y - out) ** 2)
 
 
-def verdict(gradient: Callable[..., Any], loss: Callable[..., Any] = loss, **params: Any) -> Verdict:
+def verdict(gradient: Callable[..., Any], loss: Callable[..., Any] = loss, **params: Any) -> GradientReport:
     params = params or {"w": np.zeros(3)}
     found = check_gradient(LossProblem(loss, params, gradient))
     assert check_functions(loss, gradient, params) == found
@@ -65,12 +65,16 @@ def test_central_differences_take_over_where_the_loss_cannot_be_traced() -> None
 @pytest.mark.parametrize("start", [np.zeros(3), BEST])
 def test_flipped_sign(start: np.ndarray) -> None:
     found = verdict(lambda w: -right(w), w=start)
-    assert found == Verdict(("gradient points uphill (cosine −1.00): its sign is flipped",), fatal=True, wrong=True)
+    assert found == GradientReport(
+        ("gradient points uphill (cosine −1.00): its sign is flipped",), fatal=True, wrong=True
+    )
 
 
 def test_missing_factor_runs() -> None:
     found = verdict(lambda w: right(w) / 2)
-    assert found == Verdict(("gradient is 0.50 times the true one: a factor is missing",), fatal=False, wrong=True)
+    assert found == GradientReport(
+        ("gradient is 0.50 times the true one: a factor is missing",), fatal=False, wrong=True
+    )
     assert "20.00 times" in verdict(lambda w: len(X) * right(w)).lines[0]
     assert "0.0013 times" in verdict(lambda w: right(w) / 777).lines[0]
 

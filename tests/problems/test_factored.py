@@ -14,9 +14,9 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, Meta
 from metagd_nb.models.losses import mse
 from metagd_nb.models.net import Net
-from metagd_nb.problems.closed_form.buffers import Pool
+from metagd_nb.problems.closed_form.buffers import WorkspacePool
 from metagd_nb.problems.closed_form.layer_chain import ChainPoint
-from metagd_nb.problems.closed_form.low_rank import Factored, Layers
+from metagd_nb.problems.closed_form.low_rank import LayerWeights, LowRank
 from metagd_nb.problems.closed_form.mlp import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
@@ -66,7 +66,7 @@ def test_every_method_finds_the_same(method: str, net: Net, steps: int) -> None:
     batch, found = batch_for(net), []
     for narrow in (-1, 4, 10, 10_000):
         source = problem(net, narrow)
-        found.append(algorithm.meta_gradient(source, algorithm.lift(source, start(net)), batch))
+        found.append(algorithm.meta_gradient(source, algorithm.init_parameters(source, start(net)), batch))
     for other in found[1:]:
         np.testing.assert_allclose(other.loss, found[0].loss, rtol=1e-12)
         size = np.abs(found[0].grad).max()
@@ -79,7 +79,7 @@ def test_every_form_of_maml_finds_the_same(learn_rates: str, query_loss: str) ->
     net = NETS["tanh"]
     algorithm = META["maml"](inner_lr=0.03, inner_steps=3, learn_rates=learn_rates, query_loss=query_loss)
     dense, factored = (
-        algorithm.meta_gradient(s, algorithm.lift(s, start(net)), batch_for(net))
+        algorithm.meta_gradient(s, algorithm.init_parameters(s, start(net)), batch_for(net))
         for s in (problem(net, -1), problem(net, 10_000))
     )
     np.testing.assert_allclose(factored.grad, dense.grad, rtol=1e-11, atol=1e-13)
@@ -129,9 +129,9 @@ def test_factored_is_kept_where_it_pays() -> None:
     """Few points beside wide layers, θ shared by several tasks, one rate for all."""
     wide, thin = problem(mg.mlp(1, 40, 40, 1)), problem(mg.mlp(1, 3, 1))
     point = wide.linearize(start(wide.net), batch_for(wide.net).support)
-    assert isinstance(point.grad, Factored)
-    assert isinstance(point.step(0.1), Factored)
-    assert isinstance(point.hvp(point.grad), Factored)
+    assert isinstance(point.grad, LowRank)
+    assert isinstance(point.step(0.1), LowRank)
+    assert isinstance(point.hvp(point.grad), LowRank)
     assert isinstance(point.step(np.full(wide.layout.size, 0.1)), np.ndarray)
     assert isinstance(point.hvp(np.asarray(point.grad)), np.ndarray)
     alone = wide.linearize(start(wide.net), batch_for(wide.net, tasks=1).support)
@@ -143,7 +143,7 @@ def test_factored_is_kept_where_it_pays() -> None:
     assert isinstance(phi, np.ndarray)
 
 
-def vectors() -> tuple[Factored, Factored]:
+def vectors() -> tuple[LowRank, LowRank]:
     source = problem(mg.mlp(2, 9, 7, 2), 10_000)
     batch = batch_for(source.net)
     point = source.linearize(start(source.net), batch.support)
@@ -169,7 +169,7 @@ def test_arithmetic_is_that_of_arrays() -> None:
         "scalar of NumPy": (np.float64(0.3) * a, 0.3 * x),
         "quotient": (a / 2, x / 2),
         "mean": ((a - 0.3 * b).mean(axis=0), (x - 0.3 * y).mean(axis=0)),
-        "mean beside an array": (Factored(a.net, a.terms, Layers(a.net, y)).mean(axis=0), (x + y).mean(axis=0)),
+        "mean beside an array": (LowRank(a.net, a.terms, LayerWeights(a.net, y)).mean(axis=0), (x + y).mean(axis=0)),
         "mean of all": (a.mean(), x.mean()),
         "item": (a[0], x[0]),
         "function": (np.sqrt(np.abs(b)), np.sqrt(np.abs(y))),
@@ -179,7 +179,7 @@ def test_arithmetic_is_that_of_arrays() -> None:
     for what, (ours, arrays) in pairs.items():
         np.testing.assert_allclose(ours, arrays, rtol=1e-12, atol=1e-13, err_msg=what)
     for kept in (0.3 * a, a - b, a + b, -a):
-        assert isinstance(kept, Factored)
+        assert isinstance(kept, LowRank)
 
 
 def test_phi_is_an_array_to_whoever_looks() -> None:
@@ -217,7 +217,7 @@ def test_what_is_held_is_never_written_again(narrow: int) -> None:
 
 
 def test_a_workspace_let_go_is_taken_again_and_only_then() -> None:
-    pool = Pool()
+    pool = WorkspacePool()
     first, second = pool.take(np.empty, 3), pool.take(np.empty, 3)
     assert first is not second
     view, known = first[:1], id(first)
@@ -229,10 +229,10 @@ def test_a_workspace_let_go_is_taken_again_and_only_then() -> None:
 
 
 def test_a_pool_forgets_old_shapes_and_is_no_part_of_a_copy() -> None:
-    pool = Pool()
+    pool = WorkspacePool()
     for n in range(100):
         pool.take(np.empty, n)
-    assert len(pool._kept) == Pool.KINDS
+    assert len(pool._kept) == WorkspacePool.KINDS
     assert pickle.loads(pickle.dumps(pool))._kept == {}
 
 

@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.problems.capture.closure import Snapshot, follow
+from metagd_nb.problems.capture.closure import DataSnapshot, capture
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [-1.0, 0.5]])
 W = np.array([0.3, -0.7])
 
 
 def slope(function: Callable[..., Any], at: np.ndarray = W) -> np.ndarray:
-    return autograd.grad(follow(function).function)(at)
+    return autograd.grad(capture(function).function)(at)
 
 
 def numeric(function: Callable[..., Any], at: np.ndarray = W) -> np.ndarray:
@@ -124,7 +124,7 @@ def test_a_run_under_way_does_not_see_later_cells() -> None:
     space = namespace_of(
         "scale = 2.0\nrows = [x]\ndef h(w): return w * scale\ndef loss(w): return (rows[0] @ h(w)).sum()", x=X.copy()
     )
-    followed = follow(space["loss"]).function
+    followed = capture(space["loss"]).function
     before = followed(W)
     space["x"][:] = 0
     space["rows"].append(1)
@@ -134,13 +134,13 @@ def test_a_run_under_way_does_not_see_later_cells() -> None:
 
 def test_a_list_that_a_loss_logs_to_stays_the_users() -> None:
     space = namespace_of("log = []\ndef loss(w):\n    log.append(1)\n    return w @ w")
-    follow(space["loss"]).function(W)
+    capture(space["loss"]).function(W)
     assert space["log"] == [1]
 
 
 def test_lists_dicts_and_tuples_of_arrays_are_copied() -> None:
     space = namespace_of("def loss(w): return d['a'][0][1] @ w", d={"a": [(1, X[0].copy())]})
-    followed = follow(space["loss"]).function
+    followed = capture(space["loss"]).function
     before = followed(W)
     space["d"]["a"][0][1][:] = 9
     assert followed(W) == before
@@ -149,13 +149,13 @@ def test_lists_dicts_and_tuples_of_arrays_are_copied() -> None:
 def test_a_container_that_holds_itself_ends() -> None:
     box: list[Any] = [X]
     box.append(box)
-    assert follow(namespace_of("def loss(w): return (box[0] @ w).sum()", box=box)["loss"]).function(W) == (X @ W).sum()
+    assert capture(namespace_of("def loss(w): return (box[0] @ w).sum()", box=box)["loss"]).function(W) == (X @ W).sum()
 
 
 def test_large_arrays_are_referenced_and_a_change_is_seen() -> None:
     space = namespace_of("def loss(w): return (x @ w).sum() + y.sum()", x=X.copy(), y=np.ones(3))
-    snapshot = Snapshot(limit=X.nbytes - 1)
-    followed = follow(space["loss"], snapshot=snapshot)
+    snapshot = DataSnapshot(limit=X.nbytes - 1)
+    followed = capture(space["loss"], snapshot=snapshot)
     assert followed.function.__globals__["x"] is space["x"]
     assert followed.function.__globals__["y"] is not space["y"]
     assert snapshot.changed() == []
@@ -165,15 +165,15 @@ def test_large_arrays_are_referenced_and_a_change_is_seen() -> None:
 
 def test_functions_followed_together_share_their_data() -> None:
     space = namespace_of("def f(w): return x @ w\ndef g(w): return x.T @ w", x=X)
-    snapshot = Snapshot()
-    f, g = (follow(space[n], snapshot=snapshot, traced=n == "f").function for n in "fg")
+    snapshot = DataSnapshot()
+    f, g = (capture(space[n], snapshot=snapshot, traced=n == "f").function for n in "fg")
     assert f.__globals__["x"] is g.__globals__["x"]
     assert snapshot.copied == X.nbytes
 
 
 def test_missing_names_fail_only_when_their_line_is_reached() -> None:
     space = namespace_of("def loss(w, go=False):\n    if go:\n        return nowhere\n    return w @ w")
-    followed = follow(space["loss"])
+    followed = capture(space["loss"])
     assert followed.missing == ("nowhere",)
     assert followed.function(W) == W @ W
     with pytest.raises(NameError, match="nowhere"):
@@ -184,7 +184,7 @@ def test_reads_names_globals_and_not_attributes() -> None:
     space = namespace_of(
         "def h(w): return w.y + k\ndef loss(w): return [h(v) for v in w] + [x.shape]", x=X, k=1, y=2, shape=3
     )
-    assert follow(space["loss"]).reads == ("x", "h", "k")
+    assert capture(space["loss"]).reads == ("x", "h", "k")
 
 
 def test_module_of_the_users_own_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_module_of_the_users_own_is_followed(tmp_path: Path, monkeypatch: pytest
 def test_errors_point_at_the_users_own_line(source: str) -> None:
     space = namespace_of("import numpy as np\n\ndef loss(w):\n    a = 1\n" + source.format("    return "), x=X)
     with pytest.raises(NameError) as caught:
-        follow(space["loss"]).function(W)
+        capture(space["loss"]).function(W)
     last = traceback.extract_tb(caught.value.__traceback__)[-1]
     assert (last.filename, last.lineno, last.name) == (space["loss"].__code__.co_filename, 5, "loss")
     assert last.colno == (source.format("    return ")).index("undefined")
@@ -220,7 +220,7 @@ def test_source_that_has_changed_is_not_used() -> None:
     space = namespace_of("def loss(w): return x.dot(w).sum()", x=X)
     name = space["loss"].__code__.co_filename
     linecache.cache[name] = (1, None, ["def loss(w): return 5 * x.dot(w).sum()\n"], name)
-    assert follow(space["loss"]).function(W) == pytest.approx(X.dot(W).sum())
+    assert capture(space["loss"]).function(W) == pytest.approx(X.dot(W).sum())
 
 
 @pytest.mark.parametrize(
@@ -237,31 +237,31 @@ def test_random_numbers_in_a_loss_are_refused(line: str) -> None:
     rng = np.random.default_rng(0)
     space = namespace_of(f"import numpy as np, random\ndef loss(w):\n    return {line}", rng=rng, draw=rng.normal)
     with pytest.raises(MetagdError, match=r"line 3.*another function at each call"):
-        follow(space["loss"]).function(W)
-    follow(space["loss"], traced=False).function(W)  # a minibatch in one's own gradient is one's own affair
+        capture(space["loss"]).function(W)
+    capture(space["loss"], traced=False).function(W)  # a minibatch in one's own gradient is one's own affair
 
 
 def test_scipy_without_a_derivative_is_named() -> None:
     space = namespace_of("from scipy.special import xlogy\ndef loss(w):\n    return xlogy(w, w).sum()")
     with pytest.raises(MetagdError, match=r"scipy.special.xlogy \(line 3\) has no automatic derivative"):
         slope(space["loss"])
-    assert np.isfinite(follow(space["loss"]).function(np.ones(2)))
+    assert np.isfinite(capture(space["loss"]).function(np.ones(2)))
 
 
 def test_untraced_copy_is_plain_numpy() -> None:
     space = namespace_of(PASTED["np.dot"], x=X)
-    assert follow(space["loss"], traced=False).function.__globals__["np"] is np
+    assert capture(space["loss"], traced=False).function.__globals__["np"] is np
 
 
 FINGERPRINT = """
 import linecache, numpy as np
-from metagd_nb.problems.capture.closure import follow
+from metagd_nb.problems.capture.closure import capture
 # {padding}
 k = {{"a", "b", "c"}}
 def h(w): return w * {factor} if "q" in {{"a", "b", "c"}} else w + scale
 def loss(w): return np.sum(h(w) @ np.ones(2)) + x.sum()
 scale, x = 2.0, np.arange({n})
-print(follow(loss).fingerprint)
+print(capture(loss).fingerprint)
 """
 
 
@@ -284,12 +284,12 @@ def test_following_does_not_change_what_a_function_gives(w: np.ndarray, seed: in
     m = np.random.default_rng(seed).normal(size=(3, w.size))
     space = namespace_of("import numpy as np\ndef loss(w): return np.tanh(np.dot(m, w)).sum() + m.dot(w).max()", m=m)
     for traced in (True, False):
-        assert follow(space["loss"], traced=traced).function(w) == space["loss"](w)
+        assert capture(space["loss"], traced=traced).function(w) == space["loss"](w)
 
 
 def test_stand_ins_have_every_name_of_numpy() -> None:
     space = namespace_of("import numpy as np\ndef loss(w): return np")
-    standing = follow(space["loss"]).function(W)
+    standing = capture(space["loss"]).function(W)
     assert isinstance(standing, types.ModuleType)
     for name in ("newaxis", "pi", "float64", "s_", "mgrid", "polynomial", "linalg", "ndarray", "errstate"):
         getattr(standing, name)

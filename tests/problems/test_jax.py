@@ -25,8 +25,8 @@ from metagd_nb.training.run import Run
 jax = pytest.importorskip("jax")
 
 from metagd_nb.problems.jax.problems import JaxSquares  # noqa: E402 — needs JAX
-from metagd_nb.training.executors.jax import OneByOne  # noqa: E402 — needs JAX
-from metagd_nb.training.executors.jax_chunks import Chunks, Underway  # noqa: E402
+from metagd_nb.training.executors.jax import UncompiledExecutor  # noqa: E402 — needs JAX
+from metagd_nb.training.executors.jax_chunks import ChunkedExecutor, LazySnapshot  # noqa: E402
 
 # Their own arithmetic asks for values: SciPy's line search.
 ONE_BY_ONE = [name for name, kind in ALGORITHMS.items() if not kind.compiles]
@@ -51,7 +51,7 @@ def assert_alike(ours: Run, numpys: Run, rtol: float = 1e-10) -> None:
 def test_every_method_runs_as_on_numpy(method: str) -> None:
     ours, numpys = (drive(prepared(method, steps=60, backend=backend)) for backend in ("jax", "numpy"))
     assert_alike(ours, numpys)
-    assert isinstance(ours._engine, OneByOne if method in ONE_BY_ONE else Chunks)
+    assert isinstance(ours._executor, UncompiledExecutor if method in ONE_BY_ONE else ChunkedExecutor)
     assert (ours.note is not None) == (method in ONE_BY_ONE)
 
 
@@ -98,7 +98,7 @@ def test_a_start_for_each_kind(kinds: str) -> None:
     tasks = mg.mixed("sinusoid", "line")
     given: dict[str, Any] = {"tasks": tasks, "model": mg.mlp(1, 4, 1, activation="tanh"), "meta_lr": 0.01}
     ours, numpys = both("multimodal", kinds=kinds, **given)
-    assert isinstance(ours._engine, Chunks)
+    assert isinstance(ours._executor, ChunkedExecutor)
     assert np.abs(numpys.learned["starts"][0] - numpys.learned["starts"][1]).max() > 0.01
     assert_alike(ours, numpys)
 
@@ -218,12 +218,12 @@ def test_parameters_within_a_chunk_are_those_of_their_row() -> None:
     while chunked.stopped is None:
         chunked.advance()
         if chunked.iteration in (7, 8, 33):
-            assert isinstance(chunked.shown, Underway)
+            assert isinstance(chunked.shown, LazySnapshot)
             seen.append(chunked.shown.theta.copy())
-    assert chunked._engine._quick > 1  # type: ignore[attr-defined]  # or there was no chunk to be within
+    assert chunked._executor._quick > 1  # type: ignore[attr-defined]  # or there was no chunk to be within
     found = []
     for _ in range(34):
-        stepped._engine._quick = 1  # type: ignore[attr-defined]
+        stepped._executor._quick = 1  # type: ignore[attr-defined]
         stepped.advance()
         if stepped.iteration in (7, 8, 33):
             found.append(stepped.theta.copy())
@@ -233,13 +233,13 @@ def test_parameters_within_a_chunk_are_those_of_their_row() -> None:
 
 def test_a_first_chunk_of_several_steps_stays_for_one_look_alone() -> None:
     run = small(steps=9)
-    run._engine._quick = 5  # type: ignore[attr-defined]
+    run._executor._quick = 5  # type: ignore[attr-defined]
     assert_alike(drive(run), drive(small(steps=9, backend="numpy")))
 
 
 def test_nothing_is_drawn_that_no_step_needs() -> None:
     run, asked = small(steps=9), list[int]()
-    engine: Any = run._engine
+    engine: Any = run._executor
     batches = engine.plan.batches
     engine.plan = engine.plan._replace(batches=lambda step: asked.append(step) or batches(step))
     engine._quick = 500
@@ -263,7 +263,7 @@ def test_least_squares_knows_the_slope_where_it_measures_from() -> None:
 def test_a_rate_set_within_a_chunk_acts_on_the_next_step_and_compiles_nothing(monkeypatch: Any) -> None:
     runs = {backend: small(backend=backend) for backend in ("jax", "numpy")}
     monkeypatch.setattr(
-        "metagd_nb.training.executors.jax_program.Program.__init__", None
+        "metagd_nb.training.executors.jax_program.CompiledStep.__init__", None
     )  # another program could not be made
     for run in runs.values():
         while run.iteration < 41:
@@ -363,9 +363,9 @@ def test_replay_to_the_bit(method: str) -> None:
 
 def test_runs_of_one_kind_share_a_program() -> None:
     first, second = small(), small(inner_lr=0.03, seed=7)
-    assert first._engine._program is second._engine._program  # type: ignore[attr-defined]
+    assert first._executor._program is second._executor._program  # type: ignore[attr-defined]
     other = small(inner_steps=1)
-    assert other._engine._program is not first._engine._program  # type: ignore[attr-defined]
+    assert other._executor._program is not first._executor._program  # type: ignore[attr-defined]
 
 
 # ---- results --------------------------------------------------------------------------------------------------------
@@ -568,8 +568,8 @@ for devices in (1, 2, 4):
                      meta_batch_size=8, backend="jax", devices=devices)
     from metagd_nb.training.drivers import drive
     drive(run)
-    held = run._engine._chunk._held if devices == 1 else run._engine._program._placed(
-        run._engine._here, np.True_, np.int32(0), {}, run._engine._chunk._held)[4]
+    held = run._executor._chunk._held if devices == 1 else run._executor._program._placed(
+        run._executor._here, np.True_, np.int32(0), {}, run._executor._chunk._held)[4]
     x = held.support.x
     parts = 1 if devices == 1 else len({s.device for s in x.addressable_shards})
     rows[devices] = [run.record["loss"].tolist(), run.theta.tolist(), parts]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metagd_nb.algorithms import ALGORITHMS
-from metagd_nb.core.hyperparameters import hypers
+from metagd_nb.core.hyperparameters import hyperparameters
 from metagd_nb.notebook.magic import table
 from metagd_nb.training.stopping import Settings
 
@@ -34,14 +34,14 @@ def test_every_method_and_option_is_in_the_tables() -> None:
     ]
     for name, cls in ALGORITHMS.items():
         assert [f"`{name}`", table.first_line(cls), cls.source] in rows
-        for option in hypers(cls).values():
+        for option in hyperparameters(cls).values():
             mine = {f"`{name}`", "every meta-learning method" if cls.kind == "meta" else ""}
             (row,) = [r for r in rows if r[0] == f"`{option.option}`" and len(r) == 5 and mine & set(r[1].split(", "))]
             usual, *exceptions = row[2].split("; ")
             defaults = dict(exception.split() for exception in exceptions)
             assert defaults.get(f"`{name}`", usual) == table.shown(option.default)
             assert row[3].replace("\\", "") == option.allowed
-    for option in hypers(Settings).values():
+    for option in hyperparameters(Settings).values():
         assert [f"`{option.option}`", "every method", table.shown(option.default)] in [row[:3] for row in rows]
 
 

@@ -200,10 +200,10 @@ def by_hand(x: np.ndarray, y: np.ndarray) -> list[float]:
 def test_meta_features_are_what_their_names_say(d: int) -> None:
     rng = np.random.default_rng(0)
     batch = Batch(rng.uniform(-3, 5, (4, 40, d)), rng.standard_normal((4, 40, 1)) * 5 + 1)
-    scale = supports.Scale.of(batch)
+    scale = supports.Standardizer.of(batch)
     x, y = scale.apply(batch)
     assert x.reshape(-1, d).std(0) == pytest.approx(np.ones(d))
-    told = supports.describe(batch, scale)
+    told = supports.support_meta_features(batch, scale)
     assert told.shape == (4, len(supports.NAMES))
     for t in range(4):
         np.testing.assert_allclose(told[t], by_hand(x[t], y[t]), rtol=1e-8, atol=1e-10)
@@ -213,16 +213,16 @@ def test_meta_features_do_not_depend_on_units_or_order() -> None:
     batch = drawn(mg.mixed()).support
     order = np.random.default_rng(1).permutation(10)
     other = Batch(7 - 3 * batch.x[:, order], 5 * batch.y[:, order])
-    told, again = (supports.describe(b, supports.Scale.of(b)) for b in (batch, other))
+    told, again = (supports.support_meta_features(b, supports.Standardizer.of(b)) for b in (batch, other))
     np.testing.assert_allclose(again, told, rtol=1e-9, atol=1e-9)  # a mirrored x has the same features
 
 
 @pytest.mark.parametrize("shots", [1, 2])
 def test_meta_features_of_hardly_any_points_are_finite(shots: int) -> None:
     batch = drawn(mg.mixed(), shots=shots).support
-    assert np.isfinite(supports.describe(batch, supports.Scale.of(batch))).all()
+    assert np.isfinite(supports.support_meta_features(batch, supports.Standardizer.of(batch))).all()
     flat = Batch(np.ones((3, 4, 2)), np.ones((3, 4, 2)))
-    assert np.isfinite(supports.describe(flat, supports.Scale.of(flat))).all()
+    assert np.isfinite(supports.support_meta_features(flat, supports.Standardizer.of(flat))).all()
 
 
 def test_products_are_read_too() -> None:
@@ -245,7 +245,7 @@ def test_softmax_gradient_and_minimum() -> None:
 
     grad = softmax.objective(weights, x, kind, 0.01)[1]
     np.testing.assert_allclose(grad.ravel(), differences(value, weights.ravel()), atol=1e-8)
-    best = softmax.fit(x, kind, 3, decay=0.01, steps=2000, tol=1e-10)
+    best = softmax.fit_logistic(x, kind, 3, decay=0.01, steps=2000, tol=1e-10)
     assert np.abs(softmax.objective(best, x, kind, 0.01)[1]).max() < 1e-10
     start = softmax.objective(np.zeros((4, 3)), x, kind, 0.01)[0]
     assert start == pytest.approx(np.log(3))
@@ -258,7 +258,7 @@ def test_probabilities_of_a_known_law_are_found() -> None:
     rng = np.random.default_rng(0)
     kind = rng.integers(2, size=40_000)
     x = np.stack([np.ones(40_000), rng.standard_normal(40_000) + 2.0 * kind - 1], axis=1)
-    weights = softmax.fit(x, kind, 2, decay=1e-9, steps=500, tol=1e-9)
+    weights = softmax.fit_logistic(x, kind, 2, decay=1e-9, steps=500, tol=1e-9)
     np.testing.assert_allclose(weights[:, 1] - weights[:, 0], [0, 2], atol=0.05)
 
 
@@ -290,7 +290,7 @@ TWO = mg.mixed("sinusoid", "line")
 def case(kinds: str, family: Any = TWO, **more: Any) -> tuple[Multimodal, NetProblem, np.ndarray, Any]:
     """A method, a problem, all that is learned — offsets no longer zero —, and a batch."""
     method, problem = Multimodal(kinds=kinds, inner_lr=0.1, inner_steps=2, **more), NetProblem(NET)
-    theta = method.lift(problem, problem.start(np.random.default_rng(3)), family).copy()
+    theta = method.init_parameters(problem, problem.start(np.random.default_rng(3)), family).copy()
     size = problem.layout.size * len(family.kinds)
     theta[problem.layout.size :][:size] += 0.3 * np.random.default_rng(4).standard_normal(size)
     return method, problem, theta, drawn(family, n=6, shots=8, queries=5, seed=2)

@@ -12,7 +12,7 @@ from cases import BY_STEPS, META, METHODS, assert_same, trained
 import metagd_nb as mg
 from metagd_nb.analysis.cost_table import CostTable
 from metagd_nb.plotting import charts
-from metagd_nb.training.costs import Costs, Counted, Peak, peak_of
+from metagd_nb.training.costs import Costs, CountingProblem, Peak, peak_of
 from metagd_nb.training.run import Run
 
 
@@ -51,7 +51,7 @@ def test_peak_joins_a_tracing_under_way() -> None:
 
 
 def test_a_counted_problem_is_what_it_was_and_counts(run: Run) -> None:
-    counted, batch = Counted(run.problem), run._batches(0).support
+    counted, batch = CountingProblem(run.problem), run._batches(0).support
     point = counted.linearize(run.theta, batch)
     plain = run.problem.linearize(run.theta, batch)
     v = np.ones((4, run.theta.size))
@@ -74,7 +74,7 @@ def test_memory_is_the_same_at_each_measurement() -> None:
     first, second = run.costs.peak_bytes, run.costs.peak_bytes
     assert first == pytest.approx(second, rel=0.02)
     with Peak() as warm:
-        run.algorithm.look(run.problem, run.theta, run._state, run._batches(5))
+        run.algorithm.evaluate(run.problem, run.theta, run._state, run._batches(5))
         assert first > 2 * warm.bytes()
 
 

@@ -16,15 +16,15 @@ from cases import META, prepared, table, trained
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
-from metagd_nb.core.hyperparameters import hypers
+from metagd_nb.core.hyperparameters import hyperparameters
 from metagd_nb.training.drivers import drive, drive_async, foreground
 from metagd_nb.training.run import Run
-from metagd_nb.training.stopping import EXPLODED, WINDOW, Settings, Verdict
+from metagd_nb.training.stopping import EXPLODED, WINDOW, Settings, StoppingRule
 
 
 def reasons(losses: Any, sampled: bool = False, norms: Any = None, **settings: Any) -> tuple[str | None, int]:
     """The verdict on rows with these losses: the reason, and the row at which it fell."""
-    verdict = Verdict(Settings(**settings), sampled)
+    verdict = StoppingRule(Settings(**settings), sampled)
     for step, loss in enumerate(losses):
         found = verdict.judge(step, float(loss), 1.0 if norms is None else norms[step], 0.01 * step)
         if found is not None:
@@ -279,7 +279,7 @@ def test_diverged_keeps_a_best_that_is_not_the_first() -> None:
     assert "the parameters of step 30 are kept" in str(run.note)
 
 
-@pytest.mark.parametrize("method", [m for m in META if {"meta_lr", "inner_lr"} <= set(hypers(ALGORITHMS[m]))])
+@pytest.mark.parametrize("method", [m for m in META if {"meta_lr", "inner_lr"} <= set(hyperparameters(ALGORITHMS[m]))])
 def test_diverged_meta_names_its_rates(method: str) -> None:
     run = trained(method, inner_lr=500.0, meta_lr=1e4, outer="sgd", inner_steps=3, steps=400)
     assert run.stopped == "diverged"

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 import metagd_nb as mg
 from metagd_nb.algorithms.gd import GD
 from metagd_nb.training.drivers import drive
-from metagd_nb.training.executors.base import Steps
-from metagd_nb.training.executors.least_squares import MOST, Strides
+from metagd_nb.training.executors.base import StepExecutor
+from metagd_nb.training.executors.least_squares import MOST, LeastSquaresExecutor
 from metagd_nb.training.record import Record
 from metagd_nb.training.run import Run
-from metagd_nb.training.stopping import Settings, Verdict
+from metagd_nb.training.stopping import Settings, StoppingRule
 
 
 def fit(inputs: int = 3, outputs: int = 1, method: str = "gd", rows: int = 40, **options: Any) -> Run:
@@ -39,7 +39,7 @@ def one_by_one(run: Run) -> Run:
 
 def assert_one(strided: Run, single: Run) -> None:
     """All that two runs hold, but the clock."""
-    assert isinstance(strided._engine, Strides)
+    assert isinstance(strided._executor, LeastSquaresExecutor)
     assert_same(strided, single)
     one, other = strided.state(), single.state()
     assert one["verdict"] == other["verdict"]
@@ -55,8 +55,8 @@ def assert_one(strided: Run, single: Run) -> None:
 @pytest.mark.parametrize("inputs", [1, 2, 7, 16, 33, 100])
 def test_strides_are_single_steps_to_the_bit(monkeypatch: pytest.MonkeyPatch, inputs: int, outputs: int) -> None:
     seen: list[int] = []
-    keep = Strides.keep
-    monkeypatch.setattr(Strides, "keep", lambda self, *kept: seen.append(kept[1]) or keep(self, *kept))
+    keep = LeastSquaresExecutor.keep
+    monkeypatch.setattr(LeastSquaresExecutor, "keep", lambda self, *kept: seen.append(kept[1]) or keep(self, *kept))
     strided = drive(fit(inputs, outputs, rows=200, steps=400))
     assert sum(seen) == 400
     assert max(seen) > 10  # or nothing was strided
@@ -110,7 +110,7 @@ def test_what_a_person_does_between_strides_is_at_its_step() -> None:
     strided.request("step", 40)
     strided.obey()
     while not strided.held:
-        strided.stride()
+        strided.advance_many()
     assert (strided.iteration, len(strided.record)) == (40, 41)  # no further than the steps that were owed
     strided.request("set", {"lr": 0.05})
     strided.obey()
@@ -143,8 +143,8 @@ def test_a_snapshot_outlives_the_strides_after_it() -> None:
     run.advance()
 
     def stride() -> None:
-        run._engine._quick = 5  # always as long, so that the next one writes where this one did
-        run.stride()
+        run._executor._quick = 5  # always as long, so that the next one writes where this one did
+        run.advance_many()
 
     stride()
     shown, best = run.shown, run._best
@@ -159,13 +159,13 @@ def test_a_snapshot_outlives_the_strides_after_it() -> None:
 
 def test_one_stride_is_neither_long_nor_large(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    keep = Strides.keep
-    monkeypatch.setattr(Strides, "keep", lambda self, *kept: taken.append(kept[1]) or keep(self, *kept))
+    keep = LeastSquaresExecutor.keep
+    monkeypatch.setattr(LeastSquaresExecutor, "keep", lambda self, *kept: taken.append(kept[1]) or keep(self, *kept))
     monkeypatch.setattr("metagd_nb.training.executors.least_squares.LONG", 10.0)
     run = drive(fit(steps=5000))
     assert taken[:3] == [1, 16, 256]
     assert max(taken) == MOST
-    assert run._engine._kept.nbytes == 4 * (MOST + 1) * 4 * 8  # type: ignore[attr-defined]
+    assert run._executor._kept.nbytes == 4 * (MOST + 1) * 4 * 8  # type: ignore[attr-defined]
     monkeypatch.setattr("metagd_nb.training.executors.least_squares.LONG", 0.0)
     taken.clear()
     drive(fit(steps=50))
@@ -182,13 +182,13 @@ def test_only_plain_descent_on_least_squares_in_float64_is_strided() -> None:
         fit(method="momentum"),
         mg.prepare("gd", loss=lambda w: w * w, params={"w": 1.0}),
     ):
-        assert type(run._engine) is Steps
-        run.stride()
-        run.stride()
+        assert type(run._executor) is StepExecutor
+        run.advance_many()
+        run.advance_many()
         assert run.record["step"].tolist() == [0, 1]
     plan = fit().plan
-    assert Strides.suits(plan)
-    assert not Strides.suits(plan._replace(algorithm=Other()))
+    assert LeastSquaresExecutor.suits(plan)
+    assert not LeastSquaresExecutor.suits(plan._replace(algorithm=Other()))
 
 
 numbers = st.sampled_from([0.5, 1.0, 2.0, 3.0, 5.0, 1e9, np.inf, np.nan])
@@ -200,7 +200,7 @@ def test_rows_are_judged_together_as_one_by_one(rows: list[tuple[float, float]],
     settings = Settings(**{rule: LIMITS[rule] for rule in rules})
     loss, norm = np.array(rows).T
     seconds = 0.01 * np.arange(1, len(rows) + 1)
-    single, whole = Verdict(settings, sampled=False), Verdict(settings, sampled=False)
+    single, whole = StoppingRule(settings, sampled=False), StoppingRule(settings, sampled=False)
     for verdict in (single, whole):
         assert verdict.judge(0, 2.0, 2.0, 0.0) is None
     done, found = 0, None

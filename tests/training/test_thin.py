@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.plotting.run_figure import Plot
+from metagd_nb.plotting.run_figure import LiveRunFigure
 from metagd_nb.training.drivers import background, drive
 from metagd_nb.training.pacing import ALLOWANCE, SHARE
 from metagd_nb.training.record import Record
@@ -112,7 +112,7 @@ def test_an_hour_of_live_plot_grows_nothing_but_the_record(monkeypatch: pytest.M
     now, hour = 0.0, 3600.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     run = cases.prepared("hd", steps=10**8)
-    plot, moments, alive, step = Plot(run), [], [], run.stride
+    plot, moments, alive, step = LiveRunFigure(run), [], [], run.advance_many
 
     class Watching:
         def frame(self, final: bool = False) -> None:
@@ -131,7 +131,7 @@ def test_an_hour_of_live_plot_grows_nothing_but_the_record(monkeypatch: pytest.M
         if now > hour:
             run.request("stop")
 
-    monkeypatch.setattr(run, "stride", stride)
+    monkeypatch.setattr(run, "advance_many", stride)
     drive(run, Watching())
     assert run.stopped == "user"
     share = 0.015 * len(moments) / hour

@@ -17,12 +17,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
-from ...plotting import style as look
+from ...plotting import style
 from ...plotting.run_figure import DPI, HEIGHT, WIDTH, RunFigure, bundle, crisp, png
 from ..display import shows_pictures, unattended
 
 # Told apart by colour, by line and in grey: no reader depends on one of them.
-CYCLE = cycler(color=[look.BLUE, look.VERMILLION, look.GREEN, look.PURPLE, look.INK]) + cycler(
+CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK]) + cycler(
     linestyle=["-", "--", "-.", ":", (0, (6, 2))]
 )
 RIGHT = 0.1  # a guessed number this near counts as right
@@ -70,7 +70,7 @@ def sketch(
     room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)  # inches
     figure = Sketch((WIDTH / DPI, height / DPI), dpi=DPI, layout=room)
     FigureCanvasAgg(figure)
-    look.card(figure)
+    style.card(figure)
     figure.alt = alt
     drawn = figure.subplots(1, panels, squeeze=False)[0]
     for ax in drawn:
@@ -86,12 +86,12 @@ def _dress(ax: Axes, xlabel: str, ylabel: str) -> None:
     for side, spine in ax.spines.items():
         spine.set_visible(side == "bottom")
         spine.set(color="#c3c9d0", linewidth=0.8)
-    ax.grid(True, color=look.GRID, linewidth=0.8)
-    ax.tick_params(length=0, labelsize=look.SMALL, labelcolor=look.SOFT, labelfontfamily=look.FONT, which="both")
+    ax.grid(True, color=style.GRID, linewidth=0.8)
+    ax.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.SOFT, labelfontfamily=style.FONT, which="both")
     for name, text in (("x", xlabel), ("y", ylabel)):
         ax.set(**{f"{name}label": text})
         label = getattr(ax, f"{name}axis").label
-        label.set(color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
+        label.set(color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
 
 
 def _quieten(ax: Axes) -> None:
@@ -101,17 +101,17 @@ def _quieten(ax: Axes) -> None:
         if type(axis.get_major_locator()) is AutoLocator:
             axis.set_major_locator(MaxNLocator(few, steps=[1, 2, 5, 10]))
         if axis.get_scale() == "log" or isinstance(axis.get_major_formatter(), ScalarFormatter):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: look.number(value)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
             axis.set_minor_formatter(NullFormatter())
     if ax.get_yscale() == "log":
-        look.ticks(ax, True, 6)
-    ax.title.set(fontsize=look.MEDIUM, fontfamily=look.FONT)
-    if ax.title.get_color() != look.WARN:
-        ax.title.set_color(look.INK)
+        style.ticks(ax, True, 6)
+    ax.title.set(fontsize=style.MEDIUM, fontfamily=style.FONT)
+    if ax.title.get_color() != style.WARN:
+        ax.title.set_color(style.INK)
     if (legend := ax.get_legend()) is not None:
-        legend.get_frame().set(facecolor=look.SURFACE, edgecolor="none", alpha=0.8)
+        legend.get_frame().set(facecolor=style.SURFACE, edgecolor="none", alpha=0.8)
         for text in [*legend.get_texts(), legend.get_title()]:
-            text.set(color=look.SOFT, fontsize=look.MEDIUM, fontfamily=look.FONT)
+            text.set(color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
 
 
 def linked(
@@ -145,7 +145,7 @@ def linked(
         try:
             draw(axes, **values)
         except Exception as error:  # in a slider's callback it would be shown nowhere
-            np.ravel(axes)[0].set_title(f"{type(error).__name__}: {error}", color=look.WARN, fontsize=look.MEDIUM)
+            np.ravel(axes)[0].set_title(f"{type(error).__name__}: {error}", color=style.WARN, fontsize=style.MEDIUM)
         return figure.displayed(final)
 
     data, metadata = picture(final=True)
@@ -255,4 +255,4 @@ def _beside(guess: Any, outcome: Any) -> tuple[str, str, str]:
 
 
 def _told(value: Any) -> str:
-    return str(value) if isinstance(value, (str, bool)) else look.number(float(value))
+    return str(value) if isinstance(value, (str, bool)) else style.number(float(value))

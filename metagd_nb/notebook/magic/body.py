@@ -11,7 +11,7 @@ from typing import Any
 from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
 
-from ...core.errors import told
+from ...core.errors import one_line
 from ...problems.capture.errors import is_users, trimmed
 
 
@@ -45,7 +45,7 @@ class Body:
             self._compile(line, cell or "")
         except (ValueError, OverflowError, TypeError, MemoryError, RecursionError) as error:
             # what Python says of a null byte, or of a thousand brackets: no line of the person's to point at
-            raise _stand_in(error, [told(error)]) from None
+            raise _stand_in(error, [one_line(error)]) from None
 
     def _compile(self, line: str, cell: str) -> None:
         ip, source = self.ip, self._source(line, cell)

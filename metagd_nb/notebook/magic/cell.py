@@ -9,14 +9,14 @@ from typing import Any
 
 from IPython.display import display
 
-from ...core.errors import MetagdError, nearest, told
+from ...core.errors import MetagdError, nearest, one_line
 from ...problems.gradient_check import check_functions
 from ...tasks import Tasks
 from ...training.drivers import background, foreground
-from ...training.pacing import Frame, drawing
+from ...training.pacing import Frame, render_lock
 from ...training.prepare import prepare
 from ...training.run import Run
-from ..display import Live, shows_pictures, unattended
+from ..display import LiveDisplay, shows_pictures, unattended
 from . import bind, pages
 from . import export_resume as kept
 from .body import Body, execution, shown
@@ -39,7 +39,7 @@ class Frames:
             except Exception as error:  # a broken display must not cost the training
                 self.parts.remove(part)
                 name = type(part).__name__.lower()
-                self.run.note = f"the {name} display stopped ({told(error)}); training went on"
+                self.run.note = f"the {name} display stopped ({one_line(error)}); training went on"
 
 
 class Cell:
@@ -173,13 +173,13 @@ class Cell:
         """
         wanted: list[Callable[[], Any]] = []
         if plot:
-            wanted.append(lambda: Live(run))
+            wanted.append(lambda: LiveDisplay(run))
         if hands and shows_pictures():
             wanted.append(lambda: _controls(run, leave=plot))
         parts: list[Frame] = []
         for make in wanted:
             try:
-                with drawing():
+                with render_lock():
                     part = make()
                     part.show()
                 parts.insert(0, part)
@@ -217,7 +217,7 @@ class Cell:
 
     def _compare(self, line: Line) -> None:
         from ...analysis.compare import compare
-        from ...plotting.comparison import laid_over
+        from ...plotting.comparison import overlaid_runs
 
         runs = kept.runs_of(self.ip.user_ns)
         if len(line.words) < 2:
@@ -228,7 +228,7 @@ class Cell:
         chosen = {name: runs[name] for name in line.words}
         seeds, over = line.options.get("seeds", 0), line.options.get("over", "steps")
         if not seeds and over == "steps":
-            display(laid_over(chosen))  # type: ignore[no-untyped-call]
+            display(overlaid_runs(chosen))  # type: ignore[no-untyped-call]
             return
         found = compare(chosen, seeds, baselines=line.baselines)
         display(found.plot(over))  # type: ignore[no-untyped-call]
@@ -272,8 +272,8 @@ def _remember(line: Line) -> None:
 
     if len(line.words) > 1:
         raise MetagdError("remember takes one file, or off")
-    told = line.words[0] if line.words else True
-    memory = remember(False if told == "off" else told)
+    one_line = line.words[0] if line.words else True
+    memory = remember(False if one_line == "off" else one_line)
     if memory is None:
         print("metagd: runs are not remembered any more")
         return
@@ -313,4 +313,4 @@ def _missing(error: Exception) -> str:
     """Why there is no display, in one line."""
     if isinstance(error, ModuleNotFoundError) and error.name == "ipywidgets":
         return "no controls: ipywidgets is not installed (pip install ipywidgets)"
-    return f"a display cannot be made ({told(error)})"
+    return f"a display cannot be made ({one_line(error)})"

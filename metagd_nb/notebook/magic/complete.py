@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from ...algorithms import ALGORITHMS
-from ...core.hyperparameters import Hyper
+from ...core.hyperparameters import Hyperparameter
 from ...tasks import Tasks
 from ...training.run import Run
 from .line import COMMANDS, allowed
@@ -66,7 +66,7 @@ def candidates(rest: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str
         option, text = last, part
     elif not equals:
         option = ""
-    if option in known and (isinstance(one := known[option], Hyper) or one.value):
+    if option in known and (isinstance(one := known[option], Hyperparameter) or one.value):
         return _values(option, known[option], text, space)
     used = {w.partition("=")[0] for w in before}
     offers = [o for o in known if o not in used]
@@ -75,7 +75,7 @@ def candidates(rest: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str
 
 def _values(option: str, one: Any, text: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str]]:
     """What could be the value of an option."""
-    if isinstance(one, Hyper):
+    if isinstance(one, Hyperparameter):
         return text, "value", one.choices or ([] if one.default is None else [shown(one.default)])
     if option == "-o":
         return text, "instance", [n for n, v in space.items() if isinstance(v, Run) and not n.startswith("_")]

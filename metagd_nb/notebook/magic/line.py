@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ...algorithms import ALGORITHMS
 from ...analysis.sweep import SEARCHES, values
 from ...core.errors import MetagdError, nearest
-from ...core.hyperparameters import Hyper, hypers
+from ...core.hyperparameters import Hyperparameter, hyperparameters
 from ...training.persistence.replay import RULES
 from ...training.stopping import Settings
 
@@ -49,21 +49,27 @@ EXTRAS = (
     Extra("--help", "", "what the options are"),
 )
 
-OF_COMMANDS: dict[str, tuple[Hyper | Extra, ...]] = {  # options that a command has to itself
+OF_COMMANDS: dict[str, tuple[Hyperparameter | Extra, ...]] = {  # options that a command has to itself
     "compare": (
-        Hyper("seeds", int, 0, "train each on so many seeds and judge it; 0: take the runs as they are", 0, 1000),
-        Hyper("over", str, "steps", "what the losses are drawn over", choices=("steps", "evaluations", "seconds")),
+        Hyperparameter(
+            "seeds", int, 0, "train each on so many seeds and judge it; 0: take the runs as they are", 0, 1000
+        ),
+        Hyperparameter(
+            "over", str, "steps", "what the losses are drawn over", choices=("steps", "evaluations", "seconds")
+        ),
         Extra("--no-baselines", "", "leave the traditional methods out"),
     ),
     "recognise": (
-        Hyper("by", str, "features", "what is looked at", choices=("features", "curvature")),
-        Hyper("shots", int, 10, "points of a task", 1, 1000),
-        Hyper("n_tasks", int, 4000, "tasks to learn from", 40, 100_000),
-        Hyper("false_alarm", float, 0.05, "share of known kinds called unlike anything seen", 0, 1, above=True),
-        Hyper("seed", int, 0, "of the tasks to learn from", 0),
+        Hyperparameter("by", str, "features", "what is looked at", choices=("features", "curvature")),
+        Hyperparameter("shots", int, 10, "points of a task", 1, 1000),
+        Hyperparameter("n_tasks", int, 4000, "tasks to learn from", 40, 100_000),
+        Hyperparameter(
+            "false_alarm", float, 0.05, "share of known kinds called unlike anything seen", 0, 1, above=True
+        ),
+        Hyperparameter("seed", int, 0, "of the tasks to learn from", 0),
         Extra("-o", "NAME", "the name of what tells the kinds (default tell)"),
     ),
-    "resume": tuple(one for name, one in hypers(Settings).items() if name in RULES.values()),
+    "resume": tuple(one for name, one in hyperparameters(Settings).items() if name in RULES.values()),
 }
 
 
@@ -98,13 +104,15 @@ class Line:
     only: bool = False  # the advice, without a run
 
 
-def allowed(word: str) -> dict[str, Hyper | Extra]:
+def allowed(word: str) -> dict[str, Hyperparameter | Extra]:
     """Option → declaration, of an algorithm or a command, in the order of the help."""
     if word in COMMANDS:
         own = {one.option: one for one in EXTRAS if word == "check" and one.option == "--params"}
         return own | {one.option: one for one in OF_COMMANDS.get(word, ())}
     method = ALGORITHMS[word]
-    found: dict[str, Hyper | Extra] = {h.option: h for h in (hypers(method) | hypers(Settings)).values()}
+    found: dict[str, Hyperparameter | Extra] = {
+        h.option: h for h in (hyperparameters(method) | hyperparameters(Settings)).values()
+    }
     return found | {one.option: one for one in EXTRAS if one.kind in ("", method.kind)}
 
 
@@ -138,7 +146,7 @@ def _read(words: Sequence[str], names: Iterable[str]) -> Line:
     if "--help" in given:
         return Line(word, help=True)
     params = _names("--params", given["--params"].split(",")) if "--params" in given else ()
-    declared = {one: given[o] for o, one in allowed(word).items() if isinstance(one, Hyper) and o in given}
+    declared = {one: given[o] for o, one in allowed(word).items() if isinstance(one, Hyperparameter) and o in given}
     sweep = {one.name: several for one, text in declared.items() if (several := _swept(one, text)) is not None}
     options = {one.name: _value(one, text) for one, text in declared.items() if one.name not in sweep}
     if word in COMMANDS:
@@ -191,10 +199,10 @@ def _collected(word: str, rest: Sequence[str]) -> tuple[dict[str, str], tuple[st
     return given, tuple(free)
 
 
-def _next(words: Iterator[str], option: str, one: Hyper | Extra, known: Iterable[str]) -> str:
+def _next(words: Iterator[str], option: str, one: Hyperparameter | Extra, known: Iterable[str]) -> str:
     text = next(words, "")
     if not text or text.partition("=")[0] in known or text.startswith("--"):
-        raise MetagdError(f"needs a value: {one.allowed if isinstance(one, Hyper) else one.value}", option)
+        raise MetagdError(f"needs a value: {one.allowed if isinstance(one, Hyperparameter) else one.value}", option)
     return text
 
 
@@ -212,7 +220,7 @@ def _unknown(word: str, option: str, known: Iterable[str]) -> MetagdError:
     return MetagdError(f"{option} is no option of {word}{hint}")
 
 
-def _value(one: Hyper, text: str) -> Any:
+def _value(one: Hyperparameter, text: str) -> Any:
     """The value that a text stands for; a refused one is shown as it was typed."""
     try:
         return one.parse(text)
@@ -222,7 +230,7 @@ def _value(one: Hyper, text: str) -> Any:
         raise MetagdError(what, one.option) from None
 
 
-def _swept(one: Hyper, text: str) -> list[Any] | None:
+def _swept(one: Hyperparameter, text: str) -> list[Any] | None:
     """The values of a sweep; None where the text is one value, be it a list."""
     return values(text, one.option, lambda part: _value(one, part))
 
@@ -234,8 +242,8 @@ def _searched(sweep: dict[str, list[Any]], given: dict[str, str]) -> dict[str, A
             if option in given:
                 raise MetagdError("is for a sweep: --lr sweep:0.01,0.1 or --lr log:1e-4:1:9", option)
         return {}
-    seeds = _value(Hyper("seeds", int, 1, "", 1, 10_000), given.get("--seeds", "1"))
-    search = _value(Hyper("search", str, "grid", "", choices=SEARCHES), given.get("--search", "grid"))
+    seeds = _value(Hyperparameter("seeds", int, 1, "", 1, 10_000), given.get("--seeds", "1"))
+    search = _value(Hyperparameter("search", str, "grid", "", choices=SEARCHES), given.get("--search", "grid"))
     return {"sweep": sweep, "seeds": seeds, "search": search}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...algorithms import ALGORITHMS
-from ...core.hyperparameters import Hyper
+from ...core.hyperparameters import Hyperparameter
 from ...models.net import MODELS
 from ...tasks import FAMILIES
 from .line import COMMANDS, Extra, allowed
@@ -102,7 +102,7 @@ def manual(word: str) -> Page:
         rows = [(o, *_told(one)) for o, one in options.items()]
         return Page([f"%metagd {word} {usage}", told], [Section("options", rows)] if rows else [])
     cls = ALGORITHMS[word]
-    own = {o for o, one in options.items() if isinstance(one, Hyper) and hasattr(cls, one.name)}
+    own = {o for o, one in options.items() if isinstance(one, Hyperparameter) and hasattr(cls, one.name)}
     sections = [
         Section(
             f"options of {word}, with their defaults", [(o, *_told(one)) for o, one in options.items() if o in own]
@@ -112,8 +112,8 @@ def manual(word: str) -> Page:
     return Page([f"%%metagd {word} [OPTIONS]", first_line(cls), f"source: {cls.source}"], sections)
 
 
-def _told(one: Hyper | Extra) -> Row:
+def _told(one: Hyperparameter | Extra) -> Row:
     """The default (or what stands for a value), what the option does, and what it allows."""
-    if isinstance(one, Hyper):
+    if isinstance(one, Hyperparameter):
         return shown(one.default), f"{one.help} ({one.allowed})"
     return one.value, one.help

@@ -9,9 +9,9 @@ from typing import Any
 from IPython.display import display
 
 from ...analysis.sweep import Sweep
-from ...plotting.heat_map import heatmap
+from ...plotting.heat_map import heat_map
 from ...plotting.run_figure import HEIGHT, bundle, crisp
-from ...training.pacing import drawing
+from ...training.pacing import render_lock
 from ..display import shows_pictures
 
 RARER = 0.5  # seconds between pictures
@@ -36,8 +36,8 @@ class Watching:
 
     def _show(self, found: Sweep, done: int, total: int) -> None:
         if self._pictures:
-            with drawing():
-                figure = heatmap(found, done, total)
+            with render_lock():
+                figure = heat_map(found, done, total)
             data, metadata = bundle(crisp(figure), HEIGHT, figure.alt)
             if self._handle is None:
                 self._handle = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ...algorithms import ALGORITHMS
-from ...core.hyperparameters import hypers
+from ...core.hyperparameters import hyperparameters
 from ...training.stopping import Settings
 
 EVERY, EVERY_META = "every method", "every meta-learning method"
@@ -45,7 +45,7 @@ def summary_rows() -> list[Summary]:
 
 def option_rows(declared: type | object) -> list[Option]:
     """The options of a method (its class, or an instance) or of ``Settings``, in the order declared."""
-    return [Option(h.option, shown(h.default), h.allowed, h.help) for h in hypers(declared).values()]
+    return [Option(h.option, shown(h.default), h.allowed, h.help) for h in hyperparameters(declared).values()]
 
 
 def first_line(declared: type) -> str:

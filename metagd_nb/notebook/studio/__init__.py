@@ -16,9 +16,9 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from ...algorithms import ALGORITHMS
-from ...core.errors import MetagdError, told
-from ...core.hyperparameters import Hyper
-from ...plotting.run_figure import Plot, crisp, words
+from ...core.errors import MetagdError, one_line
+from ...core.hyperparameters import Hyperparameter
+from ...plotting.run_figure import LiveRunFigure, crisp, words
 from ...training.drivers import background
 from ...training.run import Run
 from ..controls import Controls, unpin
@@ -72,7 +72,7 @@ class Studio:
         self.run: Run | None = None
         self.history = views.History()
         self._controls: Controls | None = None
-        self._plot: Plot | None = None
+        self._plot: LiveRunFigure | None = None
         self._drawn: dict[int, int] = {}  # view → the iteration that it shows
         self.method = ipywidgets.Dropdown(
             options=list(ALGORITHMS), value="maml", description="method", style=LABEL, layout=dict(ONE)
@@ -118,7 +118,7 @@ class Studio:
             (self.when, self._inner),
         ):
             widget.observe(lambda _, act=act: self._safely(act), "value")
-        self.tabs.observe(lambda _: self._safely(self._look), "selected_index")
+        self.tabs.observe(lambda _: self._safely(self._evaluation), "selected_index")
         self.go.on_click(lambda _: self._safely(self.start))
         self.clear.on_click(lambda _: self._safely(self.reset))
 
@@ -129,7 +129,7 @@ class Studio:
         try:
             act()
         except BaseException as error:
-            self._say(str(error) if isinstance(error, MetagdError) else told(error))
+            self._say(str(error) if isinstance(error, MetagdError) else one_line(error))
 
     def _say(self, text: str) -> None:
         self.status.value = f'<span role="status">{html.escape(text)}</span>' if text else ""
@@ -164,7 +164,7 @@ class Studio:
         if self.example.value is not None:
             self.body.value = examples(self.method.value)[self.example.value]
 
-    def _option(self, one: Hyper) -> Any:
+    def _option(self, one: Hyperparameter) -> Any:
         """The control of a declaration: a list of choices, a whole number, or text for what a slider cannot say."""
         common = {"description": words(one.name), "tooltip": f"{one.help}; {one.allowed}", "style": LABEL}
         common["layout"] = dict(ONE)
@@ -232,7 +232,7 @@ class Studio:
             return
         self.run, self.history, self._drawn = run, views.History(), {}
         self.when.options = NONE
-        self._plot = Plot(run)
+        self._plot = LiveRunFigure(run)
         self._controls = Controls(run)
         self.hands.children = (self._controls.box,)
         self._tell()
@@ -272,16 +272,16 @@ class Studio:
                 self._safely(self._retrace)
             self._safely(self._tell)
             self._say(run.note or "")
-            self._look()
+            self._evaluation()
         elif self.tabs.selected_index != 2 or run.iteration >= 2 * self._drawn.get(2, 0):  # a landscape costs the most
-            self._look()
+            self._evaluation()
 
     def _retrace(self) -> None:
         self.history = views.retraced(self.run)
 
     # ---- looking -----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _evaluation(self) -> None:
         """Bring the open view up to date."""
         index = self.tabs.selected_index
         if self.run is None or index in (0, None) or self._drawn.get(index) == self.run.iteration:

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ...algorithms import ALGORITHMS
-from ...core.hyperparameters import Hyper, hypers
+from ...core.hyperparameters import Hyperparameter, hyperparameters
 from ...training.stopping import Settings
 
 # Name → body. The first of each kind is where the studio begins; every body may be edited.
@@ -80,11 +80,11 @@ def _typed(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def declarations(method: str) -> dict[str, Hyper]:
+def declarations(method: str) -> dict[str, Hyperparameter]:
     """Name → declaration: the method's own first, then what every method has."""
-    shared = hypers(Settings)
+    shared = hyperparameters(Settings)
     order = [*FIRST, *(name for name in shared if name not in FIRST)]
-    return hypers(ALGORITHMS[method]) | {name: shared[name] for name in order}
+    return hyperparameters(ALGORITHMS[method]) | {name: shared[name] for name in order}
 
 
 def examples(method: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from ...algorithms import Meta
 from ...analysis.interpret import layer_rates
 from ...core.errors import MetagdError
-from ...plotting import style as look
+from ...plotting import style
 from ...plotting.charts import layer_rates as drawn_rates
 from ...plotting.charts import titled
 from ...plotting.run_figure import RunFigure
@@ -77,23 +77,23 @@ def inner_loop(run: Any, shot: Shot) -> RunFigure:
     figure, ax = titled(f"held-out task {example.label}, learned for {shot.step:,} steps", "x", "y")
     if example.truth is not None:
         ax.plot(
-            example.x, example.truth, color=look.REFERENCE, linewidth=1.2, linestyle=(0, (4, 3)), label="true curve"
+            example.x, example.truth, color=style.REFERENCE, linewidth=1.2, linestyle=(0, (4, 3)), label="true curve"
         )
     for j, drawn in enumerate(curves):
         share = j / max(len(curves) - 1, 1)
         if j in (0, len(curves) - 1):
-            color = look.VERMILLION if j == 0 else look.BLUE
+            color = style.VERMILLION if j == 0 else style.BLUE
             told = "before adapting" if j == 0 else f"after {j} step{'s' * (j != 1)}"
             ax.plot(example.x, drawn, color=color, linewidth=1.9, label=told)
         else:
-            ax.plot(example.x, drawn, color=look.BLUE, linewidth=0.9, alpha=0.25 + 0.5 * share)
+            ax.plot(example.x, drawn, color=style.BLUE, linewidth=0.9, alpha=0.25 + 0.5 * share)
     x, y = example.support.x.ravel(), example.support.y.ravel()
-    ax.plot(x, y, linestyle="", marker="o", markersize=4.5, color=look.INK, label="support")
+    ax.plot(x, y, linestyle="", marker="o", markersize=4.5, color=style.INK, label="support")
     known = np.concatenate([y, example.truth]) if example.truth is not None else y
     room = 0.6 * (known.max() - known.min() or 1.0)
     ax.set_ylim(known.min() - room, known.max() + room)
-    ax.grid(True, color=look.GRID, linewidth=0.8)
-    ax.legend(fontsize=look.SMALL, frameon=False, ncols=4, loc="upper left")
+    ax.grid(True, color=style.GRID, linewidth=0.8)
+    ax.legend(fontsize=style.SMALL, frameon=False, ncols=4, loc="upper left")
     figure.alt = f"{run.method} on one held-out task at step {shot.step}: the curve before and after adapting"
     return figure
 
@@ -162,11 +162,11 @@ def landscape(run: Any, shots: list[Shot]) -> RunFigure:
         high = low + STEEP * usual  # one corner that explodes must not leave the rest in one colour
         shown = np.log10(np.clip(loss, low, high) - low + 1e-3 * usual)
         ax.contourf(a, b, shown, levels=18, cmap="Blues_r", alpha=0.75)
-        ax.contour(a, b, shown, levels=18, colors=look.GRID, linewidths=0.4)
-    ax.plot(*where.path.T, color=look.VERMILLION, linewidth=1.4, marker="o", markersize=2.5)
-    ax.plot(*where.path[0], marker="s", markersize=7, color=look.INK, linestyle="", label="start")
-    ax.plot(*where.path[-1], marker="*", markersize=12, color=look.INK, linestyle="", label="now")
-    ax.legend(fontsize=look.SMALL, frameon=True, facecolor=look.SURFACE, edgecolor="none")
+        ax.contour(a, b, shown, levels=18, colors=style.GRID, linewidths=0.4)
+    ax.plot(*where.path.T, color=style.VERMILLION, linewidth=1.4, marker="o", markersize=2.5)
+    ax.plot(*where.path[0], marker="s", markersize=7, color=style.INK, linestyle="", label="start")
+    ax.plot(*where.path[-1], marker="*", markersize=12, color=style.INK, linestyle="", label="now")
+    ax.legend(fontsize=style.SMALL, frameon=True, facecolor=style.SURFACE, edgecolor="none")
     figure.alt = f"contours of the loss of {run.method}, darker where it is lower, and the path from start to now"
     return figure
 

@@ -12,21 +12,21 @@ import numpy as np
 from autograd.tracer import getval
 
 from ...core.errors import MetagdError
-from ...core.parameters import Layout
+from ...core.parameters import ParameterLayout
 from ..base import Array
-from ..capture.closure import Followed, Snapshot, follow
-from ..capture.errors import diagnosed, scalar
+from ..capture.closure import Closure, DataSnapshot, capture
+from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, digest_of, joined_parts
 from ..capture.signature import Binding, as_parameters, data_names, flat_gradient, namespace_of, reads_missing
 from .tape import Traced
 
 
-def pieces(theta: Array, layout: Layout) -> list[Any]:
+def pieces(theta: Array, layout: ParameterLayout) -> list[Any]:
     """(P,) → one array a parameter; a NumPy scalar for one without axes."""
     return [part[()] for part in layout.views(theta).values()]
 
 
-def joined(parts: Sequence[Any], layout: Layout, dtype: np.dtype[Any]) -> Array:
+def joined(parts: Sequence[Any], layout: ParameterLayout, dtype: np.dtype[Any]) -> Array:
     """The reverse of ``pieces``; zeros for None."""
     flat = np.zeros(layout.size, dtype)
     for part, where in zip(parts, layout.slices.values(), strict=True):
@@ -73,21 +73,21 @@ class LossProblem:
         *,
         dtype: np.typing.DTypeLike = np.float64,
         namespace: Mapping[str, Any] | None = None,
-        snapshot: Snapshot | None = None,
+        snapshot: DataSnapshot | None = None,
     ) -> None:
         arrays = as_parameters(params)
-        self.layout, self.dtype = Layout.of(arrays), np.dtype(dtype)
+        self.layout, self.dtype = ParameterLayout.of(arrays), np.dtype(dtype)
         self.second_order = "autodiff"
         self._start = self.layout.flatten(arrays, self.dtype)
         self.namespace = namespace_of(loss) if namespace is None else namespace
-        self.snapshot = snapshot or Snapshot()
+        self.snapshot = snapshot or DataSnapshot()
         self._binding = self._bound(loss, "loss")
         self._traced, self._plain = following(loss, self.snapshot)
         self.reads = self._traced.reads
-        self.own: Followed | None = None
+        self.own: Closure | None = None
         if gradient is not None:
             self._gradient_binding = self._bound(gradient, "gradient")
-            self.own = follow(gradient, traced=False, snapshot=self.snapshot)
+            self.own = capture(gradient, traced=False, snapshot=self.snapshot)
         self._check_start()
 
     def _bound(self, function: Callable[..., Any], what: str) -> Binding:
@@ -134,7 +134,7 @@ class LossProblem:
         try:
             return Traced(self._scalar_loss, pieces(theta, self.layout))
         except Exception as error:
-            raise diagnosed(error, lambda: self.value(theta)) from None
+            raise explain_tracing_failure(error, lambda: self.value(theta)) from None
 
     def _scalar_loss(self, *values: Any) -> Any:
         return one(self._binding.call(self._traced.function, values))
@@ -230,6 +230,6 @@ def one(value: Any) -> Any:
     return value
 
 
-def following(function: Callable[..., Any], snapshot: Snapshot) -> tuple[Followed, Followed]:
+def following(function: Callable[..., Any], snapshot: DataSnapshot) -> tuple[Closure, Closure]:
     """A function for tracing, and the same for a plain call."""
-    return follow(function, snapshot=snapshot), follow(function, traced=False, snapshot=snapshot)
+    return capture(function, snapshot=snapshot), capture(function, traced=False, snapshot=snapshot)

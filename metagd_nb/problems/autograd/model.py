@@ -1,6 +1,6 @@
 """A user's own model, or a user's loss at the output of a built-in model, both written for one task and traced.
 
-``ModelProblem`` is a model and a loss, ``OutputLoss`` a loss alone; each is called task by task.
+``ModelProblem`` is a model and a loss, ``UserOutputLoss`` a loss alone; each is called task by task.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import autograd.numpy
 import numpy as np
 from autograd.tracer import getval
 
-from ...core.parameters import Layout
+from ...core.parameters import ParameterLayout
 from ...models.losses import LOSSES, as_function
 from ...tasks import Batch
 from ..base import Array
-from ..capture.closure import Followed, Snapshot
-from ..capture.errors import diagnosed, scalar
+from ..capture.closure import Closure, DataSnapshot
+from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, joined_parts
 from ..capture.signature import as_parameters
 from .loss import following, joined, one, pieces
 from .tape import Traced
 
 
-class OutputLoss:
+class UserOutputLoss:
     """A user's ``loss(prediction, target)``, written for one task, at the output of a model of the kit.
 
     Called task by task: the one loop over tasks that there is.
     """
 
-    def __init__(self, loss: Callable[..., Any], *, snapshot: Snapshot | None = None) -> None:
-        self.snapshot = snapshot or Snapshot()
+    def __init__(self, loss: Callable[..., Any], *, snapshot: DataSnapshot | None = None) -> None:
+        self.snapshot = snapshot or DataSnapshot()
         self._traced, self._plain = following(loss, self.snapshot)
         self.reads, self.fingerprint = self._traced.reads, self._plain.fingerprint
 
@@ -41,7 +41,7 @@ class OutputLoss:
         """Hashes of each function and of each of the data that it reads, by name."""
         return self._plain.parts
 
-    def linearize(self, prediction: Array, target: Array) -> OutputPoint:
+    def linearize(self, prediction: Array, target: Array) -> UserOutputPoint:
         """Evaluate at predictions (T, K, C).
 
         Raises
@@ -50,7 +50,7 @@ class OutputLoss:
             When the loss gives no single number or cannot be traced; an error inside it is raised as it is.
         """
         traces = [self._trace(p, y) for p, y in zip(prediction, target, strict=True)]
-        return OutputPoint(traces, prediction)
+        return UserOutputPoint(traces, prediction)
 
     def value(self, prediction: Array, target: Array) -> Array:
         """Loss (T,) alone."""
@@ -61,10 +61,12 @@ class OutputLoss:
         try:
             return Traced(lambda p: one(self._traced.function(p, target)), [prediction.copy()])
         except Exception as error:
-            raise diagnosed(error, lambda: scalar(self._plain.function(prediction.copy(), target))) from None
+            raise explain_tracing_failure(
+                error, lambda: scalar(self._plain.function(prediction.copy(), target))
+            ) from None
 
 
-class OutputPoint:
+class UserOutputPoint:
     """A loss of the output at one prediction a task: loss (T,) and its derivatives in the prediction."""
 
     __slots__ = ("_traces", "grad", "loss")
@@ -107,12 +109,12 @@ class ModelProblem:
         params: Mapping[str, Any],
         *,
         dtype: np.typing.DTypeLike = np.float64,
-        snapshot: Snapshot | None = None,
+        snapshot: DataSnapshot | None = None,
     ) -> None:
         arrays = as_parameters(params)
-        self.layout, self.dtype = Layout.of(arrays), np.dtype(dtype)
+        self.layout, self.dtype = ParameterLayout.of(arrays), np.dtype(dtype)
         self._start = self.layout.flatten(arrays, self.dtype)
-        self.snapshot = snapshot or Snapshot()
+        self.snapshot = snapshot or DataSnapshot()
         self._model, self._plain_model = following(model, self.snapshot)
         self._loss, self._plain_loss = following(as_function(loss), self.snapshot)
         self.reads = tuple(dict.fromkeys(self._model.reads + self._loss.reads))
@@ -125,7 +127,7 @@ class ModelProblem:
 
     def _output_loss(self) -> Any:
         given = self._given_loss
-        return OutputLoss(given, snapshot=self.snapshot) if callable(given) else LOSSES[given or "mse"]
+        return UserOutputLoss(given, snapshot=self.snapshot) if callable(given) else LOSSES[given or "mse"]
 
     @property
     def fingerprint(self) -> str:
@@ -164,7 +166,7 @@ class ModelProblem:
     def pulled(self, theta: Array, x: Array, cotangent: Array) -> Array:
         """A gradient in one task's predictions (K, H), pulled back to θ (P,)."""
 
-        def along(model: Followed, parts: Sequence[Any]) -> Any:
+        def along(model: Closure, parts: Sequence[Any]) -> Any:
             made = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
             return autograd.numpy.sum(_column(made, len(x)) * cotangent)
 
@@ -172,11 +174,11 @@ class ModelProblem:
         try:
             traced = Traced(lambda *given: along(self._model, given), parts)
         except Exception as error:
-            raise diagnosed(error, lambda: along(self._plain_model, parts), "the model") from None
+            raise explain_tracing_failure(error, lambda: along(self._plain_model, parts), "the model") from None
         return joined(traced.grads, self.layout, self.dtype)
 
     def _trace(self, theta: Array, x: Array, y: Array) -> Traced:
-        def value(model: Followed, loss: Followed, parts: Sequence[Any]) -> Any:
+        def value(model: Closure, loss: Closure, parts: Sequence[Any]) -> Any:
             prediction = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
             return one(loss.function(_column(prediction, len(x)), y))
 
@@ -184,7 +186,9 @@ class ModelProblem:
             return Traced(lambda *parts: value(self._model, self._loss, parts), pieces(theta, self.layout))
         except Exception as error:
             plain = pieces(theta.copy(), self.layout)
-            raise diagnosed(error, lambda: value(self._plain_model, self._plain_loss, plain), "the model") from None
+            raise explain_tracing_failure(
+                error, lambda: value(self._plain_model, self._plain_loss, plain), "the model"
+            ) from None
 
 
 def _column(prediction: Any, points: int) -> Any:

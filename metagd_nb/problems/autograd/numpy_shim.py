@@ -24,7 +24,7 @@ from ...core.errors import MetagdError
 SCIPY = ("special", "linalg", "signal", "integrate", "stats")  # autograd.scipy has counterparts of some of their names
 
 
-class StandIn(ModuleType):
+class ShimModule(ModuleType):
     """A module that takes another's place; a name that it does not exchange is the other's own."""
 
     def __init__(self, real: ModuleType) -> None:
@@ -58,7 +58,7 @@ def refusing(label: str) -> Any:
     return refuse
 
 
-class RandomStandIn(StandIn):
+class RandomStandIn(ShimModule):
     """``np.random`` or ``random``: only a source with its own fixed seed may be made."""
 
     def __getattr__(self, name: str) -> Any:
@@ -205,8 +205,8 @@ def _guard(function: Callable[..., Any], label: str) -> Callable[..., Any]:
     return guarded
 
 
-def _exchange(real: ModuleType, traced: ModuleType) -> StandIn:
-    double = StandIn(real)
+def _exchange(real: ModuleType, traced: ModuleType) -> ShimModule:
+    double = ShimModule(real)
     for name, value in vars(traced).items():
         if not name.startswith("_") and hasattr(real, name) and callable(value) and not isinstance(value, type):
             double.__dict__[name] = value
@@ -214,7 +214,7 @@ def _exchange(real: ModuleType, traced: ModuleType) -> StandIn:
 
 
 @functools.cache
-def numpy_stand_in() -> StandIn:
+def numpy_shim() -> ShimModule:
     """numpy, with autograd's functions."""
     double = _exchange(np, anp)
     for name, function in list(vars(double).items()):
@@ -229,13 +229,13 @@ def numpy_stand_in() -> StandIn:
 
 
 @functools.cache
-def scipy_stand_in(name: str) -> StandIn:
+def scipy_shim(name: str) -> ShimModule:
     """``scipy`` or a module of it: autograd.scipy's functions, and a guard around each that it has not."""
     real = importlib.import_module(name)
-    double = StandIn(real)
+    double = ShimModule(real)
     if name == "scipy":
         for part in SCIPY:
-            double.__dict__[part] = scipy_stand_in(f"scipy.{part}")
+            double.__dict__[part] = scipy_shim(f"scipy.{part}")
         return double
     try:
         traced = vars(importlib.import_module(f"autograd.{name}"))
@@ -252,7 +252,7 @@ def scipy_stand_in(name: str) -> StandIn:
     return double
 
 
-class Doubles:
+class Shims:
     """What stands for NumPy, SciPy and Python's random numbers while a function of the user is traced.
 
     Parameters
@@ -266,7 +266,10 @@ class Doubles:
     """
 
     def __init__(
-        self, numpy: Callable[[], StandIn], scipy: Callable[[str], StandIn], methods: Mapping[str, Callable[..., Any]]
+        self,
+        numpy: Callable[[], ShimModule],
+        scipy: Callable[[str], ShimModule],
+        methods: Mapping[str, Callable[..., Any]],
     ) -> None:
         self.numpy, self.scipy, self.methods = numpy, scipy, methods
         self._found: dict[str, dict[int, Any]] = {}
@@ -274,7 +277,7 @@ class Doubles:
     def module(self, module: ModuleType) -> ModuleType | None:
         """The double of a module; None where it needs none."""
         name = module.__name__
-        if isinstance(module, StandIn):
+        if isinstance(module, ShimModule):
             return module
         if module is random:
             return RandomStandIn(module)
@@ -324,4 +327,4 @@ def _copy_method(a: Any, *args: Any, **kwargs: Any) -> Any:
     return a if isbox(a) else a.copy(*args, **kwargs)
 
 
-AUTOGRAD = Doubles(numpy_stand_in, scipy_stand_in, {"dot": _dot_method, "copy": _copy_method})
+AUTOGRAD = Shims(numpy_shim, scipy_shim, {"dot": _dot_method, "copy": _copy_method})

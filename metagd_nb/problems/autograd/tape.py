@@ -42,7 +42,7 @@ if not isinstance(autograd.tracer.trace_stack, threading.local):
     autograd.tracer.trace_stack = _TraceStack()  # read by autograd.tracer.trace at each call
 
 
-def pull_back(ends: Sequence[Any], seeds: Sequence[Any], roots: Sequence[Any]) -> list[Any]:
+def backward(ends: Sequence[Any], seeds: Sequence[Any], roots: Sequence[Any]) -> list[Any]:
     """Cotangents at the roots for ``seeds`` at the nodes ``ends``; None at a root that none depends on."""
     end = VJPNode.new_root()
     end.parents = [node for node in ends if node is not None]
@@ -67,7 +67,7 @@ def _traced_gradient(function: Callable[..., Any], values: Sequence[Any]) -> tup
         if not (isbox(value) and value._trace == trace):
             return value, [None] * len(values)
         value, node = value._value, value._node
-    return value, pull_back([node], [vspace(value).ones()], roots)
+    return value, backward([node], [vspace(value).ones()], roots)
 
 
 class Traced:
@@ -100,7 +100,7 @@ class Traced:
         if self._ends is None:
             self._trace_gradient()
         assert self._ends is not None
-        return pull_back(self._ends, vectors, self._roots)
+        return backward(self._ends, vectors, self._roots)
 
     def _trace_gradient(self) -> None:
         self._roots = [VJPNode.new_root() for _ in self._values]

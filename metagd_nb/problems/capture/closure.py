@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.numpy_shim import AUTOGRAD, Doubles, StandIn
+from ..autograd.numpy_shim import AUTOGRAD, ShimModule, Shims
 from .fingerprint import (
     INSTALLED,
     LIMIT,
@@ -32,7 +32,7 @@ from .method_calls import METHODS, rewritten
 
 
 @dataclass
-class Snapshot:
+class DataSnapshot:
     """Copies of the arrays that functions followed together read.
 
     Attributes
@@ -65,7 +65,7 @@ class Snapshot:
 
 
 @dataclass
-class Followed:
+class Closure:
     """A closed copy of a function.
 
     Attributes
@@ -83,7 +83,7 @@ class Followed:
     function: Callable[..., Any]
     reads: tuple[str, ...]
     missing: tuple[str, ...]
-    snapshot: Snapshot
+    snapshot: DataSnapshot
     _spaces: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     def supply(self, name: str, value: Any) -> None:
@@ -104,13 +104,13 @@ class Followed:
         return found
 
 
-def follow(
+def capture(
     function: Callable[..., Any],
     *,
     traced: bool = True,
-    snapshot: Snapshot | None = None,
-    doubles: Doubles = AUTOGRAD,
-) -> Followed:
+    snapshot: DataSnapshot | None = None,
+    doubles: Shims = AUTOGRAD,
+) -> Closure:
     """A closed copy of ``function`` and of every helper that it calls.
 
     Parameters
@@ -122,17 +122,17 @@ def follow(
     snapshot : Snapshot, optional
         Shared by functions that are to read the same copies.
     """
-    follower = _Follower(doubles if traced else None, snapshot or Snapshot())
+    follower = _Capturer(doubles if traced else None, snapshot or DataSnapshot())
     copy = follower.value(function, getattr(function, "__name__", "function"), ())
-    return Followed(
+    return Closure(
         copy, tuple(follower.reads), tuple(follower.missing), follower.snapshot, tuple(follower._globals.values())
     )
 
 
-class _Follower:
+class _Capturer:
     """One traversal; remembers what it has met, so that recursion ends and sharing stays sharing."""
 
-    def __init__(self, doubles: Doubles | None, snapshot: Snapshot) -> None:
+    def __init__(self, doubles: Shims | None, snapshot: DataSnapshot) -> None:
         self.doubles = doubles
         self.snapshot = snapshot
         self.reads: dict[str, None] = {}
@@ -246,7 +246,7 @@ class _Follower:
         of_kit = module.__name__.partition(".")[0] == PACKAGE
         if not of_kit and (not path.endswith(".py") or path.startswith(INSTALLED)):
             return module
-        double = self._met.setdefault(id(module), (module, StandIn(module)))[1]
+        double = self._met.setdefault(id(module), (module, ShimModule(module)))[1]
         for name in attributes:  # a helper in the user's own file: only what the code may take from it
             if name not in double.__dict__ and hasattr(module, name):
                 double.__dict__[name] = None
@@ -254,7 +254,7 @@ class _Follower:
         return double
 
 
-def _traced_import(doubles: Doubles, name: str, *args: Any) -> Any:
+def _traced_import(doubles: Shims, name: str, *args: Any) -> Any:
     """``import numpy as np`` inside a function gives the stand-in too."""
     module = builtins.__import__(name, *args)
     return doubles.module(module) or module

@@ -38,7 +38,7 @@ def trimmed(error: BaseException) -> BaseException:
     return error.with_traceback(kept) if kept is not None else error
 
 
-def diagnosed(
+def explain_tracing_failure(
     error: Exception,
     plain: Callable[[], Any],
     what: str = "loss",

@@ -55,7 +55,7 @@ def global_names(code: CodeType) -> tuple[str, ...]:
 
 def take_apart(name: str, value: Any, found: Parts) -> None:
     """Each function that ``value`` leads to into ``found["code"]``, all else that it reads into ``found["data"]``."""
-    from ..autograd.numpy_shim import StandIn  # brings autograd: only with a function of a person's
+    from ..autograd.numpy_shim import ShimModule  # brings autograd: only with a function of a person's
 
     if isinstance(value, FunctionType) and written_by_user(value.__code__, value.__module__ or ""):
         if name in found["code"]:
@@ -70,7 +70,7 @@ def take_apart(name: str, value: Any, found: Parts) -> None:
         for read in global_names(value.__code__):
             if read in value.__globals__:
                 take_apart(read, value.__globals__[read], found)
-    elif isinstance(value, StandIn):  # a helper in the user's own file: only what the code takes from it
+    elif isinstance(value, ShimModule):  # a helper in the user's own file: only what the code takes from it
         for inside, part in list(vars(value).items()):
             if not inside.startswith("__"):
                 take_apart(f"{name}.{inside}", part, found)

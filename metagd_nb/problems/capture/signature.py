@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError, nearest
-from ...core.parameters import Layout
+from ...core.parameters import ParameterLayout
 from ..base import Array
 
 _EMPTY = inspect.Parameter.empty
@@ -146,12 +146,12 @@ def _as_parameter(name: str, value: Any) -> Array:
         raise MetagdError(f"{name} is empty, of shape {array.shape}; it needs at least one number", "params")
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        where = Layout.of({name: array}).where(int(np.argmin(np.isfinite(array.ravel()))))
+        where = ParameterLayout.of({name: array}).where(int(np.argmin(np.isfinite(array.ravel()))))
         raise MetagdError(f"{where} starts at {array[~np.isfinite(array)][0]}; it needs a finite number", "params")
     return array
 
 
-def flat_gradient(result: Any, layout: Layout, dtype: np.typing.DTypeLike = np.float64) -> Array:
+def flat_gradient(result: Any, layout: ParameterLayout, dtype: np.typing.DTypeLike = np.float64) -> Array:
     """What a user's gradient gave, as (P,).
 
     A dict by name; a tuple or list in the parameters' order; or an array, of the one parameter's
@@ -189,7 +189,7 @@ def _numbers(value: Any, name: str) -> Array:
     return array
 
 
-def _joined(parts: Mapping[str, Any], layout: Layout, dtype: np.typing.DTypeLike) -> Array:
+def _joined(parts: Mapping[str, Any], layout: ParameterLayout, dtype: np.typing.DTypeLike) -> Array:
     arrays = {name: _numbers(part, name) for name, part in parts.items()}
     for name, array in arrays.items():
         if array.shape != layout.shapes[name]:

@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
     np.empty(KEPT_BYTES, np.uint8)
 
 
-class Sheet:
+class BufferViews:
     """One buffer (T, K, n) in each shape that a product asks for: views that are made once.
 
     Parameters
@@ -48,7 +48,7 @@ class Sheet:
         self.inner = each[..., :-1] if ones else each
 
 
-class Pool(threading.local):
+class WorkspacePool(threading.local):
     """Workspaces by what they were made from, each used again once nobody holds it any more.
 
     Every thread has its own, so two runs on one problem, or a reader beside a run, never share one. Whoever holds
@@ -96,7 +96,7 @@ def at_once(function: Callable[..., Any], *given: Any) -> None:
     function(*given)
 
 
-class Calls:
+class RecordedCalls:
     """Calls on buffers that stay, written down as they are made, so that they can be made `again`.
 
     Around the NumPy calls of a small meta-step, finding out which they are takes a quarter of the time.
@@ -119,7 +119,7 @@ class Calls:
         return self.left
 
 
-class Passes:
+class ReplayCache:
     """Passes over the same buffers, each a list of calls once it has been made, and products that they leave behind.
 
     Parameters
@@ -135,7 +135,7 @@ class Passes:
     def __init__(self, repeats: bool) -> None:
         self.repeats, self.number = repeats, next(numbers)
         self.products: dict[Any, Array] = {}
-        self._prepared: dict[Hashable, Calls] = {}
+        self._prepared: dict[Hashable, RecordedCalls] = {}
 
     def run(self, key: Hashable, make: Callable[[Do], Any]) -> Any:
         """``make(do)``, or the calls that it made when it was last asked for by this ``key``; None: always the former.
@@ -147,7 +147,7 @@ class Passes:
         calls = self._prepared.get(key)
         if calls is not None:
             return calls.again()
-        calls = Calls()
+        calls = RecordedCalls()
         calls.left = make(calls)
         kept(self._prepared, key, calls)  # when it is whole: an interrupt leaves none half written
         return calls.left
@@ -155,7 +155,7 @@ class Passes:
 
 def kept(where: dict[Hashable, Made], key: Hashable, made: Made) -> Made:
     """``made``, kept under ``key`` among few others."""
-    if len(where) >= Passes.MOST:
+    if len(where) >= ReplayCache.MOST:
         where.clear()
     where[key] = made
     return made

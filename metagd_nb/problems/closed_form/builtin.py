@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.parameters import Layout
+from ...core.parameters import ParameterLayout
 from ...models.net import Net
 from ...tasks import Batch, Quadratics
 from .mlp import NetProblem
@@ -39,7 +39,7 @@ class QuadraticProblem:
     """The tasks of `quadratics`; starts at zero."""
 
     def __init__(self, tasks: Quadratics, dtype: np.typing.DTypeLike = np.float64) -> None:
-        self.layout, self.dtype = Layout({"theta": (tasks.inputs,)}), np.dtype(dtype)
+        self.layout, self.dtype = ParameterLayout({"theta": (tasks.inputs,)}), np.dtype(dtype)
 
     def start(self, rng: np.random.Generator) -> Array:
         """Zeros (d,)."""

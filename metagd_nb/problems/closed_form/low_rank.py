@@ -16,12 +16,12 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ...models.net import Net
-from .buffers import Do, Passes, Sheet, numbers
+from .buffers import BufferViews, Do, ReplayCache, numbers
 
 Array = np.ndarray
 
 
-class Term:
+class OuterProduct:
     """rowsᵀ·cols in every layer, for each task.
 
     Parameters
@@ -43,8 +43,8 @@ class Term:
     def __init__(
         self,
         rows: list[Any],
-        cols: list[Sheet],
-        passes: Passes,
+        cols: list[BufferViews],
+        passes: ReplayCache,
         held: Any,
         between: dict[str, Array],
         buffers: Hashable = None,
@@ -53,7 +53,7 @@ class Term:
         self.key = (passes.number, buffers) if passes.repeats else None
 
 
-class Layers:
+class LayerWeights:
     """A vector (P,) or (T, P) layer by layer: ``down`` (…, i+1, o), and ``up`` its transpose without the bias row.
 
     The first layer has no ``up``: nobody asks for the gradient in the inputs.
@@ -68,7 +68,7 @@ class Layers:
         self.up: list[Any] = [None, *((w[..., :-1, :] if ones else w).swapaxes(-1, -2) for w, ones in ends)]
 
 
-class Shared(Layers):
+class SharedWeights(LayerWeights):
     """Layers (P,) that all tasks share, in buffers: `put` fills them."""
 
     __slots__ = ("_turned",)
@@ -79,7 +79,7 @@ class Shared(Layers):
         self._turned = self.up[1:]
         self.up[1:] = [up.copy() for up in self._turned]  # used several times, faster so
 
-    def put(self, flat: Array) -> Shared:
+    def put(self, flat: Array) -> SharedWeights:
         """These, with the values of ``flat`` (P,)."""
         np.copyto(self.flat, flat)
         for up, turned in zip(self.up[1:], self._turned, strict=True):
@@ -87,7 +87,7 @@ class Shared(Layers):
         return self
 
 
-class Factored(NDArrayOperatorsMixin):
+class LowRank(NDArrayOperatorsMixin):
     """layers + Σ c·term; an array (T, P) to whoever looks at coordinates.
 
     A number times it, and sums of two, stay factored. All else forms the array.
@@ -102,7 +102,9 @@ class Factored(NDArrayOperatorsMixin):
 
     ndim = 2
 
-    def __init__(self, net: Net, terms: tuple[tuple[float, Term], ...], layers: Layers | None = None) -> None:
+    def __init__(
+        self, net: Net, terms: tuple[tuple[float, OuterProduct], ...], layers: LayerWeights | None = None
+    ) -> None:
         self.net, self.terms, self.layers = net, terms, layers
 
     @property
@@ -196,7 +198,7 @@ class Factored(NDArrayOperatorsMixin):
     def __mul__(self, c: Any) -> Any:
         if np.ndim(c) or self.layers is not None:
             return self.dense() * c
-        return Factored(self.net, tuple((float(c) * k, t) for k, t in self.terms))
+        return LowRank(self.net, tuple((float(c) * k, t) for k, t in self.terms))
 
     __rmul__ = __mul__
 
@@ -204,8 +206,8 @@ class Factored(NDArrayOperatorsMixin):
         return -1.0 * self
 
     def __add__(self, other: Any) -> Any:
-        if isinstance(other, Factored) and self.layers is None and other.layers is None:
-            return Factored(self.net, self.terms + other.terms)
+        if isinstance(other, LowRank) and self.layers is None and other.layers is None:
+            return LowRank(self.net, self.terms + other.terms)
         return self.dense() + np.asarray(other)
 
     __radd__ = __add__
@@ -230,4 +232,4 @@ class Factored(NDArrayOperatorsMixin):
         return np
 
     def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **options: Any) -> Any:
-        return getattr(ufunc, method)(*(np.asarray(g) if isinstance(g, Factored) else g for g in given), **options)
+        return getattr(ufunc, method)(*(np.asarray(g) if isinstance(g, LowRank) else g for g in given), **options)

@@ -24,9 +24,9 @@ from ...models.layers import BatchNorm, Pass
 from ...models.losses import OutputLoss, mse
 from ...models.net import Net
 from ...tasks import Batch
-from .buffers import Do, Passes, Pool, Sheet, kept, numbers
+from .buffers import BufferViews, Do, ReplayCache, WorkspacePool, kept, numbers
 from .layer_chain import ChainPoint
-from .low_rank import Factored, Layers, Shared, Term
+from .low_rank import LayerWeights, LowRank, OuterProduct, SharedWeights
 
 Array = np.ndarray
 
@@ -39,18 +39,18 @@ class Workspace:
             return np.empty((tasks, points, n), dtype)
 
         ends = zip(net.sizes[:-1], net.ones, strict=True)
-        self.h = [Sheet(np.ones((tasks, points, i + one), dtype), one) for i, one in ends]
-        self.delta = [Sheet(new(o)) for o in net.sizes[1:]]
+        self.h = [BufferViews(np.ones((tasks, points, i + one), dtype), one) for i, one in ends]
+        self.delta = [BufferViews(new(o)) for o in net.sizes[1:]]
         self.slope = [new(o) for o in net.sizes[1:-1]]
-        self.back = [Sheet(new(o)) for o in net.sizes[1:-1]] if net.activation == "tanh" else None
-        self.out = Sheet(new(net.outputs))
-        self._passes: dict[Hashable, Passes] = {}
+        self.back = [BufferViews(new(o)) for o in net.sizes[1:-1]] if net.activation == "tanh" else None
+        self.out = BufferViews(new(net.outputs))
+        self._passes: dict[Hashable, ReplayCache] = {}
 
-    def passes(self, key: Hashable) -> Passes:
+    def passes(self, key: Hashable) -> ReplayCache:
         """Those over these buffers at weights that are told by ``key``; None: at weights that are no buffers."""
         if key is None:
-            return Passes(repeats=False)
-        return self._passes.get(key) or kept(self._passes, key, Passes(repeats=True))
+            return ReplayCache(repeats=False)
+        return self._passes.get(key) or kept(self._passes, key, ReplayCache(repeats=True))
 
 
 class Scratch:
@@ -59,8 +59,8 @@ class Scratch:
     def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
         z, extra = (np.empty(tasks * points * max(net.sizes), dtype) for _ in range(2))
         widths = [(tasks, points, o) for o in net.sizes[1:]]
-        self.z = [Sheet(z[: np.prod(w)].reshape(w)) for w in widths]
-        self.extra = [Sheet(extra[: np.prod(w)].reshape(w)) for w in widths]
+        self.z = [BufferViews(z[: np.prod(w)].reshape(w)) for w in widths]
+        self.extra = [BufferViews(extra[: np.prod(w)].reshape(w)) for w in widths]
 
 
 class Second:
@@ -68,8 +68,8 @@ class Second:
 
     def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
         ends = zip(net.sizes[:-1], net.ones, strict=True)
-        self.h = [Sheet(np.zeros((tasks, points, i + one), dtype), one) for i, one in ends]
-        self.delta = [Sheet(np.empty((tasks, points, o), dtype)) for o in net.sizes[1:]]
+        self.h = [BufferViews(np.zeros((tasks, points, i + one), dtype), one) for i, one in ends]
+        self.delta = [BufferViews(np.empty((tasks, points, o), dtype)) for o in net.sizes[1:]]
         self.number = next(numbers)
 
 
@@ -123,7 +123,7 @@ class Bend:
         return np.asarray(pulled + bent)
 
 
-def _times(do: Do, h: Sheet, w: Array, out: Sheet) -> None:
+def _times(do: Do, h: BufferViews, w: Array, out: BufferViews) -> None:
     """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
     if w.ndim == 2:
         do(np.dot, h.flat, w, out.flat)
@@ -155,7 +155,7 @@ class NetPoint:
     def __init__(self, problem: NetProblem, phi: Any, batch: Batch) -> None:
         net, x = problem.net, batch.x
         self.problem, self.net, self.phi = problem, net, phi
-        self.at = phi if isinstance(phi, Factored) else Factored(net, (), self._layers(phi))
+        self.at = phi if isinstance(phi, LowRank) else LowRank(net, (), self._layers(phi))
         self._key = net, phi.dtype, *x.shape[:2]
         self.ws = problem.pool.take(Workspace, *self._key)
         self._norms = Norms(net.norms, self.at.between()) if net.norms else None
@@ -165,10 +165,10 @@ class NetPoint:
         self.out = problem.loss.linearize(self.ws.out.each, batch.y)
         self._went_back = False
 
-    def _layers(self, phi: Array) -> Layers:
+    def _layers(self, phi: Array) -> LayerWeights:
         if phi.ndim == 1:
-            return self.problem.pool.take(Shared, self.net, phi.dtype).put(phi)
-        return Layers(self.net, phi)
+            return self.problem.pool.take(SharedWeights, self.net, phi.dtype).put(phi)
+        return LayerWeights(self.net, phi)
 
     @property
     def loss(self) -> Array:
@@ -177,7 +177,7 @@ class NetPoint:
 
     # ---- products with φ and with directions ----------------------------------------------------------------------
 
-    def _gram(self, do: Do, mine: Sheet, other: Sheet, term: Term, keep: bool) -> Array:
+    def _gram(self, do: Do, mine: BufferViews, other: BufferViews, term: OuterProduct, keep: bool) -> Array:
         """mine·otherᵀ (T, K, K') of every task."""
         made = term.passes.products.get((other, mine))
         if made is not None:
@@ -188,7 +188,9 @@ class NetPoint:
             self.passes.products[mine, other] = gram
         return gram
 
-    def _through(self, do: Do, h: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
+    def _through(
+        self, do: Do, h: BufferViews, m: LowRank, layer: int, out: BufferViews, extra: BufferViews, add: bool = False
+    ) -> None:
         """out (+)= h·M, for the layer M of φ or of a direction."""
         if m.layers is not None:
             _times(do, h, m.layers.down[layer], extra if add else out)
@@ -202,7 +204,16 @@ class NetPoint:
                 _product(do, c, gram, term.cols[layer].each, out.each, extra.each, add)
                 add = True
 
-    def _back(self, do: Do, delta: Sheet, m: Factored, layer: int, out: Sheet, extra: Sheet, add: bool = False) -> None:
+    def _back(
+        self,
+        do: Do,
+        delta: BufferViews,
+        m: LowRank,
+        layer: int,
+        out: BufferViews,
+        extra: BufferViews,
+        add: bool = False,
+    ) -> None:
         """out (+)= delta·Mᵀ, without the bias row."""
         if m.layers is not None:
             _times(do, delta, m.layers.up[layer], extra if add else out)
@@ -218,7 +229,7 @@ class NetPoint:
 
     # ---- passes ---------------------------------------------------------------------------------------------------
 
-    def _scratch(self) -> tuple[list[Sheet], list[Sheet]]:
+    def _scratch(self) -> tuple[list[BufferViews], list[BufferViews]]:
         scratch = self.problem.pool.take(Scratch, *self._key)
         return scratch.z, scratch.extra
 
@@ -254,15 +265,15 @@ class NetPoint:
                 delta[...] = self._norms.back(layer, delta)
 
     @property
-    def _term(self) -> Term:
+    def _term(self) -> OuterProduct:
         self._backward()
         between = {} if self._norms is None else self._norms.grad
-        return Term(self.ws.h, self.ws.delta, self.passes, (self.ws, self.at.terms), between)
+        return OuterProduct(self.ws.h, self.ws.delta, self.passes, (self.ws, self.at.terms), between)
 
     @property
     def grad(self) -> Any:
         """(T, P)"""
-        grad = Factored(self.net, ((1.0, self._term),))
+        grad = LowRank(self.net, ((1.0, self._term),))
         return grad if self._pairs_pay else grad.dense()
 
     @property
@@ -275,10 +286,10 @@ class NetPoint:
         """(T, P) → (T, P)"""
         self._backward()
         c = 1.0
-        if not (isinstance(v, Factored) and v.rank <= self.problem.narrow and len(v.terms) <= self.problem.pairs):
-            v = Factored(self.net, (), Layers(self.net, np.asarray(v)))
+        if not (isinstance(v, LowRank) and v.rank <= self.problem.narrow and len(v.terms) <= self.problem.pairs):
+            v = LowRank(self.net, (), LayerWeights(self.net, np.asarray(v)))
         elif len(v.terms) == 1 and v.layers is None:  # the product is linear in v: its factor can wait
-            c, v = v.terms[0][0], Factored(self.net, ((1.0, v.terms[0][1]),))
+            c, v = v.terms[0][0], LowRank(self.net, ((1.0, v.terms[0][1]),))
         second = self.problem.pool.take(Second, *self._key)
         bend = None if self._norms is None else Bend(self._norms, v.between())
         along = v.key
@@ -288,7 +299,7 @@ class NetPoint:
         self.passes.run(key, partial(self._bend, v, second, bend))
         return self._product(second, c, v.layers is None, {} if bend is None else bend.product)
 
-    def _push(self, v: Factored, second: Second, bend: Bend | None, do: Do) -> Array:
+    def _push(self, v: LowRank, second: Second, bend: Bend | None, do: Do) -> Array:
         """Leaves R{h}; R{outputs} (T, K, C)."""
         ws, (z, extra) = self.ws, self._scratch()
         for layer, h in enumerate(ws.h):
@@ -300,7 +311,7 @@ class NetPoint:
                 do(np.multiply, dz, ws.slope[layer], second.h[layer + 1].inner)
         return z[-1].each
 
-    def _bend(self, v: Factored, second: Second, bend: Bend | None, do: Do) -> None:
+    def _bend(self, v: LowRank, second: Second, bend: Bend | None, do: Do) -> None:
         """Leaves R{delta}, from that of the outputs."""
         ws, (z, extra) = self.ws, self._scratch()
         for layer in range(len(ws.slope) - 1, -1, -1):
@@ -320,15 +331,15 @@ class NetPoint:
     def _product(self, second: Second, c: float, factored: bool, between: dict[str, Array]) -> Any:
         """c·(hᵀR{delta} + R{h}ᵀdelta)"""
         ws, held = self.ws, (self.ws, second, self.at.terms)
-        turned = Term(ws.h, second.delta, self.passes, held, between, second.number)
-        moved = Term([None, *second.h[1:]], ws.delta, self.passes, held, {}, (second.number, "moved"))
-        product = Factored(self.net, ((c, turned), (c, moved)))
+        turned = OuterProduct(ws.h, second.delta, self.passes, held, between, second.number)
+        moved = OuterProduct([None, *second.h[1:]], ws.delta, self.passes, held, {}, (second.number, "moved"))
+        product = LowRank(self.net, ((c, turned), (c, moved)))
         return product if factored else product.dense()
 
     def step(self, rate: Any) -> Any:
         """φ − rate·grad (T, P)"""
         if np.ndim(rate) == 0 and self._pairs_pay and len(self.at.terms) < self.problem.pairs:
-            return Factored(self.net, (*self.at.terms, (-float(rate), self._term)), self.at.layers)
+            return LowRank(self.net, (*self.at.terms, (-float(rate), self._term)), self.at.layers)
         moved = rate * np.asarray(self.grad)
         return np.subtract(np.asarray(self.phi), moved, out=moved)
 
@@ -339,7 +350,7 @@ class NetProblem:
     def __init__(self, net: Net, loss: OutputLoss = mse, dtype: np.typing.DTypeLike = np.float64) -> None:
         self.net, self.loss, self.dtype = net, loss, np.dtype(dtype)
         self.layout = net.layout
-        self.pool = Pool()
+        self.pool = WorkspacePool()
         shapes = [(i + net.bias, o) for i, o in pairwise(net.sizes)]
         # points up to which inputs and deltas are less work than their product, the matrix
         self.narrow = 2 * sum(i * o for i, o in shapes) // sum(i + o for i, o in shapes)

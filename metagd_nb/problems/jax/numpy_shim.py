@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import MetagdError
-from ..autograd.numpy_shim import SCIPY, Doubles, RandomStandIn, StandIn, where_called
+from ..autograd.numpy_shim import SCIPY, RandomStandIn, ShimModule, Shims, where_called
 
 
 def holds_traced(items: Iterable[Any]) -> bool:
@@ -72,8 +72,8 @@ def _guard(function: Callable[..., Any], label: str) -> Callable[..., Any]:
 PLAIN = "--backend numpy"
 
 
-def _exchange(real: ModuleType, traced: Any) -> StandIn:
-    double = StandIn(real)
+def _exchange(real: ModuleType, traced: Any) -> ShimModule:
+    double = ShimModule(real)
     for name in dir(real):
         value, other = getattr(real, name), getattr(traced, name, None)
         if not name.startswith("_") and callable(value) and callable(other) and not isinstance(value, type):
@@ -82,7 +82,7 @@ def _exchange(real: ModuleType, traced: Any) -> StandIn:
 
 
 @functools.cache
-def _numpy() -> StandIn:
+def _numpy() -> ShimModule:
     double = _exchange(np, jnp)
     double.__dict__["linalg"] = _exchange(np.linalg, jnp.linalg)
     double.__dict__["linalg"].__dict__["norm"] = either("norm", np.linalg.norm, _norm)
@@ -92,16 +92,16 @@ def _numpy() -> StandIn:
 
 
 @functools.cache
-def _scipy(name: str) -> StandIn:
+def _scipy(name: str) -> ShimModule:
     real = importlib.import_module(name)
     if name == "scipy":
-        double = StandIn(real)
+        double = ShimModule(real)
         double.__dict__.update({part: _scipy(f"scipy.{part}") for part in SCIPY})
         return double
     try:
         double = _exchange(real, importlib.import_module(f"jax.{name}"))
     except ImportError:
-        double = StandIn(real)
+        double = ShimModule(real)
     for key in dir(real):
         value = getattr(real, key)
         lacking = not key.startswith("_") and key not in double.__dict__
@@ -119,4 +119,4 @@ def _copy(a: Any, *args: Any, **kwargs: Any) -> Any:
     return a if isinstance(a, jax.core.Tracer) else a.copy(*args, **kwargs)
 
 
-JAX = Doubles(_numpy, _scipy, {"dot": _dot, "copy": _copy})
+JAX = Shims(_numpy, _scipy, {"dot": _dot, "copy": _copy})

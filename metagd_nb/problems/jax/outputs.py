@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core.array_api import known
+from ...core.array_api import is_concrete
 from ..capture.errors import scalar
 from .precision import precise
 from .refuse import refused
@@ -55,7 +55,7 @@ class OutputLossOnJax:
 
     def linearize(self, prediction: Any, target: Any) -> Any:
         """Evaluate, per task."""
-        if known(prediction):
+        if is_concrete(prediction):
             return self.plain.linearize(prediction, target)
         try:
             return _OutputPoint(*jax.vmap(jax.value_and_grad(self._one))(prediction, target))

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core.array_api import known
+from ...core.array_api import is_concrete
 from ...models.losses import as_function
 from ...models.net import Net
 from ...tasks import Batch, Quadratics
 from ..autograd.loss import LossProblem, pieces
 from ..autograd.model import ModelProblem
-from ..capture.closure import Followed, follow
+from ..capture.closure import Closure, capture
 from ..closed_form.builtin import LeastSquares, NetProblem, QuadraticProblem
 from .numpy_shim import JAX
 from .outputs import HostEmbedding, OutputLossOnJax, TracedEmbedding, one_number
@@ -71,11 +71,11 @@ class OnJax:
     def linearize(self, phi: Any, batch: Batch | None = None) -> Any:
         """Evaluate at ``phi`` (P,) shared by all tasks, or (T, P)."""
         x, y = (batch.x, batch.y) if batch is not None else _NO_DATA
-        return HostPoint(self, np.asarray(phi, self.dtype), x, y) if known(phi) else TracedPoint(self, phi, x, y)
+        return HostPoint(self, np.asarray(phi, self.dtype), x, y) if is_concrete(phi) else TracedPoint(self, phi, x, y)
 
     def flat(self, phi: Any, tasks: int = 1) -> Any:
         """(T, P)"""
-        if known(phi):
+        if is_concrete(phi):
             return np.broadcast_to(phi, (tasks, self.layout.size))
         return jnp.broadcast_to(phi, (tasks, self.layout.size))
 
@@ -91,7 +91,7 @@ class OnJax:
 
     def embed(self, theta: Any, x: Any) -> Any:
         """What `protonet` compares of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
-        return HostEmbedding(self, theta, x) if known(theta) else TracedEmbedding(self, theta, x)
+        return HostEmbedding(self, theta, x) if is_concrete(theta) else TracedEmbedding(self, theta, x)
 
     def check(self, batch: Batch | None, embeds: bool = False) -> None:
         """Refuse in one line what JAX cannot follow; ``embeds``: of the features alone."""
@@ -151,9 +151,9 @@ class HostPoint:
         return np.asarray(self.phi - rate * self.grad)
 
 
-def on_jax(function: Callable[..., Any], **more: Any) -> Followed:
+def on_jax(function: Callable[..., Any], **more: Any) -> Closure:
     """A closed copy of a function, in which NumPy's functions of traced arrays are JAX's."""
-    return follow(function, doubles=JAX, **more)
+    return capture(function, doubles=JAX, **more)
 
 
 class JaxNet(OnJax, NetProblem):
@@ -181,7 +181,7 @@ class JaxNet(OnJax, NetProblem):
         return x
 
     def embed(self, theta: Any, x: Any) -> Any:
-        return NetProblem.embed(self, theta, x) if known(theta) else OnJax.embed(self, theta, x)
+        return NetProblem.embed(self, theta, x) if is_concrete(theta) else OnJax.embed(self, theta, x)
 
     def plain(self, x: Array, y: Array) -> Any:
         theta = self.net.start(np.random.default_rng(0)).astype(self.dtype)
@@ -235,7 +235,7 @@ class JaxLoss(OnJax, LossProblem):
         super().__init__(loss, *given, **more)
 
     @cached_property
-    def _on_jax(self) -> Followed:
+    def _on_jax(self) -> Closure:
         return on_jax(self._given, snapshot=self.snapshot)
 
     def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:

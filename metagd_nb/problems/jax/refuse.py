@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from ..capture.errors import assigns, diagnosed, user_line
+from ..capture.errors import assigns, explain_tracing_failure, user_line
 from .numpy_shim import PLAIN
 
 
@@ -17,7 +17,7 @@ def refused(error: Exception, plain: Callable[[], Any], what: str) -> BaseExcept
 
     The function is called once more without tracing, by ``plain``: what fails then too is the user's own mistake.
     """
-    return diagnosed(error, plain, what, _explained)
+    return explain_tracing_failure(error, plain, what, _explained)
 
 
 def _explained(error: Exception, what: str) -> str:

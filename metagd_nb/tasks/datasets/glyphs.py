@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.hyperparameters import whole
-from ...core.provenance import recorded
+from ...core.hyperparameters import check_int
+from ...core.provenance import records_call
 from ..user_data.episodes import Episodes
 
 FACES = (  # the first that holds a character decides what it looks like
@@ -162,7 +162,7 @@ def _drawn(per_script: int, examples: int, size: int, seed: int) -> tuple[np.nda
     return np.array(images, np.float32), names, parents
 
 
-@recorded
+@records_call
 def glyphs(ways: int = 5, per_script: int = 20, examples: int = 20, size: int = 16, seed: int = 0) -> Episodes:
     """Characters of some thirty scripts and sets of signs, from matplotlib's own fonts: N-way K-shot images.
 
@@ -181,8 +181,8 @@ def glyphs(ways: int = 5, per_script: int = 20, examples: int = 20, size: int = 
     seed : int
         Of the choice of characters and of the drawing.
     """
-    per_script, examples = whole(per_script, "per_script", 2), whole(examples, "examples", 2)
-    size, seed = whole(size, "size", 8), whole(seed, "seed", 0)
+    per_script, examples = check_int(per_script, "per_script", 2), check_int(examples, "examples", 2)
+    size, seed = check_int(size, "size", 8), check_int(seed, "seed", 0)
     if size > 105:
         raise MetagdError(f"{size} is not allowed; needs a whole number ≥ 8 and ≤ 105", "size")
     images, names, parents = _drawn(per_script, examples, size, seed)

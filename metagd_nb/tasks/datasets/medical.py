@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.hyperparameters import whole
-from ...core.provenance import recorded
+from ...core.hyperparameters import check_int
+from ...core.provenance import records_call
 from ..user_data.groups import Groups
 
 YEAR = 365
 
 
-@recorded
+@records_call
 def lung(least: int = 13) -> Groups:
     """Advanced lung cancer: who lives longer than a year? Each hospital is a task.
 
@@ -43,7 +43,7 @@ def lung(least: int = 13) -> Groups:
     return _hospitals("lung", x, y, table["inst"].to_numpy(int), least)
 
 
-@recorded
+@records_call
 def tumours(clinics: int = 14, seed: int = 0) -> Groups:
     """Is this breast tumour benign? Forty patients a clinic; the clinics are made up, and see different cases.
 
@@ -63,7 +63,7 @@ def tumours(clinics: int = 14, seed: int = 0) -> Groups:
     MetagdError
         When scikit-learn is not installed.
     """
-    clinics, seed = whole(clinics, "clinics", 2), whole(seed, "seed", 0)
+    clinics, seed = check_int(clinics, "clinics", 2), check_int(seed, "seed", 0)
     if clinics > 100:
         raise MetagdError(f"{clinics} is not allowed; needs a whole number ≥ 2 and ≤ 100", "clinics")
     try:
@@ -82,7 +82,7 @@ def _hospitals(name: str, x: np.ndarray, y: np.ndarray, hospital: np.ndarray, le
     """The patients of the hospitals that have at least ``least``."""
     scaled = (x - x.mean(axis=0)) / x.std(axis=0)
     labels, counts = np.unique(hospital, return_counts=True)
-    large = labels[counts >= whole(least, "least", 1)]
+    large = labels[counts >= check_int(least, "least", 1)]
     if len(large) < 2:
         raise MetagdError(f"{least} is not allowed: it leaves {len(large)} of {len(labels)} hospitals", "least")
     kept = np.isin(hospital, large)

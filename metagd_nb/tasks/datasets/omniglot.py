@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.hyperparameters import whole
-from ...core.provenance import derived, recorded
+from ...core.hyperparameters import check_int
+from ...core.provenance import records_call, records_derivation
 from ..user_data.episodes import Episodes
 
 SIDE, DRAWINGS = 28, 20
@@ -48,7 +48,7 @@ class Omniglot(Episodes):
         """The characters held out."""
         return self.sides[0].held_out()
 
-    @derived
+    @records_derivation
     def held_out(self) -> Omniglot:
         """`test`, by a name that a file can say."""
         return self.sides[1]
@@ -73,7 +73,7 @@ class Omniglot(Episodes):
         return np.asarray(drawn.reshape(*row.shape, SIDE * SIDE) / np.float32(self.images.white))
 
 
-@recorded
+@records_call
 def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotations: bool = True) -> Omniglot:
     """Omniglot: characters as N-way K-shot tasks.
 
@@ -103,13 +103,13 @@ def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotatio
         Where there are no such files, or too few characters.
     """
     images = _read(Path(path).expanduser())
-    train, ways = whole(train, "train", 1), whole(ways, "ways", 2)
+    train, ways = check_int(train, "train", 1), check_int(ways, "ways", 2)
     turns = 4 if rotations else 1
     if turns * min(train, len(images.names) - train) < ways:
         raise MetagdError(
             f"{train} of {len(images.names)} characters leaves a side with fewer than {ways} classes", "train"
         )
-    order = np.random.default_rng(whole(seed, "seed", 0)).permutation(len(images.names))
+    order = np.random.default_rng(check_int(seed, "seed", 0)).permutation(len(images.names))
     every = Omniglot(images, ways, turns)
     learned, held = every._of(order[:train]), every._of(order[train:])
     for side in (learned, held):

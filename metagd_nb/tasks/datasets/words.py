@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.hyperparameters import whole
-from ...core.provenance import recorded
+from ...core.hyperparameters import check_int
+from ...core.provenance import records_call
 from ..user_data.episodes import Episodes
 
 LEAST = 60  # names of a language's own
@@ -76,7 +76,7 @@ def _counted(examples: int, inputs: int, latin: bool, seed: int) -> tuple[np.nda
     return np.array(cells), sizes, names
 
 
-@recorded
+@records_call
 def words(ways: int = 5, examples: int = 60, inputs: int = 256, latin: bool = True, seed: int = 0) -> Episodes:
     """Which language is this word? N languages, K words of each; names from Unicode's locale tables (CLDR).
 
@@ -100,7 +100,11 @@ def words(ways: int = 5, examples: int = 60, inputs: int = 256, latin: bool = Tr
     MetagdError
         When Babel is not installed.
     """
-    examples, inputs, seed = whole(examples, "examples", 2), whole(inputs, "inputs", 2), whole(seed, "seed", 0)
+    examples, inputs, seed = (
+        check_int(examples, "examples", 2),
+        check_int(inputs, "inputs", 2),
+        check_int(seed, "seed", 0),
+    )
     cells, sizes, names = _counted(examples, inputs, bool(latin), seed)
     family = Episodes(cells, np.repeat(np.arange(len(names)), sizes), ways, names)
     family.name = "words"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError, short
-from ...core.hyperparameters import number
-from ...core.provenance import recorded
+from ...core.errors import MetagdError, shorten
+from ...core.hyperparameters import check_float
+from ...core.provenance import records_call
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from .sinusoid import interval
 
@@ -26,10 +26,10 @@ class Curves(Tasks):
         self, function: Callable[..., Any], ranges: Mapping[str, Any], x: Range, noise: float, name: str = "curves"
     ) -> None:
         if not callable(function):
-            raise MetagdError(f"{short(function)} is not a function of x and the numbers drawn", "function")
+            raise MetagdError(f"{shorten(function)} is not a function of x and the numbers drawn", "function")
         self.function, self.name = function, name
         self.ranges = {one: interval(bounds, one) for one, bounds in ranges.items()}
-        self.x, self.noise = interval(x, "x"), number(noise, "noise", low=0)
+        self.x, self.noise = interval(x, "x"), check_float(noise, "noise", low=0)
         self._try()
 
     def _try(self) -> None:
@@ -76,7 +76,7 @@ class Curves(Tasks):
         return Example(Batch(x, y), grid, truth, f"{self.name}: {told}" if told else self.name)
 
 
-@recorded
+@records_call
 def curves(function: Callable[..., Any], x: Range = (-5.0, 5.0), noise: float = 0.0, **ranges: Range) -> Curves:
     """Tasks y = f(x; a, b, …): your formula, its numbers drawn anew for each task.
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError, short, unknown
-from ...core.hyperparameters import number
-from ...core.provenance import derived, recorded
+from ...core.errors import MetagdError, shorten, unknown_name
+from ...core.hyperparameters import check_float
+from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from .curves import Curves
 from .sinusoid import sinusoid
@@ -79,12 +79,12 @@ class Mixed(Tasks):
         kinds = ", ".join(self.kinds[g] for g in self._dealt)
         return f"mixed({kinds})" if len(self._dealt) == len(self.kinds) else f"mixed(…).only({kinds})"
 
-    @derived
+    @records_derivation
     def only(self, *kinds: str) -> Mixed:
         """The same mixture, dealing out tasks of these kinds alone; what each kind is called stays."""
         for kind in kinds:
             if kind not in self.families:
-                raise unknown("kind", str(kind), self.kinds)
+                raise unknown_name("kind", str(kind), self.kinds)
         return Mixed(self.families, tuple(self.kinds.index(kind) for kind in kinds))
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
@@ -118,7 +118,7 @@ class Mixed(Tasks):
         return found._replace(label=f"{kind}: {found.label}")
 
 
-@recorded
+@records_call
 def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
     """Several kinds of task in one family: ready ones, such as line, and your own.
 
@@ -139,11 +139,11 @@ def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
     MetagdError
         For a kind that does not exist or comes twice, and for families that differ in inputs, outputs or loss.
     """
-    noise = number(noise, "noise", low=0)
+    noise = check_float(noise, "noise", low=0)
     families: dict[str, Tasks] = {}
     for kind in kinds or (() if own else tuple(KINDS)):
         if isinstance(kind, str) and kind not in KINDS:
-            raise unknown("kind", kind, KINDS)
+            raise unknown_name("kind", kind, KINDS)
         family = KINDS[kind](noise) if isinstance(kind, str) else kind
         _add(families, kind if isinstance(kind, str) else getattr(kind, "name", "kind"), family)
     for name, family in own.items():
@@ -153,7 +153,7 @@ def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
 
 def _add(families: dict[str, Tasks], name: str, family: Any) -> None:
     if not isinstance(family, Tasks):
-        raise MetagdError(f"{short(family)} is not a family such as sinusoid() or curves(…)", name)
+        raise MetagdError(f"{shorten(family)} is not a family such as sinusoid() or curves(…)", name)
     if family.full or family.kinds:
         raise MetagdError(f"{family!r} cannot be one kind of a mixture", name)
     if name in families:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.provenance import recorded
+from ...core.provenance import records_call
 from ..base import Batch, Reference, TaskBatch, Tasks
 
 
@@ -66,7 +66,7 @@ class Quadratics(Tasks):
         return [Reference(self.optimum()[1], "best without adapting"), adapted] if inner_steps else [adapted]
 
 
-@recorded
+@records_call
 def quadratics(a: np.ndarray, c: np.ndarray) -> Quadratics:
     """Tasks L_i(θ) = ½(θ−c_i)ᵀA_i(θ−c_i), all of them in every step.
 

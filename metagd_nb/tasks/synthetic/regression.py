@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.hyperparameters import number, whole
-from ...core.provenance import recorded
+from ...core.hyperparameters import check_float, check_int
+from ...core.provenance import records_call
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from ..validation import numbers_2d
 
@@ -20,8 +20,8 @@ class Regression(Tasks):
     outputs = 1
 
     def __init__(self, d: int, w0: float | np.ndarray, spread: float, noise: float) -> None:
-        self.inputs = whole(d, "d", low=1)
-        self.spread, self.noise = number(spread, "spread", low=0), number(noise, "noise", low=0)
+        self.inputs = check_int(d, "d", low=1)
+        self.spread, self.noise = check_float(spread, "spread", low=0), check_float(noise, "noise", low=0)
         mean = numbers_2d(np.atleast_1d(w0), "w0")[:, 0]
         if np.shape(w0) not in ((), (self.inputs,)):
             raise MetagdError(f"has shape {np.shape(w0)}; needs a number or shape ({d},)", "w0")
@@ -67,7 +67,7 @@ class Regression(Tasks):
         return Example(Batch(x, y), grid, grid * w[0, 0, 0], f"{w[0, 0, 0]:.1f}·x".replace("-", "−"))
 
 
-@recorded
+@records_call
 def regression(d: int, w0: float | np.ndarray = 0, spread: float = 1, noise: float = 0) -> Regression:
     """Linear tasks y = x·w + noise, x ~ N(0, I_d), w ~ N(w0, spread²·I_d).
 

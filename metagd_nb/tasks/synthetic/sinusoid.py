@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError, short
-from ...core.hyperparameters import number
-from ...core.provenance import recorded
+from ...core.errors import MetagdError, shorten
+from ...core.hyperparameters import check_float
+from ...core.provenance import records_call
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 
 
 def interval(bounds: Any, name: str) -> tuple[float, float]:
     """``bounds`` as two finite numbers, the second above the first."""
     try:
-        low, high = (number(bound, name) for bound in bounds)
+        low, high = (check_float(bound, name) for bound in bounds)
     except (TypeError, ValueError):
         low = high = 0.0
     if not low < high:
-        raise MetagdError(f"{short(bounds)} is not a range; needs low < high", name)
+        raise MetagdError(f"{shorten(bounds)} is not a range; needs low < high", name)
     return low, high
 
 
@@ -38,7 +38,7 @@ class Sinusoid(Tasks):
             interval(phase, "phase"),
             interval(x, "x"),
         )
-        self.noise = number(noise, "noise", low=0)
+        self.noise = check_float(noise, "noise", low=0)
 
     def __repr__(self) -> str:
         return f"sinusoid(amplitude={self.amplitude}, phase={self.phase}, x={self.x}, noise={self.noise})"
@@ -104,7 +104,7 @@ class Sinusoid(Tasks):
         return Example(Batch(x, y), grid, amplitude * np.sin(grid - phase), f"{amplitude:.1f}·sin(x − {phase:.1f})")
 
 
-@recorded
+@records_call
 def sinusoid(
     amplitude: tuple[float, float] = (0.1, 5.0),
     phase: tuple[float, float] = (0.0, math.pi),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.hyperparameters import whole
-from ...core.provenance import derived, recorded
+from ...core.hyperparameters import check_int
+from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Reference, TaskBatch, Tasks
 from ..validation import labels, numbers_2d
 
@@ -56,7 +56,7 @@ class Episodes(Tasks):
         self.x, self.number = x, number
         self.sizes = np.bincount(number)
         self._rows, self._first = np.argsort(number, kind="stable"), np.cumsum(self.sizes) - self.sizes
-        self.ways = self.outputs = whole(ways, "ways", 2)
+        self.ways = self.outputs = check_int(ways, "ways", 2)
         self.inputs = x.shape[1]
         every = np.arange(len(self.sizes))
         self.names = every.astype(str) if names is None else np.asarray(names)
@@ -72,7 +72,7 @@ class Episodes(Tasks):
     def __repr__(self) -> str:
         return f"{self.name}({self.ways} ways of {self.n_classes} classes, D={self.inputs})"
 
-    @derived
+    @records_derivation
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Episodes, Episodes]:
         """Two families with no parent, hence no class, in common: one to learn from, one held out.
 
@@ -134,7 +134,7 @@ class Episodes(Tasks):
         return [Reference(math.log(self.ways), "guessing")]
 
 
-@recorded
+@records_call
 def episodes(x: Any, y: Any, ways: int = 5) -> Episodes:
     """Your own labelled data as N-way K-shot tasks: each has a few classes and a few rows of each.
 

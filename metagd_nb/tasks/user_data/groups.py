@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError
-from ...core.provenance import derived, recorded
+from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from ..validation import labels, numbers_2d, targets
 
@@ -43,7 +43,7 @@ class Groups(Tasks):
         told = "" if self.classes is None else f", {self.outputs} classes"
         return f"{self.name}({len(self)} groups of {self.sizes.min()}–{self.sizes.max()} rows, D={self.inputs}{told})"
 
-    @derived
+    @records_derivation
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Groups, Groups]:
         """Two families with no group in common: one to learn from, one held out.
 
@@ -102,7 +102,7 @@ class Groups(Tasks):
         return Example(Batch(self.x[None, chosen], self.y[None, chosen]), grid, None, f"group {self.labels[g]}")
 
 
-@recorded
+@records_call
 def groups(x: Any, y: Any, group: Any, loss: str | None = None) -> Groups:
     """Your own data as a family of tasks: the rows of one group are one task.
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.errors import MetagdError, nearest, short, unknown
-from ...core.hyperparameters import whole
-from ...core.provenance import derived
+from ...core.errors import MetagdError, nearest, shorten, unknown_name
+from ...core.hyperparameters import check_int
+from ...core.provenance import records_derivation
 from ..base import Batch, TaskBatch, Tasks
 from ..synthetic.series_generators import GENERATORS
 from ..validation import labels, numbers_2d
@@ -48,7 +48,7 @@ class Series(Tasks):
         log: bool,
         make: Generator | None,
     ) -> None:
-        self.window, self.horizon = whole(window, "window", 1), whole(horizon, "horizon", 1)
+        self.window, self.horizon = check_int(window, "window", 1), check_int(horizon, "horizon", 1)
         self.inputs, self.outputs = self.window, self.horizon
         self.values, self.names, self.log, self._make = list(values), np.asarray(names), bool(log), make
         self._lengths = np.array([len(one) for one in values], int)
@@ -92,26 +92,26 @@ class Series(Tasks):
         """The inverse of `transformed`."""
         return np.asarray(np.exp(values)) if self.log else values
 
-    @derived
+    @records_derivation
     def with_horizon(self, horizon: int) -> Series:
         """The same series with another number of values to forecast at once."""
         return Series(self.values, self.names, self.window, horizon, self.log, self._make)
 
-    @derived
+    @records_derivation
     def without_last(self, values: int) -> Series:
         """The same series as they were this many values ago: nothing later can be learned from them."""
         self._only_given("without_last")
-        values = whole(values, "values", 1)
+        values = check_int(values, "values", 1)
         return Series([one[:-values] for one in self.values], self.names, self.window, self.horizon, self.log, None)
 
-    @derived
+    @records_derivation
     def chosen(self, which: Any) -> Series:
         """Some of the series, by their numbers."""
         self._only_given("chosen")
         which = np.arange(len(self))[which]
         return Series([self.values[i] for i in which], self.names[which], self.window, self.horizon, self.log, None)
 
-    @derived
+    @records_derivation
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Series, Series]:
         """Two families with no series in common: one to learn from, one held out."""
         self._only_given("split")
@@ -239,7 +239,7 @@ def _made(data: Any, window: int, horizon: int, log: bool, *of_table: Any) -> Se
     *columns, names = of_table
     if isinstance(data, str):
         if data not in GENERATORS:
-            raise unknown("generator", data, GENERATORS)
+            raise unknown_name("generator", data, GENERATORS)
         return Series([], [data], window, horizon, log, GENERATORS[data])
     if isinstance(data, Series):
         raise MetagdError("is a family already", "data")
@@ -271,7 +271,7 @@ def _listed(data: Any) -> tuple[list[Array], Array]:
     try:
         rows = list(data)
     except TypeError:
-        raise MetagdError(f"{short(data)} is no array, list, table, generator or name", "data") from None
+        raise MetagdError(f"{shorten(data)} is no array, list, table, generator or name", "data") from None
     if not rows or np.ndim(rows[0]) == 0:
         raise MetagdError("must hold several series: an array (S, L), or a list of arrays", "data")
     found = [numbers_2d(row, f"data[{i}]") for i, row in enumerate(rows)]

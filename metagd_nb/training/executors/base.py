@@ -1,4 +1,4 @@
-"""What takes the steps of a run, one by one: `Steps`; on JAX some at a time, see `onjax`."""
+"""What takes the steps of a run, one by one: `StepExecutor`; on JAX some at a time, see `onjax`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...algorithms import Algorithm, Look
+from ...algorithms import Algorithm, StepEvaluation
 from ...tasks import Reference, Tasks
 from ..stopping import Settings
 
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     again: Callable[..., Plan] | None = None  # a plan of the same settings, from other things: ``again(loss=…)``
 
 
-class Shown(NamedTuple):
+class Snapshot(NamedTuple):
     """A consistent snapshot: the parameters and the loss of one row, and the rates that go on from there.
 
     A rate that a person sets is in it at once; the row before keeps the one with which it was reached.
@@ -47,7 +47,7 @@ class Shown(NamedTuple):
 class Row(NamedTuple):
     """What one step has to say: where it led, the gradient's norm there, what it cost, and the live rates."""
 
-    shown: Shown
+    shown: Snapshot
     norm: float
     grad_evals: int
     hvps: int
@@ -55,7 +55,7 @@ class Row(NamedTuple):
     rates: tuple[float, ...]
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Takes the steps of one run, and knows the state between two of them."""
 
     @property
@@ -67,7 +67,7 @@ class Engine(Protocol):
         """What the method keeps beside it, now."""
 
     @property
-    def look(self) -> Look | None:
+    def evaluation(self) -> StepEvaluation | None:
         """The evaluation from which the next step moves on; None before the first."""
 
     @property
@@ -89,14 +89,14 @@ class Engine(Protocol):
             How many steps may follow each other from here, this one included, if nobody intervenes.
         """
 
-    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+    def restore(self, theta: Array, state: Any, evaluation: StepEvaluation | None) -> None:
         """Stand where another run of the same plan stood between two steps."""
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """A person has set the rates ``changed``; ``algorithm`` has them."""
 
 
-class Steps:
+class StepExecutor:
     """One step at a time."""
 
     at_hand = True
@@ -104,26 +104,33 @@ class Steps:
     def __init__(self, plan: Plan, theta: Array, state: Any) -> None:
         self.problem, self.batches = plan.problem, plan.batches
         self.theta, self.state = theta, state
-        self.look: Look | None = None
+        self.evaluation: StepEvaluation | None = None
 
     def advance(self, algorithm: Algorithm, step: int, clock: float, most: int) -> Row:
         """One move (none at first), and a look at where it led."""
         theta, state = self.theta, self.state
-        if self.look is not None:
-            theta, state = algorithm.move(theta, self.look)
-        look = algorithm.look(self.problem, theta, state, self.batches(step))
-        self.theta, self.state, self.look = theta, look.state, look
-        norm = math.sqrt(look.grad.dot(look.grad))
+        if self.evaluation is not None:
+            theta, state = algorithm.update(theta, self.evaluation)
+        evaluation = algorithm.evaluate(self.problem, theta, state, self.batches(step))
+        self.theta, self.state, self.evaluation = theta, evaluation.state, evaluation
+        norm = math.sqrt(evaluation.grad.dot(evaluation.grad))
         seconds = time.perf_counter() - clock
-        rates = algorithm.rates(self.problem, theta, look.state)
-        return Row(Shown(step, theta, look.loss, look.state), norm, look.grad_evals, look.hvps, seconds, rates)
+        rates = algorithm.rates(self.problem, theta, evaluation.state)
+        return Row(
+            Snapshot(step, theta, evaluation.loss, evaluation.state),
+            norm,
+            evaluation.grad_evals,
+            evaluation.hvps,
+            seconds,
+            rates,
+        )
 
-    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+    def restore(self, theta: Array, state: Any, evaluation: StepEvaluation | None) -> None:
         """Go on from there."""
-        self.theta, self.state, self.look = theta, state, look
+        self.theta, self.state, self.evaluation = theta, state, evaluation
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """Rates that are learned start again from where they were set."""
-        self.theta, self.state = algorithm.retuned(self.problem, self.theta, self.state, changed)
-        if self.look is not None:
-            self.look = self.look._replace(state=self.state)
+        self.theta, self.state = algorithm.on_rate_change(self.problem, self.theta, self.state, changed)
+        if self.evaluation is not None:
+            self.evaluation = self.evaluation._replace(state=self.state)

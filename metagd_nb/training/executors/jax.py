@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError
-from .base import Engine, Plan, Steps
+from .base import Executor, Plan, StepExecutor
 
 try:
     import jax
 except ImportError:
     raise MetagdError("'jax' is not installed here; pip install 'metagd-nb[jax]'", "backend") from None
 
-from .jax_chunks import Chunks
+from .jax_chunks import ChunkedExecutor
 
 
-def engine(plan: Plan, theta: np.ndarray, state: Any) -> Engine:
+def jax_executor(plan: Plan, theta: np.ndarray, state: Any) -> Executor:
     """What takes the steps of a run on JAX: compiled as a whole, or one by one where a method cannot be.
 
     Raises
@@ -45,13 +45,13 @@ def engine(plan: Plan, theta: np.ndarray, state: Any) -> Engine:
     if devices > 1:
         _spreads(plan, len(batch) if plan.algorithm.kind == "meta" else 1, devices)
     if plan.algorithm.compiles:
-        return Chunks(plan, theta, state)
+        return ChunkedExecutor(plan, theta, state)
     if devices > 1:
         raise MetagdError(f"{plan.method} cannot be compiled, and so not spread", "devices")
-    return OneByOne(plan, theta, state)
+    return UncompiledExecutor(plan, theta, state)
 
 
-class OneByOne(Steps):
+class UncompiledExecutor(StepExecutor):
     """A method in NumPy, of a problem whose derivatives JAX computes."""
 
     note = "the method's own arithmetic is NumPy's, one step at a time"

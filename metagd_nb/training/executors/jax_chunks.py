@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...algorithms import Algorithm, Look
-from .base import Plan, Row, Shown
-from .jax_program import Place, Program, program
+from ...algorithms import Algorithm, StepEvaluation
+from .base import Plan, Row, Snapshot
+from .jax_program import Carry, CompiledStep, compiled_step
 
 Array = np.ndarray
 FRAME = 0.05  # seconds that a chunk should take
@@ -28,13 +28,13 @@ LENGTH_ALONE = 1000  # where all steps share one batch
 class Chunk:
     """Some steps on end, computed."""
 
-    def __init__(self, program: Program, place: Place, first: int, n: int, rates: Any, held: Any) -> None:
-        self._program, self._start, self.first, self.n = program, place, first, n
+    def __init__(self, compiled_step: CompiledStep, place: Carry, first: int, n: int, rates: Any, held: Any) -> None:
+        self._program, self._start, self.first, self.n = compiled_step, place, first, n
         self._rates, self._held = rates, held
-        self.end, self.rows = program(place, first == 0, n, rates, held)
-        self._known: tuple[int, Place] | None = None
+        self.end, self.rows = compiled_step(place, first == 0, n, rates, held)
+        self._known: tuple[int, Carry] | None = None
 
-    def place(self, done: int) -> Place:
+    def place(self, done: int) -> Carry:
         """Where it stood after ``done`` of its steps (1…n), in NumPy's arrays."""
         known = self._known
         if known is None or known[0] != done:
@@ -48,7 +48,7 @@ class Chunk:
 _LATER = np.empty(0)
 
 
-class Underway(Shown):
+class LazySnapshot(Snapshot):
     """A row whose parameters are computed when somebody asks for them."""
 
     chunk: Chunk
@@ -66,11 +66,11 @@ class Underway(Shown):
     def __iter__(self) -> Iterator[Any]:
         return iter((self.step, self.theta, self.loss, self.state))
 
-    def _replace(self, **changed: Any) -> Shown:  # type: ignore[override]  # what comes out knows its parameters
-        return Shown(*self)._replace(**changed)
+    def _replace(self, **changed: Any) -> Snapshot:  # type: ignore[override]  # what comes out knows its parameters
+        return Snapshot(*self)._replace(**changed)
 
 
-class Chunks:
+class ChunkedExecutor:
     """An `Engine` whose steps are compiled."""
 
     def __init__(self, plan: Plan, theta: Array, state: Any) -> None:
@@ -79,8 +79,8 @@ class Chunks:
         sampled = first is not second
         size = sum(a.nbytes for a in jax.tree.leaves(first))
         length = max(1, min(LENGTH, BYTES // max(size, 1))) if sampled else LENGTH_ALONE
-        self._place: Place = Place(theta, np.zeros_like(theta), state)
-        self._program = program(plan, self._place, length, sampled, first)
+        self._place: Carry = Carry(theta, np.zeros_like(theta), state)
+        self._program = compiled_step(plan, self._place, length, sampled, first)
         self._chunk: Chunk | None = None
         self._done = 0  # of the chunk's steps
         self._began = False
@@ -88,7 +88,7 @@ class Chunks:
         self._quick = 1  # steps that take about a frame
 
     @property
-    def _here(self) -> Place:
+    def _here(self) -> Carry:
         return self._place if self._chunk is None else self._chunk.place(self._done)
 
     @property
@@ -102,10 +102,10 @@ class Chunks:
         return self._here.state
 
     @property
-    def look(self) -> Look | None:
+    def evaluation(self) -> StepEvaluation | None:
         """Gradient and state from which the next step moves on."""
         here = self._here
-        return Look(math.nan, here.grad, 0, 0, here.state) if self._began else None
+        return StepEvaluation(math.nan, here.grad, 0, 0, here.state) if self._began else None
 
     @property
     def at_hand(self) -> bool:
@@ -121,7 +121,7 @@ class Chunks:
         loss, norm, grad_evals, hvps, *moving = chunk.rows[self._done].tolist()
         self._done += 1
         self._began = True
-        shown = Underway(step, _LATER, loss)
+        shown = LazySnapshot(step, _LATER, loss)
         shown.chunk = chunk
         if algorithm.refuses and not math.isfinite(norm):
             self._ask(algorithm, step, chunk)
@@ -146,22 +146,22 @@ class Chunks:
         """Look at a step once more in the open, where a method may say in words why there is no number."""
         with np.errstate(all="ignore"):
             here = chunk.place(self._done)
-            algorithm.look(self.plan.problem, here.theta, here.state, self.plan.batches(step))
+            algorithm.evaluate(self.plan.problem, here.theta, here.state, self.plan.batches(step))
 
-    def restore(self, theta: Array, state: Any, look: Look | None) -> None:
+    def restore(self, theta: Array, state: Any, evaluation: StepEvaluation | None) -> None:
         """Go on from there."""
-        grad = np.zeros_like(theta) if look is None else look.grad
-        self._place, self._chunk, self._began = Place(theta, grad, state), None, look is not None
+        grad = np.zeros_like(theta) if evaluation is None else evaluation.grad
+        self._place, self._chunk, self._began = Carry(theta, grad, state), None, evaluation is not None
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """Go on from here with other rates; what was computed ahead is forgotten."""
         here = self._here
-        theta, state = algorithm.retuned(self.plan.problem, here.theta, here.state, changed)
-        self._place, self._chunk = Place(theta, here.grad, state), None
+        theta, state = algorithm.on_rate_change(self.plan.problem, here.theta, here.state, changed)
+        self._place, self._chunk = Carry(theta, here.grad, state), None
         if self._shapes(algorithm) != self._shapes(self.plan.algorithm):
             self.plan = self.plan._replace(algorithm=algorithm)
             first = self.plan.batches(0)
-            self._program = program(self.plan, self._place, self._program.length, self._program.sampled, first)
+            self._program = compiled_step(self.plan, self._place, self._program.length, self._program.sampled, first)
 
     def _shapes(self, algorithm: Algorithm) -> list[tuple[int, ...]]:
-        return [np.shape(getattr(algorithm, name)) for name in algorithm.live()]
+        return [np.shape(getattr(algorithm, name)) for name in algorithm.live_rates()]

@@ -15,16 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...algorithms import Algorithm, Look
+from ...algorithms import Algorithm, StepEvaluation
 from ...problems.jax.precision import precise
 from .base import Plan
 
 Array = np.ndarray
 KEPT = 16  # programs that are kept for the next run of their kind
-_programs: OrderedDict[Any, Program] = OrderedDict()
+_programs: OrderedDict[Any, CompiledStep] = OrderedDict()
 
 
-class Place(NamedTuple):
+class Carry(NamedTuple):
     """Between two steps: what is learned, and what the next move needs."""
 
     theta: Any  # (M,)
@@ -32,7 +32,7 @@ class Place(NamedTuple):
     state: Any
 
 
-class Program:
+class CompiledStep:
     """Compiled steps.
 
     Parameters
@@ -48,7 +48,7 @@ class Program:
         An example, as ``plan.batches`` gives it.
     """
 
-    def __init__(self, plan: Plan, place: Place, length: int, sampled: bool, batch: Any) -> None:
+    def __init__(self, plan: Plan, place: Carry, length: int, sampled: bool, batch: Any) -> None:
         self.problem, self.algorithm, self.dtype = plan.problem, plan.algorithm, plan.problem.dtype
         self.length, self.sampled = length, sampled
         self.moving: tuple[int, ...] = ()  # which of the live rates are learned, and so have a column of their own
@@ -60,7 +60,7 @@ class Program:
             whole = {} if self._mesh is None else {"out_shardings": _spread(self._mesh, None)}
             self._compiled = jax.jit(self._steps, **whole).lower(*given).compile()
 
-    def __call__(self, place: Place, fresh: bool, n: int, rates: Any, held: Any) -> tuple[Place, Array]:
+    def __call__(self, place: Carry, fresh: bool, n: int, rates: Any, held: Any) -> tuple[Carry, Array]:
         """The place after ``n`` steps, and a row for each: loss, norm, grad_evals, hvps, moving rates.
 
         ``fresh`` is true where no step came before: then the first only looks.
@@ -72,11 +72,11 @@ class Program:
 
     def rates(self, algorithm: Algorithm) -> dict[str, Array]:
         """The live rates as arguments."""
-        return {name: np.asarray(getattr(algorithm, name), self.dtype) for name in algorithm.live()}
+        return {name: np.asarray(getattr(algorithm, name), self.dtype) for name in algorithm.live_rates()}
 
-    def host(self, place: Place) -> Place:
+    def host(self, place: Carry) -> Carry:
         """The same place in NumPy's arrays and Python's numbers."""
-        held: Place = jax.tree.map(lambda a: a.item() if np.ndim(a) == 0 else np.array(a), place)
+        held: Carry = jax.tree.map(lambda a: a.item() if np.ndim(a) == 0 else np.array(a), place)
         return held
 
     def stacked(self, batches: list[Any]) -> Any:
@@ -90,15 +90,15 @@ class Program:
 
         return jax.tree.map(padded, *batches)
 
-    def _strong(self, place: Place) -> Place:
+    def _strong(self, place: Carry) -> Carry:
         """Every number in the run's precision, so that a loop's state keeps its types."""
-        strong: Place = jax.tree.map(lambda a: _typed(a, self.dtype), place)
+        strong: Carry = jax.tree.map(lambda a: _typed(a, self.dtype), place)
         return strong
 
-    def _steps(self, place: Place, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Place, Any]:
+    def _steps(self, place: Carry, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Carry, Any]:
         algorithm = _with_rates(self.algorithm, rates)
 
-        def step(i: Any, carried: tuple[Place, Any]) -> tuple[Place, Any]:
+        def step(i: Any, carried: tuple[Carry, Any]) -> tuple[Carry, Any]:
             place, rows = carried
             batch = jax.tree.map(lambda a: a[i], held) if self.sampled else held
             moved, row = self._step(algorithm, place, fresh & (i == 0), batch)
@@ -106,27 +106,27 @@ class Program:
 
         columns = jax.eval_shape(lambda p: self._step(algorithm, p, fresh, self._first(held))[1], place)
         rows = jnp.zeros((self.length, *columns.shape), self.dtype)
-        done: tuple[Place, Any] = jax.lax.fori_loop(0, n, step, (place, rows))
+        done: tuple[Carry, Any] = jax.lax.fori_loop(0, n, step, (place, rows))
         return done
 
     def _first(self, held: Any) -> Any:
         return jax.tree.map(lambda a: a[0], held) if self.sampled else held
 
-    def _step(self, algorithm: Algorithm, place: Place, stays: Any, batch: Any) -> tuple[Place, Any]:
+    def _step(self, algorithm: Algorithm, place: Carry, stays: Any, batch: Any) -> tuple[Carry, Any]:
         """Move (unless it ``stays``), and look at where it led."""
-        moved = algorithm.move(place.theta, Look(0.0, place.grad, 0, 0, place.state))
+        moved = algorithm.update(place.theta, StepEvaluation(0.0, place.grad, 0, 0, place.state))
         theta, state = jax.tree.map(lambda old, new: jnp.where(stays, old, new), (place.theta, place.state), moved)
-        look = algorithm.look(self.problem, theta, state, batch)
-        found = algorithm.rates(self.problem, theta, look.state)
+        evaluation = algorithm.evaluate(self.problem, theta, state, batch)
+        found = algorithm.rates(self.problem, theta, evaluation.state)
         known = [id(rate) for rate in algorithm._set_rates]
         self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known)
-        norm = jnp.sqrt(look.grad @ look.grad)
-        row = [look.loss, norm, look.grad_evals, look.hvps, *(found[i] for i in self.moving)]
-        after = Place(theta, look.grad, look.state)
+        norm = jnp.sqrt(evaluation.grad @ evaluation.grad)
+        row = [evaluation.loss, norm, evaluation.grad_evals, evaluation.hvps, *(found[i] for i in self.moving)]
+        after = Carry(theta, evaluation.grad, evaluation.state)
         same = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, place)
         return same, jnp.stack([jnp.asarray(value, self.dtype) for value in row])
 
-    def _placed(self, place: Place, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Any, ...]:
+    def _placed(self, place: Carry, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Any, ...]:
         """The arguments on their devices: tasks spread over all of them, the rest on each."""
         if self._mesh is None:
             return place, fresh, n, rates, held
@@ -184,9 +184,9 @@ def _put(a: Any, sharding: Any) -> Any:
 # ---- the programs that are kept -------------------------------------------------------------------------------------
 
 
-def program(plan: Plan, place: Place, length: int, sampled: bool, batch: Any) -> Program:
+def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: Any) -> CompiledStep:
     """Compiled steps for a run, anew or from a run of the same kind before."""
-    live = plan.algorithm.live()
+    live = plan.algorithm.live_rates()
     fixed = [
         (f.name, getattr(plan.algorithm, f.name)) for f in dataclasses.fields(plan.algorithm) if f.name not in live
     ]
@@ -194,7 +194,7 @@ def program(plan: Plan, place: Place, length: int, sampled: bool, batch: Any) ->
     rates = [np.shape(getattr(plan.algorithm, name)) for name in live]
     key = (plan.problem.key, type(plan.algorithm), *fixed, *shapes, *rates, length, sampled, plan.settings.devices)
     found = _programs.pop(key, None)
-    _programs[key] = found or Program(plan, place, length, sampled, batch)
+    _programs[key] = found or CompiledStep(plan, place, length, sampled, batch)
     while len(_programs) > KEPT:
         _programs.popitem(last=False)
     return _programs[key]

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...algorithms import ALGORITHMS, Look
+from ...algorithms import ALGORITHMS, StepEvaluation
 from ...problems.closed_form.builtin import LeastSquares
-from .base import Plan, Steps
+from .base import Plan, StepExecutor
 
 Array = np.ndarray
 LONG = 0.005  # seconds that a stride should take
@@ -32,7 +32,7 @@ class Stride(NamedTuple):
     seconds: Array  # (n,) since the clock's start
 
 
-class Strides(Steps):
+class LeastSquaresExecutor(StepExecutor):
     """Plain gradient descent on least squares: single steps, or strides of them.
 
     Parameters
@@ -54,12 +54,12 @@ class Strides(Steps):
         problem = plan.problem
         return type(plan.algorithm) is ALGORITHMS["gd"] and type(problem) is LeastSquares and problem.dtype == float
 
-    def stride(self, lr: float, clock: float, most: int) -> Stride:
+    def advance_many(self, lr: float, clock: float, most: int) -> Stride:
         """Some of the ``most`` steps that follow a look, at the rate ``lr``; the engine stays where it is until `keep`.
 
         ``clock`` is the moment (of ``time.perf_counter``) from which seconds are counted.
         """
-        assert self.look is not None
+        assert self.evaluation is not None
         n = max(1, min(self._quick, most, MOST))
         begin = time.perf_counter()
         theta, grad, off, bent = self._walk(lr, n)
@@ -78,7 +78,7 @@ class Strides(Steps):
             self._kept = np.empty((4, (n + 1) * size))
         shape = (size,) if problem.width == 1 else (-1, problem.width)  # outputs do not share a weight
         theta, grad, off, bent = self._kept[:, : (n + 1) * size].reshape(4, n + 1, *shape)
-        theta[0], grad[0] = self.theta.reshape(shape), self.look.grad.reshape(shape)  # type: ignore[union-attr]
+        theta[0], grad[0] = self.theta.reshape(shape), self.evaluation.grad.reshape(shape)  # type: ignore[union-attr]
         anchor, slack, hessian = problem.anchor.reshape(shape), problem.slack.reshape(shape), problem.hessian
         step = np.empty_like(anchor)
         add, subtract, multiply, dot = np.add, np.subtract, np.multiply, np.dot
@@ -96,7 +96,7 @@ class Strides(Steps):
     def keep(self, stride: Stride, count: int) -> None:
         """Stand after the first ``count`` steps of the last stride."""
         theta, grad = stride.theta[count - 1].copy(), stride.grad[count - 1].copy()
-        self.restore(theta, self.state, Look(float(stride.loss[count - 1]), grad, 1, 0, self.state))
+        self.restore(theta, self.state, StepEvaluation(float(stride.loss[count - 1]), grad, 1, 0, self.state))
 
 
 def _dots(a: Array, b: Array) -> Array:

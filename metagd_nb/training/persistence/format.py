@@ -24,9 +24,9 @@ from numpy.lib.format import write_array
 
 from ...algorithms import ALGORITHMS
 from ...core.errors import MetagdError
-from ...core.files import writing_whole
-from ...core.hyperparameters import hypers
-from ...core.provenance import plain
+from ...core.files import atomic_open
+from ...core.hyperparameters import hyperparameters
+from ...core.provenance import strip
 from ...problems.capture.fingerprint import LIMIT, Parts, array_digest, digest_of, joined_parts
 
 FORMAT, VERSION = "metagd run", 1
@@ -118,7 +118,7 @@ def write(path: str | os.PathLike[str], contents: dict[str, Any]) -> None:
     packed = {key: pack(value, key, arrays) for key, value in contents.items()}
     header = json.dumps({"format": FORMAT, "version": VERSION, **packed}, ensure_ascii=False, allow_nan=False)
     try:
-        with writing_whole(Path(path)) as file, zipfile.ZipFile(file, "w") as bag:
+        with atomic_open(Path(path)) as file, zipfile.ZipFile(file, "w") as bag:
             bag.writestr(zipfile.ZipInfo(HEADER), header)  # no time of day: the same run is the same bytes
             for name, array in arrays.items():
                 with bag.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
@@ -167,7 +167,7 @@ def origin(plan: Any, start: Array) -> dict[str, Any]:
         if isinstance(thing, str):
             own[name] = thing
         elif thing is not None:
-            own[name] = _keepable(plain(thing))
+            own[name] = _keepable(strip(thing))
     for name in ("x", "y"):
         if getattr(given, name) is not None:
             own[name] = _keepable(getattr(given, name))
@@ -219,7 +219,7 @@ def prints(plan: Any) -> Parts:
 
 def fields(declared: Any) -> dict[str, Any]:
     """The settings of an algorithm, or those that all share, by name."""
-    return {name: getattr(declared, name) for name in hypers(declared)}
+    return {name: getattr(declared, name) for name in hyperparameters(declared)}
 
 
 def contents(run: Any, data: bool = True) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...algorithms import ALGORITHMS, Algorithm
-from ...core.errors import MetagdError, unknown
-from ...core.parameters import Layout
-from ...core.provenance import remade
+from ...core.errors import MetagdError, unknown_name
+from ...core.parameters import ParameterLayout
+from ...core.provenance import rebuild
 from ...models.net import MODELS
 from ...tasks import FAMILIES, Reference
-from ..prepare import Given, planned
+from ..prepare import Inputs, planned
 from ..record import Record
 from ..run import Event, Plan, Run
 from ..stopping import Settings
@@ -26,10 +26,10 @@ Array = np.ndarray
 TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {"model": MODELS, "tasks": FAMILIES}
 
 
-class Absent:
+class MissingProblem:
     """Stands in for a problem whose loss, model or data a file does not hold: it starts, but cannot be evaluated."""
 
-    def __init__(self, path: str, missing: list[str], layout: Layout, start: Array) -> None:
+    def __init__(self, path: str, missing: list[str], layout: ParameterLayout, start: Array) -> None:
         self.path, self.missing, self.layout, self.dtype = path, missing, layout, start.dtype
         self._start = start
 
@@ -82,14 +82,14 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     kept = read(path)
     try:
         run = _restored(str(path), kept, session)
-    except _Bent as error:
+    except _CorruptFile as error:
         raise MetagdError(f"{path} is not a run that metagd saved, or it is damaged") from error.__cause__
     if session and (told := expected(kept, run.plan)[1:]):
         print(*told, sep="\n")
     return run
 
 
-class _Bent(Exception):
+class _CorruptFile(Exception):
     """What a file holds does not fit together."""
 
 
@@ -99,7 +99,7 @@ def _trusting_nothing() -> Iterator[None]:
     try:
         yield
     except (MetagdError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise _Bent from error
+        raise _CorruptFile from error
 
 
 class _Parts(NamedTuple):
@@ -109,7 +109,7 @@ class _Parts(NamedTuple):
     method: str
     algorithm: Algorithm
     settings: Settings
-    layout: Layout
+    layout: ParameterLayout
     start: Array  # (P,)
     own: dict[str, Any]  # what could be made again
     missing: list[str]  # what only the session has
@@ -118,14 +118,14 @@ class _Parts(NamedTuple):
     def plan(self, **session: Any) -> Plan:
         """The plan, as far as the file and the session make it up."""
         for name in session:
-            if name not in Given._fields:
-                raise unknown("argument", name, Given._fields)
+            if name not in Inputs._fields:
+                raise unknown_name("argument", name, Inputs._fields)
         missing = [name for name in self.missing if name not in session]
         found = {"params": self.layout.views(self.start), **self.own, **session}
         if not missing:
-            made = planned(self.method, self.algorithm, self.settings, Given(**{**found, "check": False}))
+            made = planned(self.method, self.algorithm, self.settings, Inputs(**{**found, "check": False}))
         else:
-            absent = Absent(self.path, missing, self.layout, self.start)
+            absent = MissingProblem(self.path, missing, self.layout, self.start)
             made = Plan(self.method, self.algorithm, absent, absent, self.settings, found.get("tasks"), self.references)
         return made._replace(again=self.plan)
 
@@ -139,7 +139,7 @@ def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             missing.append(name)
             continue
         try:
-            own[name] = remade(value["recipe"], TABLES[name]) if isinstance(value, dict) else value
+            own[name] = rebuild(value["recipe"], TABLES[name]) if isinstance(value, dict) else value
         except MetagdError as error:
             if error.option != "path":
                 raise
@@ -152,14 +152,14 @@ def _parts(path: str, kept: dict[str, Any]) -> _Parts:
         origin, method = kept["origin"], kept["method"]
         given = origin["given"]
         own, missing = _again(given)
-        if unfit := own.keys() - set(Given._fields):
+        if unfit := own.keys() - set(Inputs._fields):
             raise KeyError(unfit)
         return _Parts(
             path,
             method,
             ALGORITHMS[method](**kept["algorithm"]),
             Settings(**kept["settings"]),
-            Layout({name: tuple(shape) for name, shape in origin["shapes"].items()}),
+            ParameterLayout({name: tuple(shape) for name, shape in origin["shapes"].items()}),
             origin["start"],
             own,
             missing,

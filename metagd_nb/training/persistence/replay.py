@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError, unknown
+from ...core.errors import MetagdError, unknown_name
 from ...problems.capture.fingerprint import Parts
-from ..executors.base import Plan, Shown
-from ..loop import Stepper
+from ..executors.base import Plan, Snapshot
+from ..loop import TrainingLoop
 from . import format as store
 
 RULES = {  # why a run ended → the setting that says so
@@ -25,7 +25,7 @@ RULES = {  # why a run ended → the setting that says so
 }
 
 
-class Kept(Stepper):
+class Kept(TrainingLoop):
     """A stepper that can be written to a file, replayed and reopened."""
 
     @cached_property
@@ -38,7 +38,7 @@ class Kept(Stepper):
         """Hashes of the code and the data it was made from, by name."""
         return self.kept["prints"] if self.kept is not None else store.prints(self.plan)
 
-    def named(self, shown: Shown) -> dict[str, np.ndarray]:
+    def named(self, shown: Snapshot) -> dict[str, np.ndarray]:
         """Name → array (a copy), of a snapshot."""
         flat = self.algorithm.result(self.problem, shown.theta, shown.state)
         return {name: view.copy() for name, view in self.problem.layout.views(flat).items()}
@@ -73,7 +73,7 @@ class Kept(Stepper):
         rules = {**none, "steps": max(self.reached, 0), "checkpoint": None}
         return plan._replace(settings=replace(self.settings, **rules))
 
-    def replay_into(self, again: Stepper, seen: Callable[[Shown], None] | None = None) -> None:
+    def replay_into(self, again: TrainingLoop, seen: Callable[[Snapshot], None] | None = None) -> None:
         """Take ``again`` as far as this run went, with its changes of rates, and leave it in the same state.
 
         ``seen`` is shown every step on the way.
@@ -103,7 +103,7 @@ class Kept(Stepper):
         """Make a run that has ended one that goes on, under rules that have ``changed``."""
         for name in changed:
             if name not in RULES.values():
-                raise unknown("rule", name, list(RULES.values()))
+                raise unknown_name("rule", name, list(RULES.values()))
         settings, rule = replace(self.settings, **changed), RULES.get(self.stopped or "", "")
         if self.stopped == "diverged":
             raise MetagdError("the run has ended (diverged); start a new one with a smaller rate", "resume")
@@ -142,7 +142,7 @@ def expected(kept: dict[str, Any], plan: Plan) -> list[str]:
     return [*lines, f"metagd: not what was saved: {', '.join(differ)}"] if differ else lines
 
 
-def apart(one: Stepper, other: Stepper) -> str:
+def apart(one: TrainingLoop, other: TrainingLoop) -> str:
     """How far two runs are from each other, in words: over all columns but the clock, and the parameters."""
     pairs = [(one.record.since(c, 0), other.record.since(c, 0)) for c in one.record if c != "seconds"]
     pairs.append((one.shown.theta, other.shown.theta))

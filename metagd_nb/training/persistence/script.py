@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError, short
-from ...core.hyperparameters import hypers
-from ...core.provenance import plain
+from ...core.errors import MetagdError, shorten
+from ...core.hyperparameters import hyperparameters
+from ...core.provenance import strip
 from ...problems.capture.fingerprint import PACKAGE, global_names, written_by_user
 from .replay import RULES, refuse_absent
 
@@ -94,8 +94,10 @@ class _Parts:
         return self._lines(run, arguments)
 
     def _lines(self, run: Any, arguments: dict[str, str]) -> list[str]:
-        settings = {n: getattr(run.plan.algorithm, n) for n in hypers(run.plan.algorithm)}
-        settings |= {n: getattr(run.settings, n) for n in hypers(run.settings) if not n.startswith("checkpoint")}
+        settings = {n: getattr(run.plan.algorithm, n) for n in hyperparameters(run.plan.algorithm)}
+        settings |= {
+            n: getattr(run.settings, n) for n in hyperparameters(run.settings) if not n.startswith("checkpoint")
+        }
         changes = [event for event in run.events if event.kind == "set"]
         by_rule = (run.stopped in RULES and run.stopped != "seconds") or run.stopped == "diverged"
         settings["seconds"] = None
@@ -129,7 +131,7 @@ class _Parts:
             return f"[{inside}]" if type(value) is list else f"({inside}{',' * (len(value) == 1)})"
         if type(value) is dict:
             return "{" + ", ".join(f"{k!r}: {self.value(v, f'{what}[{k!r}]')}" for k, v in value.items()) + "}"
-        raise MetagdError(f"{what} is {short(value)}; a script can hold numbers, text and arrays", "script")
+        raise MetagdError(f"{what} is {shorten(value)}; a script can hold numbers, text and arrays", "script")
 
     def _array(self, value: np.ndarray) -> str:
         if value.size <= INLINE and value.size and (value.dtype.kind != "f" or np.isfinite(value).all()):
@@ -142,8 +144,8 @@ class _Parts:
     def made(self, thing: Any, what: str) -> str:
         """The call that makes a model or a family of the kit."""
         if getattr(thing, "recipe", None) is None:
-            raise MetagdError(f"{what} is {short(thing)}, which no function of metagd_nb made", "script")
-        return self._recipe(plain(thing)["recipe"], what)
+            raise MetagdError(f"{what} is {shorten(thing)}, which no function of metagd_nb made", "script")
+        return self._recipe(strip(thing)["recipe"], what)
 
     def _recipe(self, recipe: dict[str, Any], what: str) -> str:
         def one(value: Any) -> str:
@@ -161,7 +163,7 @@ class _Parts:
     def function(self, function: Any, name: str) -> str:
         """Take in a function of the person's and all that it reads; the name that the script knows it by."""
         if not isinstance(function, FunctionType):
-            raise MetagdError(f"{name} is {short(function)}; a script can hold a function written with def", "script")
+            raise MetagdError(f"{name} is {shorten(function)}; a script can hold a function written with def", "script")
         called = function.__name__ if function.__name__.isidentifier() else name
         self.name(called, function)
         return called

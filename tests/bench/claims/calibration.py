@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metagd_nb.analysis.compare import half_width
-from metagd_nb.models.logistic import calibrated
+from metagd_nb.models.logistic import measure_calibration
 
 Array = np.ndarray
 DRAWS = 4000
@@ -37,7 +37,7 @@ def floored(probability: Array) -> Array:
 
 def per_hospital(told: list[Told]) -> tuple[Array, Array, Array]:
     """Accuracy, log-loss and Brier score of each hospital (H,)."""
-    every = [calibrated(floored(one.probability), one.came) for one in told]
+    every = [measure_calibration(floored(one.probability), one.came) for one in told]
     right = [np.mean(one.probability.argmax(axis=1) == one.came) for one in told]
     return np.array(right), np.array([c.log_loss for c in every]), np.array([c.brier for c in every])
 
@@ -52,7 +52,9 @@ def ece(told: list[Told]) -> tuple[float, float, float]:
 
 
 def _ece(told: list[Told]) -> float:
-    return calibrated(np.concatenate([t.probability for t in told]), np.concatenate([t.came for t in told])).ece
+    return measure_calibration(
+        np.concatenate([t.probability for t in told]), np.concatenate([t.came for t in told])
+    ).ece
 
 
 def honest_ece(told: list[Told]) -> float:
@@ -122,11 +124,11 @@ def forty(told: Told, patients: int = FORTY) -> Forty:
     for _ in range(DRAWS):
         chosen = rng.integers(len(told.came), size=patients)
         p, came = told.probability[chosen], told.came[chosen]
-        seen = calibrated(p, came)
+        seen = measure_calibration(p, came)
         true = np.minimum((rng.random(patients)[:, None] > p.cumsum(axis=1)).sum(axis=1), p.shape[1] - 1)
-        rows.append((np.mean(p.argmax(axis=1) == came), seen.brier, seen.ece, calibrated(p, true).ece))
+        rows.append((np.mean(p.argmax(axis=1) == came), seen.brier, seen.ece, measure_calibration(p, true).ece))
     low, high = np.quantile(rows, (0.025, 0.975), axis=0)
-    whole = calibrated(told.probability, told.came)
+    whole = measure_calibration(told.probability, told.came)
     truth = (float(np.mean(told.probability.argmax(axis=1) == told.came)), whole.brier, whole.ece)
     ranges = [(t, float(a), float(b)) for t, a, b in zip(truth, low[:3], high[:3], strict=True)]
     return Forty(*ranges, float(high[3]))

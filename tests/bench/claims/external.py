@@ -18,7 +18,7 @@ import numpy as np
 
 import metagd_nb as mg
 from metagd_nb.analysis.advice import Advice, advise
-from metagd_nb.analysis.run_memory import Memory, remember
+from metagd_nb.analysis.run_memory import RunMemory, remember
 
 TAUGHT, HELD_OUT = range(24), range(1000, 1100)
 BUDGET = 1200  # gradient evaluations; a problem not solved within them counts as this many
@@ -112,7 +112,7 @@ def searched(method: str, given: Given, target: float, first: float, seed: int) 
     return total if done else BUDGET
 
 
-def teach(path: Path, method: str, make: Callable[..., Any]) -> Memory:
+def teach(path: Path, method: str, make: Callable[..., Any]) -> RunMemory:
     """A memory of runs on the problems that may be learned from, at rates of a grid around 1/curvature."""
     memory = remember(path)
     for seed in TAUGHT:

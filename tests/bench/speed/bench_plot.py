@@ -37,7 +37,7 @@ def our_frames(rows: int) -> Iterator[tuple[Callable[[int], None], Callable[[], 
 
     import numpy as np
 
-    from metagd_nb.notebook.display import Live
+    from metagd_nb.notebook.display import LiveDisplay
     from metagd_nb.training.record import Record
 
     def add(n: int) -> None:
@@ -58,7 +58,7 @@ def our_frames(rows: int) -> Iterator[tuple[Callable[[int], None], Callable[[], 
         panel=lambda: None,
     )  # fmt: skip
     add(rows)
-    live = Live(run)
+    live = LiveDisplay(run)
     live.show()
     yield add, live.frame
 
@@ -133,13 +133,13 @@ def slow_down(rows: int, seconds: float) -> tuple[Any, Timed]:
     """
     import numpy as np
 
-    from metagd_nb.notebook.display import Live
-    from metagd_nb.training.pacing import Pacer
+    from metagd_nb.notebook.display import LiveDisplay
+    from metagd_nb.training.pacing import FrameScheduler
 
     run = long_run(rows)
-    live = Timed(Live(run))
+    live = Timed(LiveDisplay(run))
     live.live.show()
-    pacer = Pacer(run, live)
+    pacer = FrameScheduler(run, live)
     warm = time.perf_counter() + WARM
     while time.perf_counter() < warm:
         run.advance()

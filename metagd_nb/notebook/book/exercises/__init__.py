@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ....core.errors import MetagdError, short, unknown
+from ....core.errors import MetagdError, shorten, unknown_name
 from .grading import Exercise, mistake
 
 __all__ = ["Exercise", "Feedback", "chapter", "chapters", "exercise"]
@@ -59,8 +59,8 @@ def _find(number: Any) -> tuple[str, Exercise]:
             return f"{int(head)}.{int(tail)}", own[int(tail) - 1]
         raise MetagdError(f"there is no exercise {name}; chapter {int(head)} has {head}.1 … {head}.{len(own)}")
     if not name:
-        raise MetagdError(f'{short(number)} is not the number of an exercise, such as "4.3"')
-    raise unknown("exercise", name, [f"{c}.{i}" for c in chapters() for i in range(1, len(chapter(c)) + 1)])
+        raise MetagdError(f'{shorten(number)} is not the number of an exercise, such as "4.3"')
+    raise unknown_name("exercise", name, [f"{c}.{i}" for c in chapters() for i in range(1, len(chapter(c)) + 1)])
 
 
 def exercise(number: str, answer: Any = None, *, hint: bool = False, solution: bool = False) -> Feedback:
