@@ -283,14 +283,9 @@ def test_exponential_smoothing_is_statsmodels() -> None:
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from metagd_nb.tasks.datasets import series as real
-
     monkeypatch.setitem(sys.modules, "statsmodels.tsa.holtwinters", None)
     with pytest.raises(MetagdError, match=r"needs statsmodels: pip install 'metagd-nb\[sequences\]'$"):
         exponential_smoothing()
-    monkeypatch.setattr(real, "find_spec", lambda name: None)
-    with pytest.raises(MetagdError, match=r"^m1_yearly.* comes with aeon: pip install 'metagd-nb\[sequences\]'$"):
-        m1_yearly()
 
 
 # ---- in context (O3) ------------------------------------------------------------------------------------------------
@@ -441,7 +436,6 @@ def test_forecasts_refuse(call: Any, line: str) -> None:
 
 
 def test_m1_yearly_is_the_set_that_was_published() -> None:
-    pytest.importorskip("aeon")
     family = m1_yearly()
     assert (len(family), family.names[0], family.names[-1]) == (181, "T1", "T181")
     lengths = [len(v) for v in family.values]

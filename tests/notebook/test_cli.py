@@ -315,5 +315,6 @@ def test_the_wheel_holds_the_chapters(tmp_path: Path) -> None:
     inside = {name.removeprefix("metagd_nb/chapters/") for name in names if "/chapters/" in name}
     assert inside == {path.as_posix() for path in cli.files(checkout / "notebooks")}
     assert "99-last.ipynb" in inside
-    assert {"metagd_nb/notebook/cli.py", "metagd_nb/py.typed"} <= set(names)
+    data = {"metagd_nb/tasks/datasets/m1_yearly.csv.gz", "metagd_nb/tasks/datasets/m1_yearly.txt"}
+    assert {"metagd_nb/notebook/cli.py", "metagd_nb/py.typed", *data} <= set(names)
     assert all(name.startswith(("metagd_nb/", "metagd_nb-")) for name in names)
