@@ -271,7 +271,7 @@ def listens(port: int) -> bool:
 def test_lab_really_opens_the_chapter(book: Path, tmp_path: Path, jupyter_dirs: dict[str, str]) -> None:
     """The address that JupyterLab prints leads to chapter 1."""
     code = (
-        "import sys, pathlib; from metagd_nb import cli; cli.chapters = lambda: pathlib.Path(sys.argv[1]); "
+        "import sys, pathlib; from metagd_nb.notebook import cli; cli.chapters = lambda: pathlib.Path(sys.argv[1]); "
         "sys.exit(cli.main(['lab', sys.argv[2], '--no-browser', '--port=0', '--ip=127.0.0.1']))"
     )
     log = tmp_path / "log"

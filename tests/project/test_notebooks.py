@@ -9,6 +9,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -209,33 +210,60 @@ sys.exit(code)
 """
 
 
+# Settings of the chapters' kernels beside those of the suite, such as another kernel of OpenBLAS: NAME=VALUE ...
+BOOK_ENV = dict(item.split("=", 1) for item in shlex.split(os.environ.get("METAGD_BOOK_ENV", "")))
+# Name of the OpenBLAS kernel that NumPy has loaded: OPENBLAS_CORETYPE is ignored where the CPU lacks its instructions.
+LOADED = """
+import numpy, threadpoolctl
+names = {lib["architecture"] for lib in threadpoolctl.threadpool_info() if lib["internal_api"] == "openblas"}
+print(*names)
+"""
+
+
+def environment(more: dict[str, str]) -> dict[str, str]:
+    """Environment of a chapter: one BLAS thread, since chapters run side by side, unless the variable is set."""
+    fixed = {"METAGD_WAIT": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    return {"OPENBLAS_NUM_THREADS": "1", **os.environ, **fixed, **more}
+
+
 def run_again(path: Path) -> subprocess.CompletedProcess[str]:
-    """nbval on one chapter."""
+    """Run nbval on one chapter."""
     command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "-W", "ignore", str(path)]
-    environment = {**os.environ, "METAGD_WAIT": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return subprocess.run(
         [sys.executable, "-c", MEASURED, *command],
         cwd=path.parent,
-        env=environment,
+        env=environment(BOOK_ENV),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
 @pytest.fixture(scope="module")
 def again(request: pytest.FixtureRequest) -> Iterator[dict[Path, Future[subprocess.CompletedProcess[str]]]]:
-    """The chapters that are asked for, run two at a time: what is measured of them is processor time."""
+    """Runs of the selected chapters, one a processor; empty under pytest-xdist, where each worker runs its own."""
     tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    asked: list[Any] = [test.callspec.params["path"] for test in tests if "again" in test.fixturenames]
-    with ThreadPoolExecutor(2) as pool:
-        yield {path: pool.submit(run_again, path) for path in asked}
+    selected: list[Any] = [test.callspec.params["path"] for test in tests if "again" in test.fixturenames]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        selected = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {path: pool.submit(run_again, path) for path in selected}
 
 
+@pytest.mark.skipif("OPENBLAS_CORETYPE" not in BOOK_ENV, reason="METAGD_BOOK_ENV names no other OpenBLAS kernel")
+def test_the_book_runs_under_another_kernel_than_the_suite() -> None:
+    own, book = (
+        subprocess.check_output([sys.executable, "-c", LOADED], env=environment(more), text=True).strip()
+        for more in ({}, BOOK_ENV)
+    )
+    assert book == BOOK_ENV["OPENBLAS_CORETYPE"] != own
+
+
+@pytest.mark.slow
 @EACH
 def test_gives_again_what_it_shows(path: Path, again: dict[Path, Future[subprocess.CompletedProcess[str]]]) -> None:
     """Within a minute of processor time, and within Binder's memory."""
-    done = again[path].result()
+    done = again[path].result() if path in again else run_again(path)
     assert done.returncode == 0, done.stdout[-3000:]
     assert f"{len(code_of(path))} passed" in done.stdout
     seconds, kilobytes = map(float, done.stdout.split("used")[-1].split())
