@@ -122,7 +122,7 @@ def write(path: str | os.PathLike[str], contents: dict[str, Any]) -> None:
             bag.writestr(zipfile.ZipInfo(HEADER), header)  # no time of day: the same run is the same bytes
             for name, array in arrays.items():
                 with bag.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                    write_array(member, np.asanyarray(array), allow_pickle=False)  # type: ignore[no-untyped-call]
+                    write_array(member, np.asanyarray(array), allow_pickle=False)
     except OSError as error:
         raise MetagdError(f"{path} cannot be written ({error.strerror or error})") from None
 
