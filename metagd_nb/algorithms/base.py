@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class MetaGradient(NamedTuple):
 class Algorithm(Checked):
     """Base of all methods; the fields of a subclass are its hyperparameters."""
 
-    kind: ClassVar[str] = "descent"
+    setting: ClassVar[Literal["single", "meta"]] = "single"  # one loss, or a family of tasks
     source: ClassVar[str] = ""
     compiles: ClassVar[bool] = True  # whether JAX can trace a whole step; otherwise it is taken in NumPy
     refuses: ClassVar[bool] = False  # whether a look may raise over a value; compiled, it then gives nan
@@ -147,7 +147,7 @@ def inner_rate(default: float) -> Any:
 class Meta(Algorithm):
     """Methods that learn, over a family of tasks, where learning should start."""
 
-    kind: ClassVar[str] = "meta"
+    setting: ClassVar[Literal["single", "meta"]] = "meta"
     embeds: ClassVar[bool] = False  # whether it uses a model's features and not its outputs
 
     inner_lr: float | tuple[float, ...] = inner_rate(0.01)

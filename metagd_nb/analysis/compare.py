@@ -26,7 +26,7 @@ from ..training.run import Run
 Array = np.ndarray
 AXES = {"steps": "step", "evaluations": "grad_evals", "seconds": "seconds"}  # what a curve can be drawn over
 POINTS = 64  # of a curve
-BASELINES = {"meta": ("scratch", "pretrain"), "descent": ("lbfgs",)}
+BASELINES = {"meta": ("scratch", "pretrain"), "single": ("lbfgs",)}
 SHARED = ("inner_lr", "inner_steps", "shots", "queries", "meta_batch_size")  # what a baseline takes over
 # 97.5 % points of Student's t for 1…30 degrees of freedom
 T = (12.70620474, 4.30265273, 3.182446305, 2.776445105, 2.570581836, 2.446911851, 2.364624252, 2.306004135,
@@ -241,10 +241,10 @@ def compare(
     """
     found = as_named(runs)
     numbers = tuple(range(check_int(seeds, "seeds", 0)))
-    kinds = {run.algorithm.kind for run in found.values()}
-    if len(kinds) != 1:
+    settings = {run.algorithm.setting for run in found.values()}
+    if len(settings) != 1:
         raise MetagdError("learn one loss and many tasks; only methods of one kind can be compared", "runs")
-    meta = kinds == {"meta"}
+    meta = settings == {"meta"}
     for run in found.values():
         refuse_absent(run.plan)
     first = next(iter(found.values()))
@@ -329,7 +329,7 @@ def _baselines(as_named: Mapping[str, Run], first: Run) -> dict[str, Run]:
     """The traditional methods on what the first run learns from, with its settings where they have them."""
     found: dict[str, Run] = {}
     methods = {run.method for run in as_named.values()}
-    for method in BASELINES[first.algorithm.kind]:
+    for method in BASELINES[first.algorithm.setting]:
         if method in methods or not _can(method):
             continue
         shared = {n: getattr(first.plan.algorithm, n) for n in SHARED if hasattr(first.plan.algorithm, n)}

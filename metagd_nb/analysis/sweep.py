@@ -191,7 +191,7 @@ def sweep(
     planned(method, algorithm, settings, things)  # what does not fit is refused here, not in a worker
     for values in combined:
         configured(method, {**options, **dict(zip(names, values, strict=True))})
-    what = "last loss" if algorithm.kind != "meta" else f"loss on {n_tasks} new tasks"
+    what = "last loss" if algorithm.setting != "meta" else f"loss on {n_tasks} new tasks"
     found = Sweep(method, names, axes, {}, what)
     rungs = _rungs(len(combined), settings.steps) if search == "halving" else [(len(combined), settings.steps)]
     total, left = sum(n for n, _ in rungs) * len(numbers), combined

@@ -40,7 +40,7 @@ def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
     figure, ax = _canvas(
         f"The losses of {', '.join(names)} over {TITLES.get(x, x)}, medians of {seeds} seeds with quartiles"
     )
-    meta = all(entry.runs[0].algorithm.kind == "meta" for entry in found.entries)
+    meta = all(entry.runs[0].algorithm.setting == "meta" for entry in found.entries)
     title = ("query loss" if meta else "loss") + (": median, quartiles" if seeds > 1 else "")
     style.dress(ax, title)
     lows, highs, right, left = [], [], 0.0, np.inf

@@ -37,7 +37,7 @@ from metagd_nb.training.stopping import Settings
 @pytest.mark.parametrize("method", METHODS)
 def test_every_row_is_described(method: str) -> None:
     kind = ALGORITHMS[method]
-    assert kind.kind in ("descent", "meta")
+    assert kind.setting in ("single", "meta")
     assert kind.source
     first = str(kind.__doc__).splitlines()[0]
     assert first.strip()

@@ -13,8 +13,8 @@ from metagd_nb.core.hyperparameters import hyperparameters
 from metagd_nb.training.run import Run
 
 METHODS = list(ALGORITHMS)
-DESCENT = [name for name, kind in ALGORITHMS.items() if kind.kind == "descent"]
-META = [name for name, kind in ALGORITHMS.items() if kind.kind == "meta"]
+DESCENT = [name for name, kind in ALGORITHMS.items() if kind.setting == "single"]
+META = [name for name, kind in ALGORITHMS.items() if kind.setting == "meta"]
 BY_STEPS = [name for name in META if name != "protonet"]  # that adapt by gradient steps, on tasks of any kind
 
 

@@ -170,7 +170,7 @@ def test_tiny_rates_are_written_short(made: Callable[..., Controls]) -> None:
 
 @pytest.mark.parametrize("method", mg.ALGORITHMS)
 def test_sliders_come_from_the_declarations(method: str, made: Callable[..., Controls]) -> None:
-    if mg.ALGORITHMS[method].kind == "meta":
+    if mg.ALGORITHMS[method].setting == "meta":
         run = mg.prepare(method, **arguments(method), **EXTRA.get(method, {}))
     else:
         run = descent(method)

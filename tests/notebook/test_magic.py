@@ -85,7 +85,7 @@ def test_options_come_from_the_declarations() -> None:
         own = {h.option for h in (hyperparameters(cls) | hyperparameters(Settings)).values()}
         assert own <= set(allowed(method))
         assert {"-o", "--wait", "--no-plot", "--help"} <= set(allowed(method))
-        assert ("--params" in allowed(method)) == ("--no-check" in allowed(method)) == (cls.kind == "descent")
+        assert ("--params" in allowed(method)) == ("--no-check" in allowed(method)) == (cls.setting == "single")
         for one in (hyperparameters(cls) | hyperparameters(Settings)).values():
             if one.default is not None:
                 assert parse(f"{method} {one.option} {one.default}").options == {one.name: one.default}

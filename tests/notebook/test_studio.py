@@ -105,15 +105,15 @@ def test_the_button_names_jupyterlabs_own_commands() -> None:
 
 # ---- runs -----------------------------------------------------------------------------------------------------------
 
-SMALL = [(kind, name) for kind, found in EXAMPLES.items() for name in found]
+SMALL = [(setting, name) for setting, found in EXAMPLES.items() for name in found]
 
 
-@pytest.mark.parametrize(("kind", "name"), SMALL, ids=[name for _, name in SMALL])
-def test_every_example_runs_and_its_cell_gives_the_same_loss(ip: Any, studio: Studio, kind: str, name: str) -> None:
-    studio.method.value = "gd" if kind == "descent" else "maml"
+@pytest.mark.parametrize(("setting", "name"), SMALL, ids=[name for _, name in SMALL])
+def test_every_example_runs_and_its_cell_gives_the_same_loss(ip: Any, studio: Studio, setting: str, name: str) -> None:
+    studio.method.value = "gd" if setting == "single" else "maml"
     studio.example.value = name
     studio.options["steps"].value = 4
-    if kind == "meta":
+    if setting == "meta":
         studio.options["shots"].value = 2
         studio.options["queries"].value = 3
     studio.start()

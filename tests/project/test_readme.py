@@ -35,7 +35,7 @@ def test_every_method_and_option_is_in_the_tables() -> None:
     for name, cls in ALGORITHMS.items():
         assert [f"`{name}`", table.first_line(cls), cls.source] in rows
         for option in hyperparameters(cls).values():
-            mine = {f"`{name}`", "every meta-learning method" if cls.kind == "meta" else ""}
+            mine = {f"`{name}`", "every meta-learning method" if cls.setting == "meta" else ""}
             (row,) = [r for r in rows if r[0] == f"`{option.option}`" and len(r) == 5 and mine & set(r[1].split(", "))]
             usual, *exceptions = row[2].split("; ")
             defaults = dict(exception.split() for exception in exceptions)

@@ -42,7 +42,7 @@ def meta(method: str = "maml", **options: Any) -> Run:
 
 
 def any_run(method: str, **options: Any) -> Run:
-    return (meta if mg.ALGORITHMS[method].kind == "meta" else descent)(method, **options)
+    return (meta if mg.ALGORITHMS[method].setting == "meta" else descent)(method, **options)
 
 
 def until(true: Callable[[], Any], seconds: float = 10) -> None:

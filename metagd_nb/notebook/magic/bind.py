@@ -65,7 +65,7 @@ class Names:
 
 def given(line: Line, names: Names) -> dict[str, Any]:
     """What `prepare` needs, from what the body and the namespace have."""
-    return _meta(line, names) if ALGORITHMS[line.word].kind == "meta" else _descent(line, names)
+    return _meta(line, names) if ALGORITHMS[line.word].setting == "meta" else _descent(line, names)
 
 
 def _where(names: Names, wanted: str) -> str:

@@ -34,12 +34,12 @@ class Extra(NamedTuple):
     option: str
     value: str  # what stands for its value in the help; "" for a flag
     help: str
-    kind: str = ""  # only for methods of this kind
+    setting: str = ""  # only for methods of this setting; "" for all
 
 
 EXTRAS = (
-    Extra("--params", "w,b", "the arguments of loss that are parameters; the others are data", "descent"),
-    Extra("--no-check", "", "use your own gradient without comparing it first", "descent"),
+    Extra("--params", "w,b", "the arguments of loss that are parameters; the others are data", "single"),
+    Extra("--no-check", "", "use your own gradient without comparing it first", "single"),
     Extra("-o", "NAME", "the name of the result (default run)"),
     Extra("--wait", "", "block until the run is done"),
     Extra("--advise", "", "let past runs and closed forms choose what you leave open"),
@@ -113,7 +113,7 @@ def allowed(word: str) -> dict[str, Hyperparameter | Extra]:
     found: dict[str, Hyperparameter | Extra] = {
         h.option: h for h in (hyperparameters(method) | hyperparameters(Settings)).values()
     }
-    return found | {one.option: one for one in EXTRAS if one.kind in ("", method.kind)}
+    return found | {one.option: one for one in EXTRAS if one.setting in ("", method.setting)}
 
 
 def parse(text: str) -> Line:

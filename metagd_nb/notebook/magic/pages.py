@@ -77,13 +77,13 @@ def _called(name: str, function: Any) -> str:
 
 def listing() -> Page:
     """Algorithms, task families and models, on one screen."""
-    kinds = {
-        "descent": "one loss: define loss(w) and a starting value w",
+    titles = {
+        "single": "one loss: define loss(w) and a starting value w",
         "meta": "many tasks: define tasks and a model",
     }
     sections = [
-        Section(title, [(name, first_line(cls)) for name, cls in ALGORITHMS.items() if cls.kind == kind])
-        for kind, title in kinds.items()
+        Section(title, [(name, first_line(cls)) for name, cls in ALGORITHMS.items() if cls.setting == setting])
+        for setting, title in titles.items()
     ]
     sections += [
         Section("task families", [(_called(name, f), first_line(f)) for name, f in FAMILIES.items()], True),  # type: ignore[arg-type]

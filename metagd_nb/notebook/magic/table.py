@@ -24,7 +24,7 @@ class Summary(NamedTuple):
     """One method on one line."""
 
     name: str
-    kind: str  # "descent" or "meta"
+    setting: str  # "single" or "meta"
     summary: str
     source: str
 
@@ -40,7 +40,7 @@ class Option(NamedTuple):
 
 def summary_rows() -> list[Summary]:
     """Every method in the order of the table of algorithms."""
-    return [Summary(name, cls.kind, first_line(cls), cls.source) for name, cls in ALGORITHMS.items()]
+    return [Summary(name, cls.setting, first_line(cls), cls.source) for name, cls in ALGORITHMS.items()]
 
 
 def option_rows(declared: type | object) -> list[Option]:
@@ -85,7 +85,7 @@ def markdown_table() -> str:
 
 def _of(methods: Collection[str]) -> str:
     """The methods that have an option, in the fewest words."""
-    if set(methods) == {name for name, cls in ALGORITHMS.items() if cls.kind == "meta"}:
+    if set(methods) == {name for name, cls in ALGORITHMS.items() if cls.setting == "meta"}:
         return EVERY_META
     return ", ".join(f"`{name}`" for name in methods)
 

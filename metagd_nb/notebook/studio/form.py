@@ -14,7 +14,7 @@ from ...training.stopping import Settings
 
 # Name → body. The first of each kind is where the studio begins; every body may be edited.
 EXAMPLES: dict[str, dict[str, str]] = {
-    "descent": {
+    "single": {
         "a long valley": "def loss(w):\n    return w[0] ** 2 / 2 + 4 * w[1] ** 2\nw = np.array([3.0, 1.0])",
         "a bent valley": (
             "def loss(w):\n    return (1 - w[0]) ** 2 / 10 + (w[1] - w[0] ** 2) ** 2\nw = np.array([-1.0, 1.5])"
@@ -89,7 +89,7 @@ def declarations(method: str) -> dict[str, Hyperparameter]:
 
 def examples(method: str) -> dict[str, str]:
     """Name → body, of what a method can learn."""
-    return EXAMPLES[ALGORITHMS[method].kind]
+    return EXAMPLES[ALGORITHMS[method].setting]
 
 
 def insertion(text: str) -> str:

@@ -43,7 +43,7 @@ def jax_executor(plan: Plan, theta: np.ndarray, state: Any) -> Executor:
     plan.problem.check(getattr(batch, "support", batch), getattr(plan.algorithm, "embeds", False))
     devices = plan.settings.devices
     if devices > 1:
-        _spreads(plan, len(batch) if plan.algorithm.kind == "meta" else 1, devices)
+        _spreads(plan, len(batch) if plan.algorithm.setting == "meta" else 1, devices)
     if plan.algorithm.compiles:
         return ChunkedExecutor(plan, theta, state)
     if devices > 1:
@@ -58,7 +58,7 @@ class UncompiledExecutor(StepExecutor):
 
 
 def _spreads(plan: Plan, tasks: int, devices: int) -> None:
-    if plan.algorithm.kind != "meta":
+    if plan.algorithm.setting != "meta":
         raise MetagdError(f"{plan.method} has one task only: there is nothing to spread", "devices")
     if devices > len(jax.devices()):
         raise MetagdError(f"{devices} is more than the {len(jax.devices())} that JAX has here", "devices")
