@@ -55,10 +55,10 @@ def drag(lab: Lab, pixels: int, number: int = 0) -> None:
     """Take the handle of a slider, move it, let go."""
     box = settled_box(lab, lab.page.locator(".noUi-handle").nth(number))
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    lab.page.mouse.update(x, y)
+    lab.page.mouse.move(x, y)
     lab.page.mouse.down()
     for part in range(1, 6):
-        lab.page.mouse.update(x + pixels * part / 5, y)
+        lab.page.mouse.move(x + pixels * part / 5, y)
         lab.page.wait_for_timeout(40)
     lab.page.mouse.up()
 
