@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -40,6 +41,23 @@ def quadratic(seed: int, d: int = 12, top: float = 3.0, condition: float = 20.0)
 
 def described(run: mg.Run) -> Any:
     return describe_problem(run.algorithm, run.problem, run.plan.batches(0), run.beginning())
+
+
+def test_a_memory_file_of_the_version_before_is_read(tmp_path: Path) -> None:
+    """Written at commit 6159cbb, before the packages: three runs of gd on one loss, one of maml."""
+    path = shutil.copy(Path(__file__).parent / "saved" / "memory.sqlite", tmp_path)
+    memory = remember(path)
+    assert memory is not None
+    past = memory.past()
+    assert [(run.method, run.stopped, len(run.curve)) for run in past[:3]] == [("gd", "steps", 20)] * 3
+    assert [run.settings["lr"] for run in past[:3]] == [0.02, 0.1, 0.3]
+    assert past[3].method == "maml"
+    assert past[3].settings["meta_batch_size"] == 2
+    np.testing.assert_allclose(past[2].curve[-1], [31, 2.55415923e-06], rtol=1e-8)
+    np.testing.assert_allclose(past[2].theta, [0, 0.99876206, 1.99752412], rtol=1e-7)
+    advice = advise("gd", loss=lambda w: np.mean((w - np.arange(3.0)) ** 2), params={"w": np.zeros(3)}, steps=30)
+    assert advice.rests_on == (3,)
+    np.testing.assert_array_equal(advice.options["warm_start"], past[2].theta)
 
 
 # ---- features -------------------------------------------------------------------------------------------------------
