@@ -13,6 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,5 +226,7 @@ def test_import_is_light() -> None:
     "tool", [["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"], ["mypy"]]
 )
 def test_tools_have_nothing_to_say(tool: list[str]) -> None:
+    if tool == ["mypy"] and np.lib.NumpyVersion(np.__version__) < "2.3.0":
+        pytest.skip("the types of an older NumPy ask for more arguments")
     done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
