@@ -16,6 +16,7 @@ import numpy as np
 from ..algorithms import Meta
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int, hyperparameters
+from ..core.statistics import half_width
 from ..core.tables import html_table, text_table
 from ..tasks import Tasks
 from ..training.drivers import foreground
@@ -28,33 +29,6 @@ AXES = {"steps": "step", "evaluations": "grad_evals", "seconds": "seconds"}  # w
 POINTS = 64  # of a curve
 BASELINES = {"meta": ("scratch", "pretrain"), "single": ("lbfgs",)}
 SHARED = ("inner_lr", "inner_steps", "shots", "queries", "meta_batch_size")  # what a baseline takes over
-# 97.5 % points of Student's t for 1…30 degrees of freedom
-T = (12.70620474, 4.30265273, 3.182446305, 2.776445105, 2.570581836, 2.446911851, 2.364624252, 2.306004135,
-     2.262157163, 2.228138852, 2.20098516, 2.17881283, 2.160368656, 2.144786688, 2.131449546, 2.119905299,
-     2.109815578, 2.10092204, 2.093024054, 2.085963447, 2.079613845, 2.073873068, 2.06865761, 2.063898562,
-     2.059538553, 2.055529439, 2.051830516, 2.048407142, 2.045229642, 2.042272456)  # fmt: skip
-
-
-def half_width(values: Array) -> float:
-    """Half the 95 % interval of the mean of ``values`` (n,); nan for fewer than two."""
-    n = len(values)
-    if n < 2:
-        return math.nan
-    return t_point(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
-
-
-def t_point(freedom: int) -> float:
-    """The 97.5 % point of Student's t; beyond 30 degrees of freedom by an expansion in 1/ν, to 3e-8."""
-    if freedom <= len(T):
-        return T[freedom - 1]
-    z, v = 1.959963984540054, freedom
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / v**k for k, term in enumerate(terms, 1))
 
 
 class Difference(NamedTuple):

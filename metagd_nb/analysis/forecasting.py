@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_float, check_int
+from ..core.statistics import normal_half_width
 from ..tasks import Tasks
 from ..tasks.user_data.series import Series
 
@@ -193,12 +194,12 @@ def in_context(
         check_int(n_tasks, "n_tasks", 1),
         check_float(ridge, "ridge", low=0),
     )
-    n_tasks = min(n_tasks, tasks.there_are or n_tasks)
+    n_tasks = min(n_tasks, tasks.n_available or n_tasks)
     rng = np.random.default_rng([check_int(seed, "seed", 0), 0x1C])
     size = tasks.inputs + bias
     gram, moment = ridge * np.eye(size * size), np.zeros(size * size)
     empty = InContext(np.zeros((size, size)), bias)
-    drawn = [tasks.sample(rng, 1, n_tasks, shots, 5) for _ in range(20 if tasks.there_are else 1)]
+    drawn = [tasks.sample(rng, 1, n_tasks, shots, 5) for _ in range(20 if tasks.n_available else 1)]
     for support, query in drawn:
         seen = empty._with_one(support.x).swapaxes(1, 2) @ support.y / shots  # (T, D, C)
         asked = empty._with_one(query.x)
@@ -296,7 +297,7 @@ class Scores:
 def over_series(score: Array) -> tuple[float, float]:
     """Mean of a score (S, H), and half its 95 % interval: series are independent, a series' horizons are not."""
     each = np.asarray(score, float).mean(axis=1)
-    return float(each.mean()), float(1.96 * each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else float("nan")
+    return float(each.mean()), normal_half_width(each)
 
 
 def forecasts(

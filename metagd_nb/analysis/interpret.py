@@ -12,7 +12,8 @@ import numpy as np
 from ..algorithms import Meta
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
-from ..models.logistic import Calibration, measure_calibration, softmax
+from ..core.statistics import Calibration, measure_calibration, normal_half_width
+from ..models.logistic import softmax
 from ..models.net import Net
 from ..problems.closed_form.mlp import NetProblem
 from ..tasks import Batch, Tasks
@@ -71,7 +72,7 @@ def _meta(run: Any, what: str, wait: bool = True) -> Meta:
 def _drawn(run: Any, tasks: Tasks | None, n_tasks: int, seed: int) -> tuple[Batch, Batch]:
     family = run.plan.tasks if tasks is None else tasks
     rng = np.random.default_rng([check_int(seed, "seed", 0), 0xF])  # no stream that training draws from
-    count = min(check_int(n_tasks, "n_tasks", 2), family.there_are or n_tasks)
+    count = min(check_int(n_tasks, "n_tasks", 2), family.n_available or n_tasks)
     batch = family.sample(rng, 1, count, run.algorithm.shots, family.test_queries).cast(run.problem.dtype)
     return batch.support, batch.query
 
@@ -103,7 +104,7 @@ def movement(
         size = np.linalg.norm(before[:, part], axis=1)
         each = np.linalg.norm((after - before)[:, part], axis=1) / np.where(size > 0, size, 1.0)
         moved.append(each.mean())
-        half.append(1.96 * each.std(ddof=1) / np.sqrt(len(each)))
+        half.append(normal_half_width(each))
     layers, same = _alike(problem, before, after, query.x)
     return Movement(tuple(problem.layout.slices), np.array(moved), np.array(half), layers, same)
 

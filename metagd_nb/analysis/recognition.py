@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_float, check_int
-from ..models.logistic import Classifier, measure_calibration
+from ..core.statistics import measure_calibration, normal_half_width
+from ..models.logistic import Classifier
 from ..models.net import Net, mlp
 from ..problems.closed_form.builtin import NetProblem, match
 from ..tasks import Batch, Tasks
@@ -132,7 +133,7 @@ def judged(probabilities: Array, kind: Array, unlike: Array, kinds: tuple[str, .
         kinds,
         confusion,
         float(hit.mean()),
-        float(1.96 * hit.std(ddof=1) / np.sqrt(len(kind))),
+        normal_half_width(hit),
         found.log_loss,
         found.ece,
         found.confidence,
@@ -257,7 +258,7 @@ class Recogniser:
     def alarms(self, tasks: Tasks, n_tasks: int = 1000, seed: int = 1) -> tuple[float, float]:
         """Share of a family's tasks called unlike anything seen, and the half-width of its 95 % interval."""
         called = self.unlike(self._new(tasks, n_tasks, seed))
-        return float(called.mean()), float(1.96 * called.std(ddof=1) / np.sqrt(len(called)))
+        return float(called.mean()), normal_half_width(called)
 
     def _new(self, tasks: Tasks, n_tasks: int, seed: int) -> Batch:
         if not isinstance(tasks, Tasks) or (tasks.inputs, tasks.outputs) != (self.tasks.inputs, self.tasks.outputs):

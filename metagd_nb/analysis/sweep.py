@@ -18,11 +18,12 @@ import numpy as np
 
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
+from ..core.statistics import half_width
 from ..core.tables import html_table, text_table
 from ..training.drivers import drive
 from ..training.prepare import Inputs, configured, planned
 from ..training.run import Run
-from .compare import half_width, score
+from .compare import score
 
 SEARCHES = ("grid", "halving")
 SHARE = 3  # of the settings in a rung, one in so many goes on, with so many times the steps

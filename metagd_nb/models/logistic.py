@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from ..core.array_api import namespace
 
 Array = np.ndarray
-BINS = 10  # of a reliability diagram
 CLIP = 4.0  # standard deviations: a task unlike all others must not shout the rest down
 
 
@@ -26,54 +24,6 @@ def log_loss(logits: Array, kind: Array) -> float:
     top = logits.max(axis=1)
     log_sum = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
     return float((log_sum - logits[np.arange(len(kind)), kind]).mean())
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How honest the probabilities of n answers are.
-
-    Attributes
-    ----------
-    log_loss : float
-        Mean of −log of the probability of what came.
-    brier : float
-        Mean squared distance between the probabilities and what came, Σ_c (p_c − y_c)² (Brier 1950): 0 to 2.
-    ece : float
-        The expected calibration error: |sure − right| in each bin, weighted by its share (Naeini et al. 2015). Of few
-        answers it is above 0 for honest probabilities too.
-    confidence, right, count : array (B,)
-        For each bin of the largest probability: its mean, the share that was right, and how many; nan where there are
-        none.
-    """
-
-    log_loss: float
-    brier: float
-    ece: float
-    confidence: Array
-    right: Array
-    count: Array
-
-
-def measure_calibration(probabilities: Array, kind: Array) -> Calibration:
-    """`Calibration` of probabilities (n, C) of what came, ``kind`` (n,)."""
-    top, hit = probabilities.max(axis=1), probabilities.argmax(axis=1) == kind
-    bins = np.minimum((top * BINS).astype(int), BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
-    with np.errstate(invalid="ignore"):
-        sure, right = (np.bincount(bins, weights=w, minlength=BINS) / count for w in (top, hit))
-    full = count > 0
-    ece = float((np.abs(sure - right)[full] * count[full]).sum() / len(kind))
-    brier = float(((probabilities - np.eye(probabilities.shape[1])[kind]) ** 2).sum(axis=1).mean())
-    log = log_loss(np.log(np.maximum(probabilities, 1e-300)), kind)
-    return Calibration(log, brier, ece, sure, right, count)
-
-
-def wilson_interval(share: Array, count: Array) -> tuple[Array, Array]:
-    """The 95 % interval of a share of ``count`` (Wilson 1927); it has a width at 0 and 1 too."""
-    z = 1.96
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return np.minimum(middle - half, share), np.maximum(middle + half, share)  # rounding must not pass the share
 
 
 def objective(weights: Array, x: Array, kind: Array, decay: float) -> tuple[float, Array]:

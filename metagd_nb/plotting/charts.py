@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ..models.logistic import wilson_interval
+from ..core.statistics import wilson_interval
 from . import style
 from .run_figure import DPI, WIDTH, RunFigure
 

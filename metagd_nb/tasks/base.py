@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,9 @@ class Example(NamedTuple):
     label: str
 
 
+_RENAMED = {"full": "full_batch", "there_are": "n_available"}  # attributes of `Tasks`, old name → new
+
+
 class Tasks:
     """A family of tasks.
 
@@ -82,9 +86,9 @@ class Tasks:
         As the cell and the tables call it.
     inputs, outputs : int
         D and C.
-    full : bool
+    full_batch : bool
         Whether every batch holds all tasks with all their data, so that losses carry no sampling noise.
-    there_are : int or None
+    n_available : int or None
         How many different tasks there are; None where there is no end of them.
     test_queries : int
         Query points a task when a learner is evaluated.
@@ -101,14 +105,23 @@ class Tasks:
     name: str = "tasks"
     inputs: int
     outputs: int
-    full: bool = False
-    there_are: int | None = None
+    full_batch: bool = False
+    n_available: int | None = None
     test_queries: int = 100
     recipe: Any = None  # how it was made, where a function of the kit made it
     loss: str = "mse"
     classes: np.ndarray | None = None
     ways: int = 1
     kinds: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        for old in _RENAMED.keys() & vars(cls).keys():
+            setattr(cls, _renamed(old), vars(cls)[old])
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _RENAMED:
+            return getattr(self, _renamed(name))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """``batches`` batches of ``n`` tasks each, laid one after the other on the task axis.
@@ -130,3 +143,9 @@ class Tasks:
     def example(self, rng: np.random.Generator, shots: int) -> Example | None:
         """One task to look at; None where inputs are not one-dimensional."""
         return None
+
+
+def _renamed(old: str) -> str:
+    """Return the new name of an attribute of `Tasks`, with a warning."""
+    warnings.warn(f"Tasks.{old} is now called {_RENAMED[old]}", DeprecationWarning, stacklevel=3)
+    return _RENAMED[old]

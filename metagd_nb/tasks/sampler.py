@@ -30,15 +30,15 @@ class Sampler:
         self.tasks, self.n, self.shots, self.queries, self.seed = tasks, n, shots, queries, seed
         self.dtype = np.dtype(dtype)
         size = 8 * n * tasks.ways * (shots + queries) * (tasks.inputs + tasks.outputs)
-        self.ahead = 1 if tasks.full else max(1, min(AHEAD, AHEAD_BYTES // size))
+        self.ahead = 1 if tasks.full_batch else max(1, min(AHEAD, AHEAD_BYTES // size))
         self._held: tuple[int, TaskBatch] | None = None  # a chunk and its tasks, replaced as one: threads may share it
 
     def __call__(self, step: int) -> TaskBatch:
         """The tasks of one step."""
-        chunk, i = (0, 0) if self.tasks.full else divmod(step, self.ahead)
+        chunk, i = (0, 0) if self.tasks.full_batch else divmod(step, self.ahead)
         held = self._held
         if held is None or held[0] != chunk:
             rng = np.random.default_rng([self.seed, chunk])
             drawn = self.tasks.draw(rng, self.ahead, self.n, self.shots, self.queries, self.dtype)
             held = self._held = chunk, drawn
-        return held[1] if self.tasks.full else held[1].tasks(slice(i * self.n, (i + 1) * self.n))
+        return held[1] if self.tasks.full_batch else held[1].tasks(slice(i * self.n, (i + 1) * self.n))

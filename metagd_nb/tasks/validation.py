@@ -104,7 +104,7 @@ def targets(y: Any, name: str, loss: str | None = None, classes: np.ndarray | No
     given = labels(np.reshape(y, -1) if np.ndim(y) == 2 else y, name)
     classes = np.unique(given) if classes is None else classes
     return Targets(
-        one_hot(numbers_of(given, classes, name), len(classes)), check_loss_name(loss, len(classes)), classes
+        one_hot(class_indices(given, classes, name), len(classes)), check_loss_name(loss, len(classes)), classes
     )
 
 
@@ -122,7 +122,7 @@ def is_text(y: Any) -> bool:
     )
 
 
-def numbers_of(given: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
+def class_indices(given: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
     """The number of each label's class (n,).
 
     Raises

@@ -13,7 +13,7 @@ from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
 from ..problems.closed_form.builtin import NetProblem, match
 from ..tasks import Batch, Example, Tasks
-from ..tasks.validation import labels, numbers_2d, numbers_of, targets
+from ..tasks.validation import class_indices, labels, numbers_2d, targets
 
 Array = np.ndarray
 
@@ -64,7 +64,7 @@ def _wanted(y: Any, tasks: Tasks | None, embeds: bool) -> tuple[Array, Array | N
     given = labels(y, "y")
     classes = np.unique(given)
     width = len(classes) if embeds else max(len(classes), tasks.outputs)
-    return one_hot(numbers_of(given, classes, "y"), width), classes
+    return one_hot(class_indices(given, classes, "y"), width), classes
 
 
 class Panel(NamedTuple):

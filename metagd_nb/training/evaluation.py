@@ -111,7 +111,7 @@ def evaluate(
     n_tasks, queries = check_int(n_tasks, "n_tasks", 1), None if queries is None else check_int(queries, "queries", 1)
     if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
         raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
-    n_tasks = min(n_tasks, tasks.there_are or n_tasks)
+    n_tasks = min(n_tasks, tasks.n_available or n_tasks)
     rng = np.random.default_rng([seed, n_tasks, 0xE])  # no stream that training draws from
     drawn = tasks.sample(rng, 1, n_tasks, shots, queries or tasks.test_queries).cast(problem.dtype)
     count = len(drawn)

@@ -58,7 +58,7 @@ class TrainingLoop:
         keep_freed_memory()
         self.plan = plan
         self.method, self.algorithm, self.problem, self._batches, self.settings = plan[:5]
-        self.sampled = self.algorithm.setting == "meta" and not (plan.tasks is not None and plan.tasks.full)
+        self.sampled = self.algorithm.setting == "meta" and not (plan.tasks is not None and plan.tasks.full_batch)
         self.note = plan.note
         self.events: list[Event] = []
         self.stopped: str | None = None

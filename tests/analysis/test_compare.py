@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import metagd_nb as mg
-from metagd_nb.analysis.compare import Comparison, Entry, half_width, t_point
+from metagd_nb.analysis.compare import Comparison, Entry
 from metagd_nb.core.errors import MetagdError
+from metagd_nb.core.statistics import half_width, t_point
 
 
 def scored(**scores: list[float]) -> Comparison:

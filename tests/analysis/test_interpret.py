@@ -10,7 +10,7 @@ import pytest
 import metagd_nb as mg
 from metagd_nb.analysis import interpret
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.models.logistic import measure_calibration, wilson_interval
+from metagd_nb.core.statistics import measure_calibration, wilson_interval
 from metagd_nb.plotting import charts
 from metagd_nb.tasks import Batch
 

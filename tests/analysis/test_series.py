@@ -91,7 +91,7 @@ def test_a_short_series_repeats_its_windows_and_never_reads_past_its_end() -> No
 
 def test_every_series_is_dealt_and_none_twice_too_soon() -> None:
     family = mg.series(np.random.default_rng(0).standard_normal((10, 20)), 2, 1)
-    assert family.there_are == len(family) == 10
+    assert family.n_available == len(family) == 10
     first = draw(family, n=10, shots=17, queries=1)
     assert len(np.unique(first.query.x[:, 0, 0].round(9))) == 10
 

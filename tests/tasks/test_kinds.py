@@ -106,9 +106,9 @@ def test_your_own_kinds() -> None:
     rows = mg.groups(np.arange(40.0), np.arange(40.0), np.arange(40) // 8)
     both = mg.mixed("line", mine=rows)
     assert drawn(both, shots=3, queries=3).support.x.shape == (60, 3, 1)
-    assert both.there_are == 10  # as many lines as there are groups
-    assert both.only("mine").there_are == 5
-    assert both.only("line").there_are is None
+    assert both.n_available == 10  # as many lines as there are groups
+    assert both.only("mine").n_available == 5
+    assert both.only("line").n_available is None
 
 
 def test_the_kind_stays_with_its_task() -> None:

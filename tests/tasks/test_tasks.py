@@ -153,7 +153,7 @@ def test_groups_refuse(x: Any, y: Any, group: Any, line: str) -> None:
 
 def test_quadratics_deal_all_of_them() -> None:
     family = mg.quadratics((1.0, 3.0), (0.0, 1.0))
-    assert (len(family.c), family.inputs, family.full) == (2, 1, True)
+    assert (len(family.c), family.inputs, family.full_batch) == (2, 1, True)
     batch = family.sample(np.random.default_rng(0), 3, 99, 5, 5)
     assert len(batch) == 6
     for part in batch:
@@ -295,7 +295,7 @@ def test_sampling_is_a_function_of_the_generator(name: str) -> None:
     for a, b in zip(one, same, strict=True):
         np.testing.assert_array_equal(a.x, b.x)
         np.testing.assert_array_equal(a.y, b.y)
-    if not family(name).full:
+    if not family(name).full_batch:
         assert not np.array_equal(one.support.x, other.support.x)
         assert len(one) == 6
 
@@ -315,7 +315,7 @@ def test_the_batch_of_a_step_depends_on_seed_and_step_alone(name: str) -> None:
     short = sampler(dtype="float32")(1)
     assert short.support.x.dtype == short.query.y.dtype == np.float32
     np.testing.assert_allclose(short.support.y, dealt[1].support.y, rtol=1e-6)
-    if not family(name).full:
+    if not family(name).full_batch:
         assert len(dealt[0]) == 3
         assert not np.array_equal(dealt[0].support.x, dealt[1].support.x)
         assert not np.array_equal(dealt[0].support.x, dealt[100].support.x)
@@ -328,7 +328,7 @@ class Interrupted(type(mg.sinusoid())):  # type: ignore[misc]
     sampler: Sampler | None = None
 
     @property
-    def full(self) -> bool:  # type: ignore[override]
+    def full_batch(self) -> bool:  # type: ignore[override]
         sampler, self.sampler = self.sampler, None
         if sampler is not None:
             sampler(10_000)
@@ -398,3 +398,16 @@ def test_sinusoids_drawn_in_single_precision_are_the_same_tasks(noise: float) ->
         assert (part.x.dtype, part.y.dtype) == (np.float32, np.float32)
         np.testing.assert_allclose(part.x, other.x, rtol=1e-6)
         np.testing.assert_allclose(part.y, other.y, atol=5e-6)
+
+
+def test_old_names_of_attributes_still_work() -> None:
+    with pytest.warns(DeprecationWarning, match="there_are is now called n_available"):
+        assert mg.quadratics([1.0, 2.0], [0.0, 1.0]).there_are == 2
+    with pytest.warns(DeprecationWarning, match="full is now called full_batch"):
+
+        class Own(mg.Tasks):
+            full = True
+
+    assert Own().full_batch
+    with pytest.raises(AttributeError, match="'Own' object has no attribute 'inputs'"):
+        Own().inputs  # noqa: B018

@@ -72,8 +72,8 @@ class Mixed(Tasks):
             if family.loss != self.loss:
                 raise MetagdError(f"is learned with {family.loss}; {self.kinds[0]} with {self.loss}", name)
         self.test_queries = min(family.test_queries for family in families.values())
-        ends = [families[self.kinds[g]].there_are for g in self._dealt]
-        self.there_are = min((end for end in ends if end), default=0) * len(ends) or None  # none is dealt twice
+        ends = [families[self.kinds[g]].n_available for g in self._dealt]
+        self.n_available = min((end for end in ends if end), default=0) * len(ends) or None  # none is dealt twice
 
     def __repr__(self) -> str:
         kinds = ", ".join(self.kinds[g] for g in self._dealt)
@@ -154,7 +154,7 @@ def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
 def _add(families: dict[str, Tasks], name: str, family: Any) -> None:
     if not isinstance(family, Tasks):
         raise MetagdError(f"{shorten(family)} is not a family such as sinusoid() or curves(…)", name)
-    if family.full or family.kinds:
+    if family.full_batch or family.kinds:
         raise MetagdError(f"{family!r} cannot be one kind of a mixture", name)
     if name in families:
         raise MetagdError(f"{name} comes twice; name them: mixed(one=…, other=…)", "mixed")

@@ -15,7 +15,7 @@ class Quadratics(Tasks):
     """L_i(θ) = ½(θ−c_i)ᵀA_i(θ−c_i); see `quadratics`. A batch's ``x`` is A (T, d, d) and its ``y`` c (T, d)."""
 
     name = "quadratics"
-    full = True
+    full_batch = True
 
     def __init__(self, a: np.ndarray, c: np.ndarray) -> None:
         try:
@@ -39,7 +39,7 @@ class Quadratics(Tasks):
             raise MetagdError("is not symmetric; only (A + Aᵀ)/2 matters to the loss: pass that", "a")
         self.a, self.c = a, c
         self.inputs = self.outputs = d
-        self.there_are = tasks
+        self.n_available = tasks
 
     def __repr__(self) -> str:
         return f"quadratics({len(self.c)} tasks, d={self.inputs})"

@@ -33,7 +33,7 @@ class Groups(Tasks):
         inside = np.arange(self.sizes.max()) < self.sizes[:, None]
         self._rows[inside] = order
         self._inside = inside
-        self.there_are = len(self.labels)
+        self.n_available = len(self.labels)
         self.test_queries = int(self.sizes.max())
 
     def __len__(self) -> int:

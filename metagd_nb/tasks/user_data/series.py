@@ -53,7 +53,7 @@ class Series(Tasks):
         self.values, self.names, self.log, self._make = list(values), np.asarray(names), bool(log), make
         self._lengths = np.array([len(one) for one in values], int)
         if make is None:
-            self.there_are = len(self.values)
+            self.n_available = len(self.values)
             self._refuse_short()
             self._table = np.zeros((len(values), self._lengths.max()))  # (S, longest), never read past a series' end
             for row, one in zip(self._table, self.values, strict=True):

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metagd_nb.analysis.compare import half_width
-from metagd_nb.models.logistic import measure_calibration
+from metagd_nb.core.statistics import half_width, measure_calibration
 
 Array = np.ndarray
 DRAWS = 4000

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 
 import metagd_nb as mg
-from metagd_nb.analysis.compare import half_width
+from metagd_nb.core.statistics import half_width
 from metagd_nb.models.logistic import softmax
 from metagd_nb.tasks import Batch, TaskBatch, Tasks
 from metagd_nb.tasks.user_data.episodes import Episodes

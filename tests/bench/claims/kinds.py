@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import metagd_nb as mg
-from metagd_nb.analysis.compare import half_width
+from metagd_nb.core.statistics import half_width
 from metagd_nb.tasks import Batch
 from metagd_nb.tasks.synthetic.mixed import KINDS, Mixed
 
