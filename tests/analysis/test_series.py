@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.analysis.forecasting import (
+from metagd_nb.analysis.in_context import InContext
+from metagd_nb.core.errors import MetagdError
+from metagd_nb.plotting import charts
+from metagd_nb.sequences import (
     Forecaster,
-    InContext,
     Scores,
     autoregression,
     conformal,
@@ -26,8 +28,6 @@ from metagd_nb.analysis.forecasting import (
     smape,
     unit_of,
 )
-from metagd_nb.core.errors import MetagdError
-from metagd_nb.plotting import charts
 from metagd_nb.tasks import m1_yearly, stocks
 from metagd_nb.tasks.synthetic.series_generators import GENERATORS
 from metagd_nb.tasks.user_data.series import Series

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import metagd_nb as mg
+from metagd_nb.analysis.baseline_forecasts import Method
 from metagd_nb.analysis.bayesian_last_layer import bayesian_last_layer
-from metagd_nb.analysis.forecasting import (
+from metagd_nb.core.errors import MetagdError
+from metagd_nb.sequences import (
     Forecaster,
-    Method,
     Scores,
     autoregression,
     drift,
@@ -27,7 +28,6 @@ from metagd_nb.analysis.forecasting import (
     over_series,
     seasonal_naive,
 )
-from metagd_nb.core.errors import MetagdError
 from metagd_nb.tasks import m1_yearly, stocks
 from metagd_nb.tasks.synthetic.series_generators import GENERATORS
 from metagd_nb.tasks.user_data.series import Generator, Series
