@@ -19,7 +19,7 @@ import numpy as np
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_float, check_int
 from ..tasks import Batch, Tasks
-from ..tasks.validation import numbers_2d
+from ..tasks.validation import numbers_2d, refuse_unequal
 from ..training.evaluation import check_tasks as refuse_unfit
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ class BayesianLastLayer:
             For points that do not fit each other or the features.
         """
         inputs, targets = numbers_2d(x, "x"), numbers_2d(y, "y")
-        if len(inputs) != len(targets):
-            raise MetagdError(f"have {len(inputs)} and {len(targets)} points; need the same number", "x, y")
+        refuse_unequal("points", x=inputs, y=targets)
         for name, array, needed in (("x", inputs, self.inputs), ("y", targets, len(self.prior.noise))):
             if array.shape[1] != needed:
                 raise MetagdError(f"has {array.shape[1]} columns; needs {needed}", name)

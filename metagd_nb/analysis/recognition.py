@@ -15,52 +15,13 @@ from ..models.net import Net, mlp
 from ..problems.closed_form.builtin import NetProblem, match
 from ..tasks import Batch, Tasks
 from ..tasks.meta_features import Standardizer, support_meta_features
-from ..tasks.validation import numbers_2d
+from ..tasks.validation import numbers_2d, refuse_unequal
+from .task_embedding import Embedding, embed
 
 Array = np.ndarray
 WAYS = ("features", "curvature")
 AXES = 12  # of movement and of curvature each
 UNLIKE = "unlike anything seen"
-
-
-class Embedding(NamedTuple):
-    """What adapting a probe network to T tasks tells of them.
-
-    Attributes
-    ----------
-    loss : array (T, S+1)
-        Support loss before each of S steps and after the last.
-    moved : array (T, P)
-        Where the steps led: minus the sum of the gradients, times the rate.
-    curvature : array (T, P)
-        Diagonal of the Hessian where they ended.
-    """
-
-    loss: Array
-    moved: Array
-    curvature: Array
-
-
-def embed(
-    problem: Any, theta: Array, support: Batch, steps: int = 10, rate: float = 0.05, probes: int = 8
-) -> Embedding:
-    """A task as gradients and curvature see it, after Task2Vec (Achille et al. 2019).
-
-    There the diagonal is that of the Fisher matrix; here it is the Hessian's own, from products with random signs z,
-    E[z ⊙ Hz] = diag H (Bekas et al. 2007), ``probes`` of them, the same for all tasks. No probes: exact, from P
-    products.
-    """
-    phi, losses = theta, []
-    for _ in range(steps):
-        point = problem.linearize(phi, support)
-        losses.append(point.loss)
-        phi = point.step(rate)
-    point = problem.linearize(phi, support)
-    size = problem.layout.size
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], (probes, size)) if probes else np.eye(size)
-    curvature = sum(z * point.hvp(np.tile(z, (len(support), 1)).astype(theta.dtype)) for z in signs)
-    flat = problem.flat(phi, len(support))
-    return Embedding(np.stack([*losses, point.loss], axis=1), flat - theta, curvature / (probes or 1))
 
 
 class Recognition(NamedTuple):
@@ -236,8 +197,7 @@ class Recogniser:
     def __call__(self, x: Any, y: Any) -> Recognition:
         """Which kind of task has these points, ``x`` (K,) or (K, D) and ``y`` (K,) or (K, C)?"""
         inputs, wanted = numbers_2d(x, "x"), numbers_2d(y, "y")
-        if len(inputs) != len(wanted):
-            raise MetagdError(f"have {len(inputs)} and {len(wanted)} points; need the same number", "x, y")
+        refuse_unequal("points", x=inputs, y=wanted)
         for what, got, known in (("x", inputs, self.tasks.inputs), ("y", wanted, self.tasks.outputs)):
             if got.shape[1] != known:
                 raise MetagdError(f"has {got.shape[1]} columns; the tasks have {known}", what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +66,27 @@ def labels(values: Any, name: str) -> np.ndarray:
     except TypeError:
         raise MetagdError("holds labels that cannot be sorted; needs all of one kind, none missing", name) from None
     return found
+
+
+def refuse_unequal(unit: str, /, **columns: Sized) -> None:
+    """Refuse columns of unlike length.
+
+    Parameters
+    ----------
+    unit : str
+        What a row is, for the message: ``rows`` or ``points``.
+    **columns : arrays
+        By the names of the arguments at fault.
+
+    Raises
+    ------
+    MetagdError
+        Naming the columns and their lengths.
+    """
+    lengths = [f"{len(column)}" for column in columns.values()]
+    if len(set(lengths)) > 1:
+        counts = f"{', '.join(lengths[:-1])} and {lengths[-1]}"
+        raise MetagdError(f"have {counts} {unit}; need the same number", ", ".join(columns))
 
 
 class Targets(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.analysis import interpret
+from metagd_nb import interpret
+from metagd_nb.analysis.fresh_tasks import draw_tasks
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.statistics import measure_calibration, wilson_interval
 from metagd_nb.plotting import charts
@@ -91,7 +92,7 @@ def test_only_what_adapts_moves() -> None:
 def test_movement_is_what_adaptation_does() -> None:
     run = trained("maml")
     found = interpret.movement(run, n_tasks=30, seed=4)
-    support, _ = interpret._drawn(run, None, 30, 4)
+    support, _ = draw_tasks(run, run.plan.tasks, 30, 4)
     phi = np.asarray(run.algorithm.adapt(run.problem, run.shown.theta, support))
     w0 = run.problem.layout.slices["W0"]
     far = np.linalg.norm((phi - run.shown.theta)[:, w0], axis=1) / np.linalg.norm(run.shown.theta[w0])
@@ -136,7 +137,7 @@ def test_layer_rates() -> None:
 def test_the_initial_function_is_the_start_and_what_points_make_of_it() -> None:
     run = trained("maml")
     found = interpret.initial_function(run, n_tasks=2, seed=3)
-    theta, support = run.shown.theta, interpret._drawn(run, None, 2, 3)[0]
+    theta, support = run.shown.theta, draw_tasks(run, run.plan.tasks, 2, 3)[0]
     new = found.x[None, :, None]
     np.testing.assert_array_equal(found.start, np.tile(run.problem.predict(theta[None], new)[0, :, 0], (2, 1)))
     one = Batch(support.x[:1], support.y[:1])
@@ -164,7 +165,7 @@ def test_calibration_is_that_of_the_adapted_probabilities() -> None:
     model = mg.mlp(30, 8, 2)
     run = mg.train("maml", tasks=tasks, model=model, steps=20, inner_lr=0.05, shots=8, meta_batch_size=4)
     found = interpret.calibration(run, n_tasks=14)
-    support, query = interpret._drawn(run, None, 14, 1)
+    support, query = draw_tasks(run, run.plan.tasks, 14, 1)
     logits = np.asarray(
         run.algorithm.predict(run.problem, run.algorithm.adapt(run.problem, run.theta, support), query.x)
     )
@@ -215,9 +216,9 @@ def test_a_map_tells_kinds_apart() -> None:
     ("call", "line"),
     [
         (lambda: interpret.layer_rates(trained()), "no inner rates were learned"),
-        (lambda: interpret.movement(one_task()), "learns one task"),
+        (lambda: interpret.movement(one_task()), "needs a meta-learning method"),
         (lambda: interpret.calibration(trained()), "needs tasks about classes"),
-        (lambda: interpret.initial_function(one_task()), "learns one task"),
+        (lambda: interpret.initial_function(one_task()), "needs a meta-learning method"),
         (lambda: interpret.influence(trained("imaml", steps=0, lam=2e2), [1.0], [1.0], [1.0]), "follows gradient"),
         (lambda: interpret.influence(trained(), [1.0, 2.0], [1.0], [1.0]), "have 2 and 1 points"),
     ],

@@ -9,7 +9,8 @@ import pytest
 from cases import differences
 
 import metagd_nb as mg
-from metagd_nb.analysis.recognition import UNLIKE, Recogniser, embed, judged
+from metagd_nb.analysis.recognition import UNLIKE, Recogniser, judged
+from metagd_nb.analysis.task_embedding import embed
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.plotting import charts
 from metagd_nb.problems.closed_form.builtin import NetProblem

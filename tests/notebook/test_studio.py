@@ -214,7 +214,7 @@ def test_each_view_shows_or_says_why_not(studio: Studio) -> None:
         said[index] = studio.views[index].value
     assert "data:image/png" in said[2]
     assert "has one task and no inner loop" in said[1]
-    assert "is asked of a meta-learning method" in said[3]
+    assert "needs a meta-learning method" in said[3]
 
 
 def test_views_follow_a_run_and_an_older_iteration_stays_chosen(

@@ -12,7 +12,7 @@ from ...core.errors import MetagdError
 from ...core.hyperparameters import check_int
 from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Reference, TaskBatch, Tasks
-from ..validation import labels, numbers_2d
+from ..validation import labels, numbers_2d, refuse_unequal
 
 
 def distinct(rng: np.random.Generator, bound: int, rows: int, k: int) -> np.ndarray:
@@ -155,6 +155,5 @@ def episodes(x: Any, y: Any, ways: int = 5) -> Episodes:
         For lengths that differ, values that are not numbers or not finite, and fewer classes than ways.
     """
     inputs, given = numbers_2d(x, "x"), labels(y, "y")
-    if len(inputs) != len(given):
-        raise MetagdError(f"have {len(inputs)} and {len(given)} rows; need the same number", "x, y")
+    refuse_unequal("rows", x=inputs, y=given)
     return Episodes(inputs, np.unique(given, return_inverse=True)[1], ways)

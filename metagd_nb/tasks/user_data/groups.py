@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import MetagdError
 from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
-from ..validation import labels, numbers_2d, targets
+from ..validation import labels, numbers_2d, refuse_unequal, targets
 
 
 class Groups(Tasks):
@@ -21,9 +21,7 @@ class Groups(Tasks):
         self.x = numbers_2d(x, "x")
         self.y, self.loss, self.classes = targets(y, "y", loss, classes)
         self.group = labels(group, "group")
-        if not len(self.x) == len(self.y) == len(self.group):
-            lengths = f"{len(self.x)}, {len(self.y)} and {len(self.group)}"
-            raise MetagdError(f"have {lengths} rows; need the same number", "x, y, group")
+        refuse_unequal("rows", x=self.x, y=self.y, group=self.group)
         self.inputs, self.outputs = self.x.shape[1], self.y.shape[1]
         self.labels, member = np.unique(self.group, return_inverse=True)
         self.sizes = np.bincount(member)

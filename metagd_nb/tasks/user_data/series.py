@@ -12,7 +12,7 @@ from ...core.hyperparameters import check_int
 from ...core.provenance import records_derivation
 from ..base import Batch, TaskBatch, Tasks
 from ..synthetic.series_generators import GENERATORS
-from ..validation import labels, numbers_2d
+from ..validation import labels, numbers_2d, refuse_unequal
 
 Array = np.ndarray
 Generator = Callable[[np.random.Generator, int, int], Array]
@@ -292,8 +292,7 @@ def _tidy(table: Any, value: str | None, group: str | None, time: str | None) ->
                 f"{name!r} is no column{nearest(name, columns) or '; there are ' + ', '.join(columns)}", what
             )
     y, names = numbers_2d(np.asarray(list(table[value])), str(value)), labels(list(table[group]), str(group))
-    if len(y) != len(names):
-        raise MetagdError(f"have {len(y)} and {len(names)} rows; need the same number", f"{value}, {group}")
+    refuse_unequal("rows", **{str(value): y, str(group): names})
     order = np.arange(len(y)) if time is None else np.argsort(labels(list(table[time]), str(time)), kind="stable")
     unique = np.unique(names)
     return [y[order][names[order] == name, 0] for name in unique], unique

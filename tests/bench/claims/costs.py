@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import metagd_nb as mg
-from metagd_nb.analysis import interpret
+from metagd_nb import interpret
 from metagd_nb.core.errors import MetagdError
 
 from .kinds import table
