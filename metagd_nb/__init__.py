@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from .core.errors import MetagdError
     from .models.linear_regression import gradient, linear_regression_model, meta_gradient_descent, mse_loss
     from .models.net import conv, linear, mlp
-    from .notebook.book import linked, predicted, sketch, source
+    from .notebook.book import linked, predicted, source
     from .notebook.book.exercises import exercise
     from .notebook.studio import studio
+    from .plotting.sketch import sketch
     from .tasks import (
         Tasks,
         curves,
@@ -116,9 +117,10 @@ _DEFINED_IN = {
     "core.errors": "MetagdError",
     "models.linear_regression": "gradient linear_regression_model meta_gradient_descent mse_loss",
     "models.net": "conv linear mlp",
-    "notebook.book": "linked predicted sketch source",
+    "notebook.book": "linked predicted source",
     "notebook.book.exercises": "exercise",
     "notebook.studio": "studio",
+    "plotting.sketch": "sketch",
     "tasks": "Tasks curves episodes glyphs groups lung m1_yearly mixed omniglot "
     "quadratics regression series sinusoid stocks tumours words",
     "training.persistence.load": "load",

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 # No ink has 4.5:1 on both JupyterLab themes (#ffffff and #111111): 4.34 is the most there can be. So the
 # plot brings its own quiet surface, and is as legible in any theme, on paper and in a page's export.
 SURFACE, EDGE, GRID = "#f7f8fa", "#dde1e6", "#e6e9ed"
-INK, SOFT, REFERENCE = "#1f2328", "#57606a", "#6b7480"
+INK, SOFT, REFERENCE, SPINE = "#1f2328", "#57606a", "#6b7480", "#c3c9d0"
 # Okabe and Ito's colours, told apart by the colour-blind. All have 3:1 on the surface.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#008f68", "#b5588c"
 WARN = "#a83e00"  # vermillion, dark enough for words
@@ -103,7 +103,7 @@ def dress(ax: Axes, title: str) -> None:
     ax.set_autoscale_on(False)  # limits are ours
     for side, spine in ax.spines.items():
         spine.set_visible(side == "bottom")
-        spine.set(color="#c3c9d0", linewidth=0.8)
+        spine.set(color=SPINE, linewidth=0.8)
     ax.grid(True, color=GRID, linewidth=0.8, linestyle="-", alpha=1.0)
     ax.tick_params(
         length=0, pad=4, labelsize=SMALL, labelcolor=SOFT, labelfontfamily=FONT, which="both",

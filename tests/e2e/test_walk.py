@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from labserver import CELL, Lab
 
-from metagd_nb.notebook.magic import table
-
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
@@ -129,11 +127,10 @@ def test_a_reader_walks_through(lab: Lab, server: Any, path: Path) -> None:
 
 
 def test_binders_link_lands_in_chapter_0_beside_the_others(lab: Lab, server: Any) -> None:
-    """The path behind Binder's badge opens the chapter, its folder in the file browser, and its contents lead on."""
+    """The path of a Binder link opens the chapter, its folder in the file browser, and its contents lead on."""
     shutil.copytree(NOTEBOOKS[0].parent, server.root / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    badge = table.badge({"Repository": "https://example.org/a"}, f"notebooks/{NOTEBOOKS[0].name}")
-    (path,) = re.findall(r"\?labpath=(.+?)\)", badge)
-    lab.page.goto(f"http://127.0.0.1:{server.port}/lab/tree/{path}?reset&token={server.token}")
+    path = f"lab/tree/notebooks/{NOTEBOOKS[0].name}"
+    lab.page.goto(f"http://127.0.0.1:{server.port}/{path}?reset&token={server.token}")
     lab.page.locator(".jp-RenderedMarkdown h1", has_text="0 · Five minutes").wait_for(timeout=30_000)
     for chapter in NOTEBOOKS:
         lab.page.locator(".jp-DirListing-itemName", has_text=chapter.name).wait_for()

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.notebook.magic.line import allowed, parse
+from metagd_nb.notebook.magic.line import parse
+from metagd_nb.notebook.magic.options import allowed
 
 
 @pytest.fixture(autouse=True)

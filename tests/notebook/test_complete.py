@@ -12,7 +12,7 @@ from IPython.core.completer import provisionalcompleter
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.notebook.magic.complete import candidates
-from metagd_nb.notebook.magic.line import COMMANDS, allowed
+from metagd_nb.notebook.magic.options import COMMANDS, allowed
 
 
 @pytest.fixture

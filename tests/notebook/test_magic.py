@@ -20,7 +20,8 @@ from metagd_nb.core.hyperparameters import Hyperparameter, hyperparameters
 from metagd_nb.notebook import controls
 from metagd_nb.notebook.magic import FIRST_NAMES
 from metagd_nb.notebook.magic.cell import Frames
-from metagd_nb.notebook.magic.line import allowed, parse
+from metagd_nb.notebook.magic.line import parse
+from metagd_nb.notebook.magic.options import allowed
 from metagd_nb.training.stopping import Settings
 
 
@@ -552,7 +553,7 @@ def test_the_listing_fits_a_screen_and_names_everything(ip: Any) -> None:
 
 
 def test_the_listing_says_everything_to_the_end() -> None:
-    from metagd_nb.notebook.magic.pages import listing
+    from metagd_nb.notebook.magic.help import listing
 
     page = listing()
     flat = " ".join(str(page).split())
@@ -577,7 +578,7 @@ def test_one_methods_help(ip: Any, method: str) -> None:
 
 
 def test_pages_are_tables_in_a_notebook() -> None:
-    from metagd_nb.notebook.magic.pages import listing, manual
+    from metagd_nb.notebook.magic.help import listing, manual
 
     for page in (listing(), manual("maml"), manual("check"), manual("compare")):
         html = page._repr_html_()

@@ -1,17 +1,16 @@
-"""README says what is true: generated tables, a badge only with an address, and the commands that are run."""
+"""README is true: its code runs as printed, its commands are those that CI runs, its links lead somewhere."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metagd_nb.algorithms import ALGORITHMS
-from metagd_nb.core.hyperparameters import hyperparameters
-from metagd_nb.notebook.magic import table
-from metagd_nb.training.stopping import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,81 +22,84 @@ def command(name: str) -> str:
     return str(line)
 
 
-def test_generated_parts_are_up_to_date() -> None:
-    assert table.readme(ROOT / "README.md") == README, "run: python -m metagd_nb.notebook.magic.table README.md"
+def blocks(text: str) -> list[str]:
+    """The cells: every fenced block in Python or without a language."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [code for language, code in fenced if language in ("", "python")]
 
 
-def test_every_method_and_option_is_in_the_tables() -> None:
-    """Read as a person would: find the option's row of this method, and its default there."""
-    rows = [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in README.splitlines() if "| `" in line
-    ]
-    for name, cls in ALGORITHMS.items():
-        assert [f"`{name}`", table.first_line(cls), cls.source] in rows
-        for option in hyperparameters(cls).values():
-            mine = {f"`{name}`", "every meta-learning method" if cls.setting == "meta" else ""}
-            (row,) = [r for r in rows if r[0] == f"`{option.option}`" and len(r) == 5 and mine & set(r[1].split(", "))]
-            usual, *exceptions = row[2].split("; ")
-            defaults = dict(exception.split() for exception in exceptions)
-            assert defaults.get(f"`{name}`", usual) == table.shown(option.default)
-            assert row[3].replace("\\", "") == option.allowed
-    for option in hyperparameters(Settings).values():
-        assert [f"`{option.option}`", "every method", table.shown(option.default)] in [row[:3] for row in rows]
+def execute(ip: Any, cells: Iterable[str]) -> None:
+    """Run cells one after the other, each to its end; the first that fails raises."""
+    for cell in cells:
+        ip.run_cell(cell).raise_error()
+        run = ip.user_ns.get("run")
+        if run is not None:
+            assert run.wait().stopped not in ("failed", "diverged"), cell
 
 
-def test_a_stale_table_is_noticed(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text("[project]\n")
-    text = "a\n<!-- badge -->\nold\n<!-- /badge -->\n<!-- methods -->\nold\n<!-- /methods -->\nz\n"
-    (tmp_path / "README.md").write_text(text)
-    made = table.readme(tmp_path / "README.md")
-    assert (
-        made
-        == f"a\n<!-- badge -->\n<!-- /badge -->\n<!-- methods -->\n{table.markdown_table()}\n<!-- /methods -->\nz\n"
-    )
-    (tmp_path / "README.md").write_text(made)
-    assert table.readme(tmp_path / "README.md") == made
-    with pytest.raises(ValueError, match="no <!-- x -->"):
-        table.generated(text, {"x": "y"})
+def test_every_block_runs_in_order(ip: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    ip.run_line_magic("unload_ext", "metagd_nb")  # the first block loads it
+    cells = blocks(README)
+    assert sum(cell.startswith("%%metagd") for cell in cells) == 2
+    execute(ip, cells[:3])
+    assert ip.user_ns["run"].stopped == "loss-below"
+    assert [round(w, 2) for w in ip.user_ns["run"].params["w"]] == [1.0, -2.0, 0.5]
+    execute(ip, cells[3:])
+    assert ip.user_ns["run"].method == "maml"
+    assert ip.user_ns["run"].record["step"][-1] == 500
 
 
 @pytest.mark.parametrize(
-    ("urls", "target"),
+    "cell",
     [
-        ({"Repository": "https://github.com/a/b"}, "gh/a/b/HEAD"),
-        ({"Repository": "https://github.com/a/b.git"}, "gh/a/b/HEAD"),
-        ({"Repository": "https://gitlab.com/a/b/"}, "gl/a%2Fb/HEAD"),
-        ({"Repository": "https://example.org/b"}, "git/https%3A%2F%2Fexample.org%2Fb/HEAD"),
-        ({"Documentation": "https://example.org"}, None),
-        ({}, None),
+        "%%metagd gd --steps 5\ndef loss(w):\n    return np.mean((targets - w) ** 2)\nw = np.zeros(3)",
+        "%%metagd gd --no-such-option 5\ndef loss(w):\n    return w\nw = 0.0",
+        "%%metagd gd --lr 1e6 --steps 50\ndef loss(w):\n    return w**4\nw = 3.0",
+        "print(run.parameters)",
+        "def f(:",
     ],
+    ids=["unknown name", "option", "divergence", "attribute", "syntax"],
 )
-def test_the_badge_is_built_from_the_address_or_left_out(urls: dict[str, str], target: str | None) -> None:
-    made = table.badge(urls, "notebooks/01-a b.ipynb")
-    if target is None:
-        assert made == ""
-    else:
-        assert made.endswith(f"(https://mybinder.org/v2/{target}?labpath=notebooks/01-a%20b.ipynb)")
+def test_a_block_that_fails_is_noticed(ip: Any, cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(f"text\n\n```\n{cell}\n```\n")
+    with pytest.raises((Exception, AssertionError)):
+        execute(ip, ["x = 1\n", block, "y = 1\n"])
+    assert "x" in ip.user_ns
+    assert "y" not in ip.user_ns
+
+
+def test_it_is_short() -> None:
+    prose = re.sub(r"```.*?```|<!--.*?-->|\]\([^)]*\)", " ", README, flags=re.DOTALL)
+    assert len(re.findall(r"\w[\w'’.-]*", prose)) <= 900
+
+
+def test_options_that_it_names_exist() -> None:
+    from metagd_nb.notebook.magic.options import allowed
+
+    known = {option for method in ALGORITHMS for option in allowed(method)} | {"--no-browser"}
+    assert set(re.findall(r"(?<!\w)--[a-z][a-z-]+", README)) <= known
 
 
 def test_links_and_pictures_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if "://" not in target:
-            assert (ROOT / target).exists(), target
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert {path.name for path in (ROOT / "notebooks").glob("*.ipynb")} <= {Path(target).name for target in targets}
     for picture in (ROOT / "notebooks").rglob("*.png"):
         assert picture.stat().st_size <= 150_000, picture
 
 
 def test_ci_runs_the_very_line() -> None:
     """CI takes the line out of README, so the two cannot drift apart."""
-    assert command("test") == 'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/pytest'
+    assert command("test") == 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest'
     script = ROOT / ".ci" / "run"
     done = subprocess.run(["bash", str(script), "--show"], capture_output=True, text=True, check=True)
     assert done.stdout == command("test") + "\n"
     assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
 
 
-def test_the_first_command_starts_the_lab() -> None:
-    assert command("start").endswith('-e ".[tutorials]" && .venv/bin/metagd lab')
+def test_the_first_command_starts_the_lab_and_shows_its_progress() -> None:
+    assert command("start").endswith('pip install -e ".[tutorials]" && .venv/bin/metagd lab')
+    assert " -q" not in command("start")
 
 
 def test_nothing_of_one_machine() -> None:

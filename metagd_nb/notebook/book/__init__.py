@@ -1,4 +1,7 @@
-"""What chapters show with: a drawing, a drawing with sliders, the kit's own source, a guess beside what came out."""
+"""Displays of the chapters: figures with sliders, the kit's source, a prediction beside the outcome.
+
+Figures without sliders are in `plotting.sketch`, the exercises in `exercises`.
+"""
 
 from __future__ import annotations
 
@@ -7,115 +10,26 @@ import inspect
 import math
 import textwrap
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import EllipsisType
+from typing import Any, TypeAlias
 
 import numpy as np
-from cycler import cycler
-from IPython.display import display
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
+from IPython.display import DisplayHandle, display
 
+from ...core.tables import text_table
 from ...plotting import style
-from ...plotting.run_figure import DPI, HEIGHT, WIDTH, RunFigure, bundle, crisp, png
+from ...plotting.run_figure import WIDTH
+from ...plotting.sketch import prepare_axes, sketch
 from ..display import shows_pictures, unattended
 
-# Told apart by colour, by line and in grey: no reader depends on one of them.
-CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK]) + cycler(
-    linestyle=["-", "--", "-.", ":", (0, (6, 2))]
-)
-RIGHT = 0.1  # a guessed number this near counts as right
+RIGHT = 0.1  # relative error up to which a predicted number counts as right
 
-
-class Sketch(RunFigure):
-    """A figure whose words are also its text, where no picture can be shown, and whose legends and ticks are quiet."""
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self.displayed(final=True)
-
-    def displayed(self, final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Data and metadata of a display; crisp where it is the final one, and otherwise fast."""
-        for ax in self.axes:
-            _quieten(ax)
-        if final:
-            image = crisp(self)
-        else:
-            self.canvas.draw()
-            image = png(np.asarray(self.canvas.buffer_rgba()))  # type: ignore[attr-defined]
-        return bundle(image, round(self.get_figheight() * DPI), self.alt, self.alt)
-
-
-def sketch(
-    xlabel: str = "", ylabel: str = "", *, alt: str, panels: int = 1, height: int = HEIGHT
-) -> tuple[Sketch, Any]:
-    """A figure in the kit's look, to draw in with matplotlib's own words; the figure as a cell's value shows it.
-
-    Parameters
-    ----------
-    xlabel, ylabel : str
-        Of every panel.
-    alt : str
-        What the picture shows, in words.
-    panels : int
-        Side by side.
-    height : int
-        In pixels as displayed.
-
-    Returns
-    -------
-    figure, axes
-        ``axes`` is one, or an array of ``panels``.
-    """
-    room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)  # inches
-    figure = Sketch((WIDTH / DPI, height / DPI), dpi=DPI, layout=room)
-    FigureCanvasAgg(figure)
-    style.card(figure)
-    figure.alt = alt
-    drawn = figure.subplots(1, panels, squeeze=False)[0]
-    for ax in drawn:
-        _dress(ax, xlabel, ylabel)
-    return figure, drawn[0] if panels == 1 else drawn
-
-
-def _dress(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """Quiet axes as those of the live plot, but with limits that matplotlib finds."""
-    ax.set_facecolor("none")
-    ax.set_axisbelow(True)
-    ax.set_prop_cycle(CYCLE)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set(color="#c3c9d0", linewidth=0.8)
-    ax.grid(True, color=style.GRID, linewidth=0.8)
-    ax.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.SOFT, labelfontfamily=style.FONT, which="both")
-    for name, text in (("x", xlabel), ("y", ylabel)):
-        ax.set(**{f"{name}label": text})
-        label = getattr(ax, f"{name}axis").label
-        label.set(color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
-
-
-def _quieten(ax: Axes) -> None:
-    """Numbers as people write them, few enough to stand apart; legend and title in the kit's letters."""
-    few = 6 if len(ax.figure.axes) > 1 else 9
-    for axis in (ax.xaxis, ax.yaxis):
-        if type(axis.get_major_locator()) is AutoLocator:
-            axis.set_major_locator(MaxNLocator(few, steps=[1, 2, 5, 10]))
-        if axis.get_scale() == "log" or isinstance(axis.get_major_formatter(), ScalarFormatter):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
-            axis.set_minor_formatter(NullFormatter())
-    if ax.get_yscale() == "log":
-        style.ticks(ax, True, 6)
-    ax.title.set(fontsize=style.MEDIUM, fontfamily=style.FONT)
-    if ax.title.get_color() != style.WARN:
-        ax.title.set_color(style.INK)
-    if (legend := ax.get_legend()) is not None:
-        legend.get_frame().set(facecolor=style.SURFACE, edgecolor="none", alpha=0.8)
-        for text in [*legend.get_texts(), legend.get_title()]:
-            text.set(color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
+Outcome: TypeAlias = float | str
+Guess: TypeAlias = Outcome | EllipsisType | None  # None and ... stand for no guess
 
 
 def linked(
-    draw: Callable[..., Any],
+    draw: Callable[..., object],
     xlabel: str = "",
     ylabel: str = "",
     *,
@@ -123,17 +37,17 @@ def linked(
     panels: int = 1,
     **sliders: tuple[float, float, float],
 ) -> None:
-    """A sketch with sliders: ``draw(axes, name=value, …)`` draws it, and draws it again whenever one is moved.
+    """Display a sketch with sliders; ``draw(axes, name=value, …)`` draws it, again after each move of a slider.
 
-    The picture is display data, so it stays in the file; the sliders are there where somebody can use them.
+    The picture is stored in the notebook; the sliders are shown only in a running notebook.
 
     Parameters
     ----------
     draw : function
     xlabel, ylabel, alt, panels
-        As `sketch`'s; ``alt`` tells of the picture at the starting values.
+        As in `sketch`; ``alt`` describes the picture at the starting values.
     **sliders : (low, high, start)
-        By the name of the argument; whole numbers where all three are.
+        By the name of the argument; a slider of whole numbers where all three are whole.
     """
     figure, axes = sketch(xlabel, ylabel, alt=alt, panels=panels)
     values = {name: start for name, (_, _, start) in sliders.items()}
@@ -141,30 +55,27 @@ def linked(
     def picture(final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         for ax in np.ravel(axes):
             ax.clear()
-            _dress(ax, xlabel, ylabel)
+            prepare_axes(ax, xlabel, ylabel)
         try:
             draw(axes, **values)
-        except Exception as error:  # in a slider's callback it would be shown nowhere
+        except Exception as error:  # ipywidgets shows no exception of a callback
             np.ravel(axes)[0].set_title(f"{type(error).__name__}: {error}", color=style.WARN, fontsize=style.MEDIUM)
         return figure.displayed(final)
 
     data, metadata = picture(final=True)
-    handle: Any = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    handle: DisplayHandle = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
     if not shows_pictures() or unattended():
         return
 
-    def moved(name: str) -> Callable[[Any], None]:
-        def change(event: Any) -> None:
-            values[name] = event["new"]
-            data, metadata = picture(final=False)
-            handle.update(data, metadata=metadata, raw=True)
+    def move(name: str, value: float) -> None:
+        values[name] = value
+        data, metadata = picture(final=False)
+        handle.update(data, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
 
-        return change
-
-    display(_sliders(sliders, moved))  # type: ignore[no-untyped-call]
+    _show_sliders(sliders, move)
 
 
-def _sliders(sliders: Mapping[str, tuple[float, float, float]], moved: Callable[[str], Any]) -> Any:
+def _show_sliders(sliders: Mapping[str, tuple[float, float, float]], move: Callable[[str, float], None]) -> None:
     import ipywidgets
 
     made = []
@@ -173,19 +84,20 @@ def _sliders(sliders: Mapping[str, tuple[float, float, float]], moved: Callable[
         kind, step = (ipywidgets.IntSlider, 1) if whole else (ipywidgets.FloatSlider, _round_step(high - low))
         slider = kind(value=start, min=low, max=high, step=step, description=name.replace("_", " "))
         slider.layout.width = "340px"
-        slider.observe(moved(name), names="value")
+        slider.observe(lambda event, name=name: move(name, event["new"]), names="value")
         made.append(slider)
-    return ipywidgets.HBox(made, layout={"flex_flow": "row wrap", "max_width": f"{WIDTH}px"})
+    box = ipywidgets.HBox(made, layout={"flex_flow": "row wrap", "max_width": f"{WIDTH}px"})
+    display(box)  # type: ignore[no-untyped-call]
 
 
 def _round_step(span: float) -> float:
-    """1, 2 or 5 times a power of ten, a hundredth of the span or less: a slider then stands where it is put."""
+    """Return 1, 2 or 5 times a power of ten, at most a hundredth of the span, so that readings are round."""
     power = 10.0 ** math.floor(math.log10(span / 100) + 1e-9)
     return power * max(part for part in (1, 2, 5) if part * power <= span / 100 * (1 + 1e-9))
 
 
 class Source:
-    """The kit's own lines, as a notebook shows code."""
+    """Python source that a notebook shows as code."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -197,8 +109,8 @@ class Source:
         return f"```python\n{self.text}\n```"
 
 
-def source(*objects: Any) -> Source:
-    """The source of functions and classes as it stands in the kit, without their docstrings."""
+def source(*objects: type | Callable[..., object]) -> Source:
+    """Return the source of functions and classes of the kit, without their docstrings."""
     return Source("\n\n\n".join(_without_docstrings(textwrap.dedent(inspect.getsource(it))) for it in objects))
 
 
@@ -206,44 +118,46 @@ def _without_docstrings(text: str) -> str:
     lines: list[str | None] = list(text.rstrip().splitlines())
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
-            said = node.body[0]
-            lines[said.lineno - 1 : said.end_lineno] = [None] * ((said.end_lineno or 0) - said.lineno + 1)
-    kept = [line for line in lines if line is not None]
-    return "\n".join(line for i, line in enumerate(kept) if line or kept[i - 1])  # one empty line where two met
+            docstring = node.body[0]
+            first, last = docstring.lineno, docstring.end_lineno or docstring.lineno
+            lines[first - 1 : last] = [None] * (last - first + 1)
+    code = [line for line in lines if line is not None]
+    return "\n".join(line for i, line in enumerate(code) if line or code[i - 1])  # one empty line where two met
 
 
 class Predicted:
-    """A guess beside what came out."""
+    """A table of predictions beside outcomes."""
 
     def __init__(self, rows: list[tuple[str, str, str, str]]) -> None:
         self.rows = rows
 
     def __repr__(self) -> str:
-        table = [("", "you", "it", ""), *self.rows]
-        widths = [max(len(row[i]) for row in table) for i in range(3)]
-        lines = [
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in table
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+        return "\n".join(text_table([("", "you", "it", ""), *self.rows]))
 
 
-def predicted(guess: Any, outcome: Any) -> Predicted:
-    """What you expected, beside what happened.
+def predicted(guess: Guess | Mapping[str, Guess], outcome: Outcome | Mapping[str, Outcome]) -> Predicted:
+    """Compare a prediction with the outcome.
 
     Parameters
     ----------
     guess, outcome : number, word, or dict name → number or word
-        A number within 10 % counts as right.
+        A number within 10 % of the outcome counts as right; ``...`` is no guess.
+
+    Returns
+    -------
+    Predicted
+        Displays itself as a table.
     """
-    if not isinstance(outcome, Mapping):
-        guess, outcome = {"": guess}, {"": outcome}
-    return Predicted([(str(name), *_beside(guess.get(name), it)) for name, it in outcome.items()])
+    outcomes = outcome if isinstance(outcome, Mapping) else {"": outcome}
+    guesses = guess if isinstance(guess, Mapping) else {"": guess}
+    return Predicted([(str(name), *_compared(guesses.get(name), it)) for name, it in outcomes.items()])
 
 
-def _beside(guess: Any, outcome: Any) -> tuple[str, str, str]:
-    if isinstance(outcome, str) or isinstance(guess, (str, type(None), type(...))):
-        no_guess = guess is None or guess is ...
-        return "–" if no_guess else str(guess), _told(outcome), "" if no_guess else "✓" if guess == outcome else "✗"
+def _compared(guess: Guess, outcome: Outcome) -> tuple[str, str, str]:
+    if guess is None or isinstance(guess, EllipsisType):
+        return "–", _text(outcome), ""
+    if isinstance(outcome, str) or isinstance(guess, str):
+        return str(guess), _text(outcome), "✓" if guess == outcome else "✗"
     if abs(guess - outcome) <= RIGHT * abs(outcome):
         mark = "✓"
     elif guess * outcome > 0:
@@ -251,8 +165,8 @@ def _beside(guess: Any, outcome: Any) -> tuple[str, str, str]:
         mark = f"✗ {max(ratio, 1 / ratio):.2g} times too {'large' if ratio > 1 else 'small'}"
     else:
         mark = "✗"
-    return _told(guess), _told(outcome), mark
+    return _text(guess), _text(outcome), mark
 
 
-def _told(value: Any) -> str:
+def _text(value: Outcome) -> str:
     return str(value) if isinstance(value, (str, bool)) else style.number(float(value))

@@ -15,7 +15,7 @@ from ...models.net import MODELS
 from ...tasks import FAMILIES
 from .cell import Cell
 from .complete import completer
-from .pages import listing
+from .help import listing
 
 NAME = "metagd"
 

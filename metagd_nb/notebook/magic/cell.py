@@ -17,10 +17,11 @@ from ...training.pacing import Frame, render_lock
 from ...training.prepare import prepare
 from ...training.run import Run
 from ..display import LiveDisplay, shows_pictures, unattended
-from . import bind, pages
+from . import bind, help
 from . import export_resume as kept
 from .body import Body, execution, shown
-from .line import READ, Line, allowed, parse
+from .line import READ, Line, parse
+from .options import allowed
 
 PATIENCE = 1.0  # seconds that a cell waits for its former run to do the step under way
 
@@ -60,7 +61,7 @@ class Cell:
     def _metagd(self, text: str, cell: str | None) -> Run | None:
         line = parse(text)
         if line.help or not line.word:
-            display(pages.manual(line.word) if line.word else pages.listing())  # type: ignore[no-untyped-call]
+            display(help.manual(line.word) if line.word else help.listing())  # type: ignore[no-untyped-call]
             return None
         names = self._executed(text, cell)
         if line.word == "check":

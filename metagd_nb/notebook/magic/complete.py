@@ -13,8 +13,8 @@ from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter
 from ...tasks import Tasks
 from ...training.run import Run
-from .line import COMMANDS, allowed
-from .table import shown
+from .help import shown
+from .options import COMMANDS, allowed
 
 LINE = re.compile(r"\s*(?:[\w.,\s]+=\s*)?(%%?)metagd\s+(?P<rest>.*)$", re.DOTALL)
 

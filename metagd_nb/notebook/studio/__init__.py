@@ -22,7 +22,7 @@ from ...plotting.run_figure import LiveRunFigure, crisp, words
 from ...training.drivers import background
 from ...training.run import Run
 from ..controls import Controls, unpin
-from ..magic.table import shown
+from ..magic.help import shown
 from . import views
 from .form import Choice, declarations, examples, insertion
 
