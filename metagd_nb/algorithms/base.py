@@ -1,47 +1,54 @@
-"""What a method is: a frozen set of hyperparameters, a look at the present parameters, and a move.
+"""Base classes of the methods: `Algorithm`, `Descent` for one loss and `Meta` for a family of tasks.
 
-``evaluate`` evaluates (loss and gradient at θ_t: one row of the record); ``update`` takes the step to θ_{t+1}.
-State is separate, plain and never changed in place, so a run can be stopped between any two steps.
+A method is a frozen dataclass whose fields are its hyperparameters. ``evaluate`` returns loss and gradient at θ_t (one
+row of the record), ``update`` takes the step to θ_{t+1}. State is separate and never changed in place, so that a run
+can stop between any two steps.
+
+Shapes: T tasks, K points for each, P parameters; θ (M,) holds the parameters (P,) and what a method learns besides.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
 from ..core.array_api import as_float
 from ..core.errors import MetagdError
 from ..core.hyperparameters import Checked, hyperparameter, hyperparameters
+from ..core.parameters import ParameterLayout
 from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
+from .inner_loop import Parameters, Rate, adaptation
 from .optimizers import OPTIMIZERS, Optimizer
 
 Array = np.ndarray
 State = Any
+NOTHING = ParameterLayout({})
 
 
 class StepEvaluation(NamedTuple):
-    """One evaluation: the loss, the direction (P,), and what it cost."""
+    """Result of one evaluation at θ."""
 
     loss: float
-    grad: Array
-    grad_evals: int
-    hvps: int
-    state: State  # with what an adaptive rule learned by looking
+    grad: Array  # (M,), the direction that the update descends
+    grad_evals: int  # gradients of one task's loss
+    hvps: int  # Hessian·vector products of one task's loss
+    state: State  # the state for the update, with what an adaptive rule has computed from this gradient
 
 
 class MetaGradient(NamedTuple):
-    """What one meta-step saw: query losses (T,) after adaptation, the direction (M,), and the cost for each task."""
+    """Result of one meta-step."""
 
-    loss: Array
-    grad: Array
-    grad_evals: int
-    hvps: int = 0
+    loss: Array  # (T,), query losses after adaptation
+    grad: Array  # (M,), mean over tasks of the meta-gradient
+    grad_evals: int  # for each task
+    hvps: int = 0  # for each task
 
 
 @dataclass(frozen=True)
@@ -49,63 +56,93 @@ class Algorithm(Checked):
     """Base of all methods; the fields of a subclass are its hyperparameters."""
 
     setting: ClassVar[Literal["single", "meta"]] = "single"  # one loss, or a family of tasks
-    source: ClassVar[str] = ""
-    compiles: ClassVar[bool] = True  # whether JAX can trace a whole step; otherwise it is taken in NumPy
-    refuses: ClassVar[bool] = False  # whether a look may raise over a value; compiled, it then gives nan
+    source: ClassVar[str] = ""  # author, year and section
+    compiles: ClassVar[bool] = True  # JAX can trace a whole step; otherwise the step is taken in NumPy
+    refuses: ClassVar[bool] = False  # an evaluation may raise because of a value; compiled, it returns nan instead
+
+    def bind(self, tasks: Tasks | None) -> Self:
+        """Return the method for a family of tasks; methods that depend on the family keep its sizes."""
+        return self
+
+    def extra_layout(self, problem: Problem) -> ParameterLayout:
+        """Return the named slices of what is learned besides the parameters; in θ (M,) they follow these."""
+        return NOTHING
+
+    def extras(self, problem: Problem, theta: Array) -> dict[str, Array]:
+        """Return name → view of ``theta`` (M,) for each of these slices."""
+        return self.extra_layout(problem).views(theta[problem.layout.size :])
 
     def init_parameters(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
-        """All that is learned (M,), from the starting parameters (P,): these first, then what else there is.
+        """Return the initial θ (M,).
 
-        ``tasks`` is the family that will be learned from, where there is one.
+        Parameters
+        ----------
+        problem : Problem
+        theta : array (P,)
+            Initial parameters.
+        tasks : Tasks, optional
+            The family to learn from; the method must be bound to it (`bind`).
         """
         return theta
 
     def init(self, theta: Array) -> State:
-        """The state that goes with a start (M,)."""
+        """Return the initial state for an initial θ (M,)."""
         return ()
 
     def evaluate(self, problem: Problem, theta: Array, state: State, batch: Any) -> StepEvaluation:
-        """Loss and gradient at ``theta`` (M,)."""
-        raise TypeError(f"{type(self).__name__} needs a method look")
+        """Return loss and gradient at ``theta`` (M,)."""
+        raise TypeError(f"{type(self).__name__} needs a method evaluate")
 
     def update(self, theta: Array, evaluation: StepEvaluation) -> tuple[Array, State]:
-        """The next ``theta`` (M,) and state."""
-        raise TypeError(f"{type(self).__name__} needs a method move")
+        """Return the next θ (M,) and state."""
+        raise TypeError(f"{type(self).__name__} needs a method update")
 
     @classmethod
     def live_rates(cls) -> tuple[str, ...]:
-        """The rates that the record keeps and a person may change while the run goes on."""
+        """Return the names of the rates that the record holds and that may change during a run."""
         return tuple(name for name, declared in hyperparameters(cls).items() if declared.live)
 
     def result(self, problem: Problem, theta: Array, state: State) -> Array:
-        """The parameters (P,) that a run has to show for ``theta`` (M,)."""
+        """Return the parameters (P,) that a run shows for ``theta`` (M,)."""
         return theta[: problem.layout.size]
 
     def learned(self, problem: Problem, theta: Array) -> dict[str, Array]:
-        """What is learned beside the parameters, by name."""
-        return {}
+        """Return a copy of what is learned besides the parameters, by name."""
+        return {name: view.copy() for name, view in self.extras(problem, theta).items()}
 
     def rates(self, problem: Problem, theta: Array, state: State) -> tuple[float, ...]:
-        """Their present values, in the order of `live`; the mean of a rate that has several."""
-        return self._set_rates
+        """Return the present values of `live_rates`; the mean of a rate with several values."""
+        learned = self.extras(problem, theta)
+        if not learned:
+            return self._set_rates
+        return tuple(
+            as_float(learned[name].mean()) if name in learned else rate
+            for name, rate in zip(self._live, self._set_rates, strict=True)
+        )
+
+    @cached_property
+    def _live(self) -> tuple[str, ...]:
+        return self.live_rates()
 
     @cached_property
     def _set_rates(self) -> tuple[float, ...]:
-        return tuple(float(np.mean(getattr(self, name))) for name in self.live_rates())
+        return tuple(float(np.mean(getattr(self, name))) for name in self._live)
 
     def on_rate_change(
         self, problem: Problem, theta: Array, state: State, changed: dict[str, Any]
     ) -> tuple[Array, State]:
-        """``theta`` and state after a person has set ``changed``; only methods that learn a rate care."""
+        """Return θ and state after the user has set the rates ``changed``; all values of a learned rate are set."""
+        if not changed.keys().isdisjoint(self.extra_layout(problem).shapes):
+            theta = self.init_parameters(problem, theta[: problem.layout.size])
         return theta, state
 
 
 @dataclass(frozen=True)
 class Descent(Algorithm):
-    """Methods that follow the gradient of one loss, through an outer optimizer."""
+    """Methods that descend the gradient of one loss with an optimizer."""
 
     def optimizer(self) -> Optimizer:
-        """The rule that turns a gradient into a step."""
+        """Return the rule that turns a gradient into a step."""
         raise TypeError(f"{type(self).__name__} needs a method optimizer")
 
     def init(self, theta: Array) -> State:
@@ -113,7 +150,7 @@ class Descent(Algorithm):
 
     @cached_property
     def _rule(self) -> Optimizer:
-        """The rule, made once: anew at each step it would cost as much as the step."""
+        """The optimizer, built once: building it at each step would cost as much as the step."""
         return self.optimizer()
 
     def evaluate(self, problem: Problem, theta: Array, state: State, batch: Batch) -> StepEvaluation:
@@ -126,12 +163,12 @@ class Descent(Algorithm):
 
 
 def learning_rate(default: float) -> Any:
-    """The declaration of η that every descent method shares."""
+    """Declare the learning rate η of a single-task method."""
     return hyperparameter(default, "learning rate η", low=0, high=1e6, scale="log", live=True)
 
 
 def inner_rate(default: float) -> Any:
-    """The declaration of the adaptation steps' rate that every meta-learning method shares."""
+    """Declare the rate of the adaptation steps of a meta-learning method."""
     return hyperparameter(
         default,
         "rate of the adaptation steps; several: one a parameter, 0 leaves it unadapted",
@@ -145,10 +182,10 @@ def inner_rate(default: float) -> Any:
 
 @dataclass(frozen=True)
 class Meta(Algorithm):
-    """Methods that learn, over a family of tasks, where learning should start."""
+    """Methods that learn an initialization for a family of tasks."""
 
     setting: ClassVar[Literal["single", "meta"]] = "meta"
-    embeds: ClassVar[bool] = False  # whether it uses a model's features and not its outputs
+    embeds: ClassVar[bool] = False  # uses the model's features instead of its outputs
 
     inner_lr: float | tuple[float, ...] = inner_rate(0.01)
     inner_steps: int = hyperparameter(1, "adaptation steps on the support set", low=0, high=1000)
@@ -159,11 +196,17 @@ class Meta(Algorithm):
     queries: int = hyperparameter(10, "query points a task, or a class where tasks are N-way", low=1, high=100_000)
 
     def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> MetaGradient:
-        """The direction of the meta-update at ``theta`` (M,), and the query losses after adaptation."""
+        """Return the direction of the meta-update at ``theta`` (M,) and the query losses after adaptation."""
         raise TypeError(f"{type(self).__name__} needs a method meta_gradient")
 
-    def rate(self, problem: Problem) -> Any:
-        """The inner rate as it multiplies a gradient: a number, or an array (P,) in the problem's precision."""
+    def rate(self, problem: Problem) -> Rate:
+        """Return the inner rate: a number, or an array (P,) in the problem's precision.
+
+        Raises
+        ------
+        MetagdError
+            For another number of rates than parameters.
+        """
         if not isinstance(self.inner_lr, tuple):
             return self.inner_lr
         rates = self._rates.astype(problem.dtype, copy=False)
@@ -175,29 +218,25 @@ class Meta(Algorithm):
     def _rates(self) -> Array:
         return np.array(self.inner_lr, float)
 
-    def start(self, problem: Problem, theta: Array, steps: int) -> tuple[Any, Sequence[Any]]:
-        """Where adaptation starts, and the rate of each of ``steps`` steps."""
+    def start(self, problem: Problem, theta: Array, steps: int) -> tuple[Parameters, Sequence[Rate]]:
+        """Return the parameters where adaptation begins and the rate of each of ``steps`` steps."""
         return theta, [self.rate(problem)] * steps
 
-    def path(self, problem: Problem, theta: Array, support: Batch, steps: int) -> Iterator[Any]:
-        """φ after 0, 1, … ``steps`` adaptation steps from ``theta`` (M,)."""
+    def path(self, problem: Problem, theta: Array, support: Batch, steps: int) -> Iterator[Parameters]:
+        """Yield φ after 0, 1, … ``steps`` adaptation steps from ``theta`` (M,)."""
         phi, rates = self.start(problem, theta, steps)
-        yield phi
-        for rate in rates:
-            phi = problem.linearize(phi, support).step(rate)
-            yield phi
+        return adaptation(problem, phi, support, rates)
 
-    def adapt(self, problem: Problem, theta: Array, support: Batch, steps: int | None = None) -> Any:
-        """φ after ``steps`` adaptation steps (default ``inner_steps``)."""
-        *_, phi = self.path(problem, theta, support, self.inner_steps if steps is None else steps)
-        return phi
+    def adapt(self, problem: Problem, theta: Array, support: Batch, steps: int | None = None) -> Parameters:
+        """Return φ after ``steps`` adaptation steps (default ``inner_steps``)."""
+        return deque(self.path(problem, theta, support, self.inner_steps if steps is None else steps), maxlen=1).pop()
 
-    def predict(self, problem: Any, phi: Any, x: Array) -> Array:
-        """Outputs (T, K, C) at adapted parameters, for x (T, K, D)."""
+    def predict(self, problem: Any, phi: Parameters, x: Array) -> Array:
+        """Return outputs (T, K, C) at adapted parameters for x (T, K, D)."""
         return np.asarray(problem.predict(phi, x))
 
-    def loss(self, problem: Problem, phi: Any, batch: Batch) -> Array:
-        """Losses (T,) at adapted parameters."""
+    def loss(self, problem: Problem, phi: Parameters, batch: Batch) -> Array:
+        """Return losses (T,) at adapted parameters."""
         return np.asarray(problem.linearize(phi, batch).loss)
 
     @cached_property
@@ -222,7 +261,7 @@ _RENAMED: dict[str, Any] = {"hyper": hyperparameter, "Outer": Optimizer}  # old 
 
 
 def __getattr__(name: str) -> Any:
-    """Give a renamed object under its old name, with a warning."""
+    """Return a renamed object by its old name, with a warning."""
     if name not in _RENAMED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(f"{name} is now called {_RENAMED[name].__name__}", DeprecationWarning, stacklevel=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..problems.base import Problem
 from ..tasks import TaskBatch, Tasks
 from .anil import ANIL
 from .base import MetaGradient
+from .inner_loop import Parameters, Rate
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class CAVIA(ANIL):
     def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         return super().init_parameters(problem, np.where(self.mask(problem), 0, theta).astype(theta.dtype), tasks)
 
-    def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Any, Sequence[Any]]:
+    def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Parameters, Sequence[Rate]]:
         phi, rates = super().start(problem, theta, steps)
         return namespace(phi).where(self.mask(problem), 0, phi).astype(problem.dtype), rates
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..core.array_api import namespace
 from ..core.hyperparameters import hyperparameter
-from ..problems.base import Problem
+from ..core.parameters import ParameterLayout
+from ..problems.base import Point, Problem
 from ..tasks import Batch, TaskBatch, Tasks
 from .base import Meta, MetaGradient, inner_rate
-from .learned_optimizer_cells import Cell, LinearCell, LSTMCell, taken
+from .learned_optimizer_cells import Back, Cell, LinearCell, LSTMCell, taken
 
 
 @dataclass(frozen=True)
@@ -45,47 +46,47 @@ class L2L(Meta):
     def _cell(self) -> Cell:
         return LSTMCell(self.hidden) if self.cell == "lstm" else LinearCell()
 
+    def extra_layout(self, problem: Problem) -> ParameterLayout:
+        return ParameterLayout({f"optimizer.{name}": shape for name, shape in self._cell.layout.shapes.items()})
+
     def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         return np.concatenate([theta, self._cell.start().astype(theta.dtype)])
 
-    def _begin(self, problem: Problem, theta: np.ndarray, tasks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """φ (T, P), the cell's state (S, T, P), and its weights (W,)."""
-        size = problem.layout.size
-        state = namespace(theta).zeros((self._cell.width, tasks, size), theta.dtype)
-        return problem.flat(theta[:size], tasks), state, theta[size:]
-
-    def path(self, problem: Problem, theta: np.ndarray, support: Batch, steps: int) -> Iterator[Any]:
-        phi, state, w = self._begin(problem, theta, len(support))
-        rate = self.rate(problem)
+    def path(
+        self,
+        problem: Problem,
+        theta: np.ndarray,
+        support: Batch,
+        steps: int,
+        passed: list[tuple[Point, Back]] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield φ (T, P) after 0, 1, … steps; ``passed`` receives the point and the pull-back of each step."""
+        phi, w = problem.flat(theta[: problem.layout.size], len(support)), theta[problem.layout.size :]
+        state = namespace(theta).zeros((self._cell.width, *phi.shape), theta.dtype)
         yield phi
         for _ in range(steps):
-            out, state, _ = taken(self._cell, w, problem.linearize(phi, support).grad, state)
-            phi = phi - rate * out
+            point = problem.linearize(phi, support)
+            out, state, back = taken(self._cell, w, point.grad, state)
+            if passed is not None:
+                passed.append((point, back))
+            phi = phi - self.rate(problem) * out
             yield phi
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
-        phi, state, w = self._begin(problem, theta, len(batch))
-        rate, steps, weighs_all = self.rate(problem), self.inner_steps, self.query_loss == "all"
-        share = 1 / max(steps, 1) if weighs_all else 1
-        passed = []
-        for j in range(steps):
-            early = share * problem.linearize(phi, batch.query).grad if weighs_all and j else 0
-            point = problem.linearize(phi, batch.support)
-            out, state, back = taken(self._cell, w, point.grad, state)
-            passed.append((point, back, early))
-            phi = phi - rate * out
-        query = problem.linearize(phi, batch.query)
-        xp = namespace(w)
-        v, z, d_w = share * query.grad, xp.zeros_like(state), xp.zeros_like(w)
-        for point, back, early in reversed(passed):
-            pulled = back(-rate * v, z)
-            v = v + point.hvp(pulled.grad) + early
+        xp, size, steps = namespace(theta), problem.layout.size, self.inner_steps
+        judged = max(steps, 1) if self.query_loss == "all" else 1
+        passed: list[tuple[Point, Back]] = []
+        phis = list(self.path(problem, theta, batch.support, steps, passed))
+        query = problem.linearize(phis[-1], batch.query)
+        v = 1 / judged * query.grad
+        z, d_w = xp.zeros((self._cell.width, *v.shape), theta.dtype), xp.zeros_like(theta[size:])
+        for j in reversed(range(steps)):
+            point, back = passed[j]
+            pulled = back(-self.rate(problem) * v, z)
+            v = v + point.hvp(pulled.grad)
+            if j and judged > 1:
+                v = v + 1 / judged * problem.linearize(phis[j], batch.query).grad
             z = pulled.state
             d_w += pulled.w
-        in_start = v.mean(axis=0) if self.learn_start == "yes" else xp.zeros_like(theta[: problem.layout.size])
-        judged = max(steps, 1) if weighs_all else 1
+        in_start = v.mean(axis=0) if self.learn_start == "yes" else xp.zeros_like(theta[:size])
         return MetaGradient(query.loss, xp.concatenate([in_start, d_w / len(batch)]), steps + judged, steps)
-
-    def learned(self, problem: Problem, theta: np.ndarray) -> dict[str, np.ndarray]:
-        views = self._cell.layout.views(theta[problem.layout.size :])
-        return {f"optimizer.{name}": view.copy() for name, view in views.items()}

@@ -34,6 +34,9 @@ class Pulled(NamedTuple):
     w: Array  # (W,), summed over coordinates and tasks
 
 
+Back = Callable[[Array, Array], Pulled]  # adjoints of a direction and of the state after it → those before the step
+
+
 class Cell(Protocol):
     """A coordinate-wise rule."""
 
@@ -183,7 +186,7 @@ def slopes(grad: Array) -> Array:
     return np.stack(both).astype(grad.dtype)
 
 
-def taken(cell: Cell, w: Array, grad: Array, state: Array) -> tuple[Array, Array, Callable[[Array, Array], Pulled]]:
+def taken(cell: Cell, w: Array, grad: Array, state: Array) -> tuple[Array, Array, Back]:
     """A step of ``cell`` — direction, next state, and its way back — in closed form, or traced where JAX traces."""
     if is_concrete(grad):
         tape = cell.step(w, grad, state)

@@ -10,6 +10,7 @@ import numpy as np
 from ..problems.base import Problem
 from ..tasks import TaskBatch
 from .base import Meta, MetaGradient
+from .inner_loop import unroll
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,11 @@ class Pretrain(Meta):
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.1 (baseline pretrained on all tasks)"
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
-        support, query = problem.linearize(theta, batch.support), problem.linearize(theta, batch.query)
+        passed, phis = unroll(problem, theta, batch.support, self.start(problem, theta, self.inner_steps)[1])
+        support = passed[0] if passed else problem.linearize(theta, batch.support)  # the first step's evaluation
+        query = problem.linearize(theta, batch.query)
         shots, queries = batch.support.x.shape[1], batch.query.x.shape[1]
-        pooled = (shots * support.grad + queries * query.grad) / (shots + queries)  # (T, P): a point counts once
-        phi = theta
-        if self.inner_steps:
-            phi = support.step(rate := self.rate(problem))  # the first adaptation step shares the evaluation
-            for _ in range(self.inner_steps - 1):
-                phi = problem.linearize(phi, batch.support).step(rate)
-            query = problem.linearize(phi, batch.query)
-        judged = self.inner_steps  # the steps after the first, and the query at their end
-        return MetaGradient(query.loss, pooled.mean(axis=0), 2 + judged)
+        pooled = (shots * support.grad + queries * query.grad) / (shots + queries)  # (T, P), every point counts once
+        if passed:
+            query = problem.linearize(phis[-1], batch.query)
+        return MetaGradient(query.loss, pooled.mean(axis=0), self.inner_steps + 2)

@@ -1,4 +1,4 @@
-"""Inner rates that are learned along with θ: which coordinates and steps share one."""
+"""Learned inner rates: which parameters and steps share one rate."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SHARING = ("no", "run", "layer", "parameter", "step", "step-layer")
 
 @lru_cache(maxsize=16)
 def groups(layout: ParameterLayout, sharing: str, steps: int) -> np.ndarray:
-    """Index of the rate that each step and coordinate uses: (S, P) of whole numbers, S = 1 where steps share.
+    """Return the index of the rate that each step and parameter uses: (S, P) of integers, S = 1 if all steps share.
 
-    ``layer`` is one rate for each named slice, as in Antoniou et al. 2019 (LSLR).
+    ``layer`` is one rate for each named slice (Antoniou et al. 2019, LSLR).
     """
     if sharing == "parameter":
         return np.arange(layout.size)[None]
@@ -27,27 +27,34 @@ def groups(layout: ParameterLayout, sharing: str, steps: int) -> np.ndarray:
     return np.asarray(slices + (slices.max() + 1) * np.arange(rows)[:, None])
 
 
+def n_rates(layout: ParameterLayout, sharing: str, steps: int) -> int:
+    """Return the number R of learned rates."""
+    return int(groups(layout, sharing, steps).max()) + 1
+
+
 def shared_start(layout: ParameterLayout, sharing: str, steps: int, rate: np.ndarray) -> np.ndarray:
-    """Starting rates (R,): the mean, over those who share it, of the rate (P,) that was set."""
+    """Return initial rates (R,): each is the mean of the rates set (P,) over the parameters that share it."""
     index = groups(layout, sharing, steps)
-    everywhere = np.broadcast_to(rate, index.shape)
-    count = np.bincount(index.ravel())
-    return np.bincount(index.ravel(), weights=everywhere.ravel()) / count
+    each = np.broadcast_to(rate, index.shape)
+    return np.bincount(index.ravel(), weights=each.ravel()) / np.bincount(index.ravel())
 
 
-def spread(layout: ParameterLayout, sharing: str, made: int, learned: np.ndarray, steps: int) -> list[np.ndarray]:
-    """The rates (P,) of each of ``steps`` steps, from the shared ones (R,) of ``made``; later steps use the last."""
-    rates = learned[groups(layout, sharing, made)]  # (S, P)
+def spread(layout: ParameterLayout, sharing: str, trained: int, learned: np.ndarray, steps: int) -> list[np.ndarray]:
+    """Return the rates (P,) of each of ``steps`` steps from the learned rates (R,).
+
+    Steps beyond the ``trained`` ones use the rates of the last.
+    """
+    rates = learned[groups(layout, sharing, trained)]  # (S, P)
     return [rates[min(j, len(rates) - 1)] for j in range(steps)]
 
 
 def gather(layout: ParameterLayout, sharing: str, steps: int, per_step: list[np.ndarray]) -> np.ndarray:
-    """Gradient (R,) in the shared rates from that in each step's rates (P,): those who share a rate add up."""
-    index = groups(layout, sharing, steps)
+    """Return the gradient (R,) in the learned rates: the sum of the gradients (P,) of each step that use a rate."""
+    index, size = groups(layout, sharing, steps), n_rates(layout, sharing, steps)
     if not per_step:
-        return np.zeros(int(index.max()) + 1)  # no step, no gradient
+        return np.zeros(size)
     full = namespace(per_step[0]).stack(per_step)  # (k, P)
     if len(index) == 1:
         full = full.sum(axis=0, keepdims=True)
-    shared: np.ndarray = segment_sum(index.ravel(), full.ravel(), int(index.max()) + 1)
+    shared: np.ndarray = segment_sum(index.ravel(), full.ravel(), size)
     return shared

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..core.array_api import as_float, namespace
 from ..core.hyperparameters import hyperparameter
+from ..core.parameters import ParameterLayout
 from ..problems.base import Problem
-from ..tasks import Tasks
+from ..tasks import Batch, Tasks
 from .base import Algorithm, State, StepEvaluation, learning_rate
-from .maml import pull_back
+from .inner_loop import pull_back, unroll
 from .optimizers import OPTIMIZERS, Optimizer
-from .rate_sharing import SHARING, gather, shared_start, spread
+from .rate_sharing import SHARING, gather, n_rates, shared_start, spread
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Unroll(Algorithm):
     def _rule(self) -> Optimizer:
         return OPTIMIZERS[self.outer]()
 
+    def extra_layout(self, problem: Problem) -> ParameterLayout:
+        return ParameterLayout({"lr": (n_rates(problem.layout, self.sharing, self.horizon),)})
+
     def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         rates = shared_start(problem.layout, self.sharing, self.horizon, np.full(theta.shape, self.lr))
         return np.concatenate([theta, rates.astype(theta.dtype)])
@@ -48,36 +52,21 @@ class Unroll(Algorithm):
     def init(self, theta: np.ndarray) -> State:
         return self._rule.init(theta), theta
 
-    def evaluate(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> StepEvaluation:
-        size = problem.layout.size
-        each = spread(problem.layout, self.sharing, self.horizon, theta[size:], self.horizon)
-        phi: Any = theta[:size]
-        passed = []
-        for rate in each:
-            passed.append(problem.linearize(phi, batch))
-            phi = passed[-1].step(rate)
-        end = problem.linearize(phi, batch)
-        _, in_rates = pull_back(passed, each, end.grad, learns=True)
-        learned = gather(problem.layout, self.sharing, self.horizon, in_rates)
-        still = np.zeros(size, theta.dtype)  # every descent begins at the same start
-        grad = namespace(learned).concatenate([still, learned])
-        ended = namespace(learned).concatenate([problem.flat(phi, 1)[0], theta[size:]])
+    def evaluate(self, problem: Problem, theta: np.ndarray, state: State, batch: Batch) -> StepEvaluation:
+        size, learned = problem.layout.size, self.extras(problem, theta)["lr"]
+        rates = spread(problem.layout, self.sharing, self.horizon, learned, self.horizon)
+        passed, phis = unroll(problem, theta[:size], batch, rates)
+        end = problem.linearize(phis[-1], batch)
+        _, rate_grads = pull_back(passed, rates, end.grad, learns=True)
+        in_rates = gather(problem.layout, self.sharing, self.horizon, rate_grads)
+        join = namespace(in_rates).concatenate
+        grad = join([np.zeros(size, theta.dtype), in_rates])  # every descent begins at the same parameters
+        ended = join([problem.flat(phis[-1], 1)[0], learned])
         return StepEvaluation(as_float(end.loss[0]), grad, self.horizon + 1, self.horizon, (state[0], ended))
 
     def update(self, theta: np.ndarray, evaluation: StepEvaluation) -> tuple[np.ndarray, State]:
-        step, kept = self._rule.update(evaluation.grad, evaluation.state[0], self.hyper_lr)
-        return theta - step, (kept, evaluation.state[1])
+        step, memory = self._rule.update(evaluation.grad, evaluation.state[0], self.hyper_lr)
+        return theta - step, (memory, evaluation.state[1])
 
     def result(self, problem: Problem, theta: np.ndarray, state: State) -> np.ndarray:
         return np.asarray(state[1])[: problem.layout.size]
-
-    def learned(self, problem: Problem, theta: np.ndarray) -> dict[str, np.ndarray]:
-        return {"lr": theta[problem.layout.size :].copy()}
-
-    def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
-        return as_float(theta[problem.layout.size :].mean()), self.hyper_lr
-
-    def on_rate_change(
-        self, problem: Problem, theta: np.ndarray, state: State, changed: dict[str, Any]
-    ) -> tuple[np.ndarray, State]:
-        return (self.init_parameters(problem, theta[: problem.layout.size]) if "lr" in changed else theta), state

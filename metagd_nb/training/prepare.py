@@ -234,6 +234,7 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inp
     tasks, model = given.tasks, given.model
     if not isinstance(tasks, Tasks):
         raise MetagdError(f"{_told(tasks)}; {method} needs a family such as sinusoid() or groups(x, y, group)", "tasks")
+    algorithm = algorithm.bind(tasks)
     loss = tasks.loss if given.loss is None else given.loss
     if isinstance(loss, str):
         check_loss_name(loss, tasks.outputs)

@@ -289,7 +289,8 @@ TWO = mg.mixed("sinusoid", "line")
 
 def case(kinds: str, family: Any = TWO, **more: Any) -> tuple[Multimodal, NetProblem, np.ndarray, Any]:
     """A method, a problem, all that is learned — offsets no longer zero —, and a batch."""
-    method, problem = Multimodal(kinds=kinds, inner_lr=0.1, inner_steps=2, **more), NetProblem(NET)
+    method = Multimodal(kinds=kinds, inner_lr=0.1, inner_steps=2, **more).bind(family)
+    problem = NetProblem(NET)
     theta = method.init_parameters(problem, problem.start(np.random.default_rng(3)), family).copy()
     size = problem.layout.size * len(family.kinds)
     theta[problem.layout.size :][:size] += 0.3 * np.random.default_rng(4).standard_normal(size)
@@ -319,6 +320,16 @@ def test_meta_gradient_by_differences(kinds: str) -> None:
     rest[:starts] = rest[weights] = False
     assert not grad[rest].any()
     assert grad[weights].any() == (kinds == "learned")
+
+
+def test_a_method_that_is_bound_to_other_tasks_is_refused() -> None:
+    """The number of kinds belongs to the method; it is not guessed from the number of parameters."""
+    method, problem, theta, _ = case("recognised")
+    start = theta[: problem.layout.size]
+    for other in (Multimodal(), method.bind(mg.mixed())):
+        with pytest.raises(TypeError, match="bound to other tasks"):
+            other.init_parameters(problem, start, TWO)
+    assert method.bind(mg.sinusoid()) == Multimodal(inner_lr=0.1, inner_steps=2)
 
 
 def test_a_task_starts_at_the_mean_of_the_starts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,7 +127,8 @@ class _Parts(NamedTuple):
             made = planned(self.method, self.algorithm, self.settings, Inputs(**{**found, "check": False}))
         else:
             absent = MissingProblem(self.path, missing, self.layout, self.start)
-            made = Plan(self.method, self.algorithm, absent, absent, self.settings, found.get("tasks"), self.references)
+            tasks, settings = found.get("tasks"), self.settings
+            made = Plan(self.method, self.algorithm.bind(tasks), absent, absent, settings, tasks, self.references)
         return made._replace(again=self.plan)
 
 
@@ -175,6 +177,6 @@ def _restored(path: str, kept: dict[str, Any], session: dict[str, Any]) -> Run:
         run.kept, run.cell, run.note, run.sampled = kept, kept["cell"], kept["note"], kept["sampled"]
         run.events = [Event(*event) for event in kept["events"]]
         run.stopped, run.paused = kept["stopped"], kept["stopped"] is None  # a checkpoint of a run that went on
-        present = ALGORITHMS[parts.method](**kept["present"])
+        present = replace(run.algorithm, **kept["present"])
         run.restore(kept["state"], present, Record.of(kept["columns"], kept["record"]))
     return run
