@@ -17,7 +17,7 @@ from .panels import Curve, StepPanel
 from .run_figure import DPI, HEIGHT, WIDTH, RunFigure
 
 if TYPE_CHECKING:
-    from ..analysis.compare import Comparison
+    from ..analysis.comparison import Comparison
 
 COLORS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK, style.REFERENCE)
 STYLES = ("-", "--", ":", "-.")  # no colour alone

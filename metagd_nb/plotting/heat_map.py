@@ -14,7 +14,7 @@ from . import style
 from .run_figure import DPI, HEIGHT, WIDTH, RunFigure
 
 if TYPE_CHECKING:
-    from ..analysis.sweep import Sweep
+    from ..analysis.sweep_result import Sweep
 
 
 def heat_map(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:

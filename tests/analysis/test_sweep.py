@@ -19,7 +19,8 @@ import pytest
 from cells import BODY, cell
 
 import metagd_nb as mg
-from metagd_nb.analysis.sweep import Outcome, Sweep, Trial, _rungs, values
+from metagd_nb.analysis.sweep import _rungs, parse_values
+from metagd_nb.analysis.sweep_result import Outcome, Sweep, Trial
 from metagd_nb.core.errors import MetagdError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +42,10 @@ def test_every_combination_on_every_seed() -> None:
         run = mg.train("maml", **{**META, **options}, seed=trial.seed)
         assert outcome.score == run.evaluate(n_tasks=20, seed=1 + trial.seed).mean[-1]
         assert (outcome.steps, outcome.stopped) == (9, "steps")
-    best = min(found.settings(), key=lambda one: found.scores(*one).mean())[0]
+    total = {trial.values: 0.0 for trial in found.outcomes}
+    for trial, outcome in found.outcomes.items():
+        total[trial.values] += outcome.score
+    best = min(total, key=lambda values: total[values])
     assert found.best == dict(zip(("inner_lr", "meta_lr"), best, strict=True))
 
 
@@ -183,12 +187,12 @@ def test_mistakes_are_one_line(over: Any, more: Any, line: str) -> None:
 
 
 def test_texts_that_stand_for_values() -> None:
-    assert values("sweep:0.1,0.2", "--lr", float) == [0.1, 0.2]
-    assert values("log:1e-4:1:5", "--lr", float) == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-    assert values("0.1,0.2", "--lr", float) is None
+    assert parse_values("sweep:0.1,0.2", "--lr", float) == [0.1, 0.2]
+    assert parse_values("log:1e-4:1:5", "--lr", float) == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+    assert parse_values("0.1,0.2", "--lr", float) is None
     for wrong in ("log:1:2", "log:0:1:3", "log:1:1:3", "log:1:2:1", "log:a:b:c", "log:1:2:2.5"):
         with pytest.raises(MetagdError, match="needs log:LOW:HIGH:N"):
-            values(wrong, "--lr", float)
+            parse_values(wrong, "--lr", float)
 
 
 def test_the_cell(ip: Any) -> None:

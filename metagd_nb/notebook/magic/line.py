@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...algorithms import ALGORITHMS
-from ...analysis.sweep import SEARCHES, values
+from ...analysis.sweep import SEARCHES, parse_values
 from ...core.errors import MetagdError, nearest
 from ...core.hyperparameters import Hyperparameter
 from .options import COMMANDS, Declared, Extra, allowed
@@ -168,7 +168,7 @@ def _value(one: Hyperparameter, text: str) -> Any:
 
 def _swept(one: Hyperparameter, text: str) -> list[Any] | None:
     """Return the values of a sweep; None where the text is a single value, which may be a list."""
-    return values(text, one.option, lambda part: _value(one, part))
+    return parse_values(text, one.option, lambda part: _value(one, part))
 
 
 def _with_sweep(line: Line, sweep: dict[str, list[Any]], given: Mapping[str, str]) -> Line:

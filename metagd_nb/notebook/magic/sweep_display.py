@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython.display import display
 
-from ...analysis.sweep import Sweep
+from ...analysis.sweep_result import Sweep
 from ...plotting.heat_map import heat_map
 from ...plotting.run_figure import HEIGHT, bundle, crisp
 from ...training.pacing import render_lock
