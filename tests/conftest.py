@@ -19,6 +19,33 @@ settings.register_profile("metagd", deadline=None)
 settings.load_profile("metagd")
 
 ROOT = Path(__file__).resolve().parent.parent
+MOST_WORKERS = 4
+BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two to four workers for folders; none, so that a debugger works, where files or single tests are named."""
+    if any("::" in argument or Path(argument).suffix == ".py" for argument in config.args):
+        return 0
+    return min(os.cpu_count() or 2, MOST_WORKERS)
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Workers inherit one BLAS thread each: more would compete for the processors."""
+    for name in BLAS_THREADS:
+        os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a browser or kernels stay in one worker each; long tests start first, so that none is last."""
+    for item in items:
+        for shared in ("browser", "kernel"):
+            if item.get_closest_marker(shared):
+                item.add_marker(pytest.mark.xdist_group(shared))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 JUPYTER_DIRS = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
 OURS = ("METAGD_WAIT", "METAGD_MEMORY")

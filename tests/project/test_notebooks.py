@@ -228,7 +228,19 @@ def environment(more: dict[str, str]) -> dict[str, str]:
 
 def run_again(path: Path) -> subprocess.CompletedProcess[str]:
     """Run nbval on one chapter."""
-    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "-W", "ignore", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "-q",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore",
+        str(path),
+    ]
     return subprocess.run(
         [sys.executable, "-c", MEASURED, *command],
         cwd=path.parent,
