@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cells import BODY, DATA, cell, mine
+from interrupts import interrupt_training
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
@@ -488,10 +489,9 @@ def test_a_display_that_breaks_does_not_take_the_others_along(ip: Any, displays:
 
 
 def test_interrupting_a_waiting_cell_stops_the_run_and_keeps_its_state(ip: Any) -> None:
-    timer = threading.Timer(0.4, lambda: __import__("_thread").interrupt_main())
-    timer.start()
+    hand = interrupt_training(0.4)
     done = cell(ip, ENDLESS + " --wait" + BODY)
-    timer.join()
+    hand.join()
     assert done.error is None
     assert done.value.stopped == "interrupted"
     assert done.value.iteration > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import signal
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import META, prepared, table, trained
+from interrupts import interrupt_training
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
@@ -205,22 +205,16 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def interrupt_soon(seconds: float) -> threading.Timer:
-    timer = threading.Timer(seconds, _thread.interrupt_main)
-    timer.start()
-    return timer
-
-
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", ["train", "wait", "params"])
 def test_interrupt_of_one_who_waits(how: str) -> None:
     given: dict[str, Any] = {"loss": parabola, "params": {"x": 1.0}, "lr": 1e-6, "steps": 1_000_000_000}
     if how == "train":
-        interrupt_soon(0.3)
+        interrupt_training(0.2)
         run = mg.train("gd", **given)
     else:
         run = mg.start("gd", **given)
-        interrupt_soon(0.1)
+        interrupt_training(0.1)
         if how == "wait":
             assert run.wait() is run
         else:
