@@ -1,7 +1,7 @@
-"""A memory of past runs: one SQLite file, written only when a person has asked for it.
+"""Memory of past runs in one SQLite file, written only when the user has turned it on.
 
-``mg.remember()`` (or ``%metagd remember``, or ``METAGD_MEMORY`` in the environment) turns it on; each run that ends
-is then kept as what its problem looked like (`features`), how it was set and how it went. `advise` reads it.
+``mg.remember()`` (or ``%metagd remember``, or ``METAGD_MEMORY`` in the environment) turns it on; each run that ends is
+then stored as the features of its problem, its settings and its loss curve. `advise` reads the memory.
 """
 
 from __future__ import annotations
@@ -11,37 +11,25 @@ import hashlib
 import io
 import json
 import os
-import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..algorithms import Algorithm
 from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameters
+from ..problems.base import Problem
 from ..training.drivers import ON_END
 from ..training.run import Run
+from .memory_file import MemoryFile
 from .problem_features import ProblemFeatures, describe_problem
 
 Array = np.ndarray
 MEMORY = "METAGD_MEMORY"  # environment variable: the file of past runs, or 1 for the default one
-BUSY = 30.0  # seconds that a writer waits for another
-OURS = 0x6D676E62  # SQLite's application_id: whose file it is
-THETA_BYTES = 4_000_000  # parameters larger than this are not kept
+THETA_BYTES = 4_000_000  # larger parameter vectors are not stored
 POINTS = 40  # of a loss curve
-
-MIGRATIONS = (  # the n-th takes a file from schema n to n+1
-    """
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY, at REAL NOT NULL, method TEXT NOT NULL, choices TEXT NOT NULL, problem TEXT NOT NULL,
-        features TEXT NOT NULL, settings TEXT NOT NULL, curve TEXT NOT NULL, stopped TEXT NOT NULL,
-        layout TEXT NOT NULL, theta BLOB
-    );
-    CREATE INDEX by_method ON runs (method, choices);
-    """,
-)
 
 
 class Past(NamedTuple):
@@ -49,16 +37,25 @@ class Past(NamedTuple):
 
     Attributes
     ----------
+    id : int
+    at : float
+        Time of storing, in seconds since 1970.
+    method : str
     choices : str
-        What else decides what a rate means: the rules and forms that were chosen, as JSON.
+        The rules and forms that were chosen, as JSON; they decide what a rate means.
     problem : str
-        The same for runs on the same problem from the same start.
+        Equal for runs on the same problem from the same start.
+    features : ProblemFeatures
     settings : dict
-        Numbers the method was set to.
+        Numeric settings of the method.
     curve : array (n, 2)
-        Gradient evaluations and loss, from the start on, at evaluations about evenly spaced on a log axis.
+        Gradient evaluations and loss, at evaluations about evenly spaced on a log axis.
+    stopped : str
+        Reason of the end.
     layout : str
         Names and shapes of the parameters, as JSON.
+    theta : array (P,) or None
+        Parameters at the end, unless the run diverged or they are too large.
     """
 
     id: int
@@ -74,208 +71,116 @@ class Past(NamedTuple):
     theta: Array | None
 
 
-def choices_of(algorithm: Any) -> str:
-    """The chosen words of an algorithm's fields, as JSON: runs are compared only where these agree."""
+def choices_of(algorithm: Algorithm) -> str:
+    """Settings of an algorithm that are chosen from words, as JSON: runs are compared only where these agree."""
     return json.dumps(
         {n: getattr(algorithm, n) for n, h in hyperparameters(algorithm).items() if h.choices}, sort_keys=True
     )
 
 
-def layout_of(problem: Any) -> str:
+def layout_of(problem: Problem) -> str:
     """Names and shapes of the parameters, as JSON."""
     return json.dumps({name: list(shape) for name, shape in problem.layout.shapes.items()})
 
 
 def default_path() -> Path:
-    """Where the memory lies when nobody says where."""
+    """Path of the memory where the user names none."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "metagd" / "memory.sqlite"
 
 
-class RunMemory:
-    """The file of past runs; made when it is not there yet, safe for several writers at once.
+class RunMemory(MemoryFile):
+    """File of past runs; see `MemoryFile` for its creation and safety.
 
     Parameters
     ----------
     path : path
-
-    Attributes
-    ----------
-    note : str or None
-        One line when a damaged file was moved aside.
-
-    Raises
-    ------
-    MetagdError
-        When the file is somebody else's, from a newer version, or cannot be written.
     """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
-        self.note: str | None = None
-        with self._open():
-            pass
 
     def __repr__(self) -> str:
         return f"memory of {len(self)} runs"
 
     def __len__(self) -> int:
-        with self._open() as db:
+        with self.connection() as db:
             return int(db.execute("SELECT count(*) FROM runs").fetchone()[0])
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction; a damaged file is moved aside once, and a new one begun."""
-        which = self._which()
-        try:
-            db = self._connected()
-        except sqlite3.OperationalError as error:
-            raise MetagdError(f"cannot be used ({error})", f"memory {self.path}") from None
-        except sqlite3.DatabaseError as error:
-            self._set_aside(error, which)
-            db = self._connected()
-        try:
-            with db:
-                yield db
-        except sqlite3.OperationalError as error:
-            raise MetagdError(f"cannot be used ({error})", f"memory {self.path}") from None
-        except sqlite3.DatabaseError as error:
-            db.close()
-            self._set_aside(error, which)
-            raise MetagdError(self.note or "", "memory") from None
-        finally:
-            db.close()
-
-    def _connected(self) -> sqlite3.Connection:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MetagdError(f"its folder cannot be made ({error.strerror})", f"memory {self.path}") from None
-        db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
-        try:
-            self._prepare(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        db.execute("BEGIN")  # what is read belongs together, whatever another writer does meanwhile
-        version = self._version(db)
-        db.execute("COMMIT")
-        if version < len(MIGRATIONS):
-            db.execute("BEGIN IMMEDIATE")
-            for step in MIGRATIONS[self._version(db) :]:  # asked again: another writer may have been first
-                for statement in filter(str.strip, step.split(";")):
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-            db.execute(f"PRAGMA application_id = {OURS}")
-            db.execute("COMMIT")
-        if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("its pages do not fit together")
-
-    def _version(self, db: sqlite3.Connection) -> int:
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        owner = int(db.execute("PRAGMA application_id").fetchone()[0])
-        empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if owner != OURS and not (empty and owner == version == 0):
-            raise MetagdError("is a database of another program; choose another file", f"memory {self.path}")
-        if version > len(MIGRATIONS):
-            raise MetagdError(
-                f"was written by a newer metagd_nb (schema {version}, known here: {len(MIGRATIONS)}); update, or "
-                "choose another file",
-                f"memory {self.path}",
-            )
-        return version
-
-    def _which(self) -> int | None:
-        """What tells the file at the path from another that took its place."""
-        with contextlib.suppress(OSError):
-            return self.path.stat().st_ino
-        return None
-
-    def _set_aside(self, error: Exception, which: int | None) -> None:
-        """Move a damaged file away, under a name of its own; nothing is deleted.
-
-        Another writer may have been first, and begun a new file in its place: that one stays.
-        """
-        if self._which() != which:
-            self.note = f"the memory was damaged ({error}); another program has moved it aside"
-            return
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
-        journal = self.path.with_name(f"{self.path.name}-journal")
-        with contextlib.suppress(FileNotFoundError):  # another writer was first; mostly there is no journal
-            self.path.rename(aside)
-            journal.rename(aside.with_name(f"{aside.name}-journal"))  # goes along: what was not yet written through
-        self.note = f"the memory was damaged ({error}); it was moved to {aside.name}, and a new one begun"
-
     def add(self, run: Run) -> None:
-        """Keep a run that has ended; one without a finite loss at its start says nothing and is left out."""
-        found = describe_problem(run.plan.algorithm, run.problem, run.plan.batches(0), run.beginning())
-        if not np.isfinite([found.loss, found.grad_norm, found.top]).all() or len(run.record) < 2:
+        """Store a run that has ended; a run without a finite loss at its start is left out.
+
+        Parameters
+        ----------
+        run : Run
+        """
+        algorithm = run.plan.algorithm
+        features = describe_problem(algorithm, run.problem, run.plan.batches(0), run.beginning())
+        if not np.isfinite([features.loss, features.grad_norm, features.top]).all() or len(run.record) < 2:
             return
         settings = {
-            name: float(np.mean(getattr(run.plan.algorithm, name)))
-            for name, declared in hyperparameters(run.algorithm).items()
-            if declared.kind in (int, float) and getattr(run.plan.algorithm, name) is not None
+            name: float(np.mean(getattr(algorithm, name)))
+            for name, declared in hyperparameters(algorithm).items()
+            if declared.kind in (int, float) and getattr(algorithm, name) is not None
         }
         flat = run.algorithm.result(run.problem, run.shown.theta, run.shown.state)
         row = (
             time.time(),
             run.method,
-            choices_of(run.plan.algorithm),
-            _name(found),
-            json.dumps(found._asdict()),
+            choices_of(algorithm),
+            _problem_name(features),
+            json.dumps(features._asdict()),
             json.dumps(settings),
             json.dumps(_curve(run).tolist()),
             run.stopped or "",
             layout_of(run.problem),
             None if run.stopped == "diverged" else _packed(flat),
         )
-        with self._open() as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self.connection() as db:
             db.execute(
                 "INSERT INTO runs (at, method, choices, problem, features, settings, curve, stopped, layout, theta)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
-            db.execute("COMMIT")
 
     def past(self, method: str | None = None, choices: str | None = None) -> list[Past]:
-        """The remembered runs, oldest first; of one method, and with the same choices, where these are given."""
-        with self._open() as db:
+        """Return the remembered runs, oldest first.
+
+        Parameters
+        ----------
+        method : str, optional
+            Only runs of this method.
+        choices : str, optional
+            Only runs with these choices, as `choices_of` gives.
+
+        Returns
+        -------
+        list of Past
+            Rows that cannot be read are left out, and counted in `note`.
+        """
+        with self.connection() as db:
             rows = db.execute(
                 "SELECT * FROM runs WHERE (?1 IS NULL OR method = ?1) AND (?2 IS NULL OR choices = ?2) ORDER BY id",
                 (method, choices),
             ).fetchall()
-        found = [past for row in rows if (past := _past(row)) is not None]
+        found = []
+        for row in rows:
+            with contextlib.suppress(ValueError, TypeError, EOFError, OSError):
+                found.append(_unpacked(row))
         if len(found) < len(rows):
             self.note = f"{len(rows) - len(found)} of {len(rows)} remembered runs cannot be read and are left out"
         return found
 
 
-def _past(row: tuple[Any, ...]) -> Past | None:
-    """A row as a run; None where what stands in it cannot be read, which no check of the file's pages notices."""
-    try:
-        return _read(row)
-    except (ValueError, TypeError, EOFError, OSError):
-        return None
-
-
-def _read(row: tuple[Any, ...]) -> Past:
+def _unpacked(row: tuple[Any, ...]) -> Past:
     identity, at, method, choices, problem, features, settings, curve, stopped, layout, theta = row
-    kept = None if theta is None else np.load(io.BytesIO(theta), allow_pickle=False)
+    flat = None if theta is None else np.load(io.BytesIO(theta), allow_pickle=False)
     pairs = np.array(json.loads(curve), float).reshape(-1, 2)
     known = ProblemFeatures(**json.loads(features))
-    return Past(identity, at, method, choices, problem, known, dict(json.loads(settings)), pairs, stopped, layout, kept)
+    return Past(identity, at, method, choices, problem, known, dict(json.loads(settings)), pairs, stopped, layout, flat)
 
 
-def _name(found: ProblemFeatures) -> str:
-    """A problem's name: the same start of the same problem has the same features to six digits."""
-    told = [f"{value:.6g}" for value in (found.size, found.loss, found.grad_norm, found.along)]
-    return hashlib.sha256(" ".join(told).encode()).hexdigest()[:16]
+def _problem_name(features: ProblemFeatures) -> str:
+    """Hash of the features to six digits, which agree for the same problem and start."""
+    words = [f"{value:.6g}" for value in (features.size, features.loss, features.grad_norm, features.along)]
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
 
 
 def _packed(theta: Array) -> bytes | None:
@@ -287,51 +192,53 @@ def _packed(theta: Array) -> bytes | None:
 
 
 def _curve(run: Run) -> Array:
-    """(n, 2): evaluations and loss at rows about evenly spaced on a log axis; of noisy losses the mean since the
-    last such row."""
+    """Evaluations and loss (n, 2) at rows about evenly spaced on a log axis; sampled losses are averaged between."""
     loss, spent = run.record.since("loss", 0), run.record.since("grad_evals", 0)
     rows = np.unique(np.geomspace(1, len(loss), min(POINTS, len(loss))).round().astype(int)) - 1
+    values = loss[rows]
     if run.sampled:
-        sums = np.concatenate([[0.0], np.cumsum(loss)])
-        begin = np.concatenate([[0], rows[:-1] + 1])
-        kept = (sums[rows + 1] - sums[begin]) / (rows + 1 - begin)
-    else:
-        kept = loss[rows]
-    return np.stack([spent[rows], np.where(np.isfinite(kept), kept, 1e300)], -1)
+        first = np.concatenate([[0], rows[:-1] + 1])
+        values = np.add.reduceat(loss, first) / np.diff(np.append(first, len(loss)))
+    return np.stack([spent[rows], np.where(np.isfinite(values), values, 1e300)], -1)
 
 
-_chosen: list[RunMemory | None] = []  # what `remember` has set in this process; empty: the environment decides
+_chosen: list[RunMemory | None] = []  # set by `remember` in this process; empty: the environment decides
 
 
 def remember(path: str | os.PathLike[str] | bool | None = True) -> RunMemory | None:
-    """Turn the memory on for this process, or off.
+    """Turn the memory on or off for this process.
 
     Parameters
     ----------
     path : path or bool
-        The file; True for the usual place, False to forget nothing but keep nothing more.
+        The file; True for the default path; False stores no further runs and deletes nothing.
 
     Returns
     -------
-    Memory or None
+    RunMemory or None
     """
-    made = None if path is False or path is None else RunMemory(default_path() if path is True else path)
-    _chosen[:] = [made]
-    return made
+    memory = None if path is False or path is None else RunMemory(default_path() if path is True else path)
+    _chosen[:] = [memory]
+    return memory
 
 
 def remembered() -> RunMemory | None:
-    """The memory that is on, or None."""
+    """Return the memory that is on, or None."""
     if _chosen:
         return _chosen[0]
-    told = os.environ.get(MEMORY, "")
-    if told in ("", "0"):
+    path = os.environ.get(MEMORY, "")
+    if path in ("", "0"):
         return None
-    return RunMemory(default_path() if told == "1" else told)
+    return RunMemory(default_path() if path == "1" else path)
 
 
-def keep(run: Run) -> None:
-    """Add a run that has ended to the memory that is on; if that fails, the run says so in its note."""
+def store(run: Run) -> None:
+    """Add a run that has ended to the memory that is on; the run's note says if that fails.
+
+    Parameters
+    ----------
+    run : Run
+    """
     try:
         memory = remembered()
         if memory is None or run.stopped == "failed":
@@ -339,9 +246,9 @@ def keep(run: Run) -> None:
         memory.add(run)
         note = memory.note
     except Exception as error:
-        why = str(error) if isinstance(error, MetagdError) else f"{type(error).__name__}: {error}"
-        note = f"not remembered: {why}"
+        reason = str(error) if isinstance(error, MetagdError) else f"{type(error).__name__}: {error}"
+        note = f"not remembered: {reason}"
     run.note = "\n".join(filter(None, [run.note, note])) or None
 
 
-ON_END.append(keep)
+ON_END.append(store)
