@@ -19,9 +19,10 @@ from cells import cell
 import metagd_nb as mg
 from metagd_nb.analysis import memory_file
 from metagd_nb.analysis import run_memory as module
-from metagd_nb.analysis.advice import PRIOR, _score, advise
+from metagd_nb.analysis.advice import PRIOR, advise
 from metagd_nb.analysis.problem_features import LANCZOS, describe_problem, spectrum
 from metagd_nb.analysis.run_memory import RunMemory, remember, remembered
+from metagd_nb.analysis.similar_problems import score_curve
 from metagd_nb.core.errors import MetagdError
 
 
@@ -312,7 +313,7 @@ def test_without_a_memory_it_is_the_closed_form(condition: float) -> None:
     low = 40.0 / condition
     advice = advise("gd", **given)
     assert advice.options["lr"] == pytest.approx(2 / (40.0 * 1.02 + low), rel=1e-6)
-    assert "no memory of runs is on" in repr(advice)
+    assert "the run memory is off" in repr(advice)
     heavy = advise("momentum", **given).options
     top, low = np.sqrt(40.0 * 1.02), np.sqrt(low)
     assert heavy["lr"] == pytest.approx(4 / (top + low) ** 2, rel=1e-6)
@@ -341,7 +342,7 @@ def test_a_full_memory_speaks_louder_than_the_closed_form(tmp_path: Path) -> Non
     assert weight > 3
     assert abs(advice.options["lr"] * 3 - 0.8) < 0.15
     assert len(advice.rests_on) >= 6
-    assert "rests on 6 past problems" in repr(advice)
+    assert "based on 6 past problems" in repr(advice)
 
 
 def test_where_a_run_leads_counts_more_than_its_first_steps(tmp_path: Path) -> None:
@@ -354,7 +355,7 @@ def test_where_a_run_leads_counts_more_than_its_first_steps(tmp_path: Path) -> N
     quick, slow = memory.past()
     assert quick.curve[1, 1] < 0.2 * slow.curve[1, 1]
     assert quick.curve[-1, 1] > 2 * slow.curve[-1, 1]
-    assert _score(slow, [quick, slow]) < _score(quick, [quick, slow])
+    assert score_curve(slow, [quick, slow]) < score_curve(quick, [quick, slow])
 
 
 def test_other_problems_have_no_vote(tmp_path: Path) -> None:
@@ -362,7 +363,7 @@ def test_other_problems_have_no_vote(tmp_path: Path) -> None:
     far = {"loss": lambda w: ((w - 1.0) ** 2).sum() + 0.0 * w[0], "params": {"w": np.zeros(3000)}}
     advice = advise("gd", **far)
     assert advice.problems == 0
-    assert "nothing like this is remembered" in repr(advice)
+    assert "no similar problem is remembered" in repr(advice)
 
 
 def test_other_choices_have_no_vote(tmp_path: Path) -> None:
