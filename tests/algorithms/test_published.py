@@ -37,6 +37,7 @@ def reached(name: str, steps: int) -> published.Scores:
     return published.scores_of(entry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FROZEN)
 def test_the_first_steps_on_sinusoids(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(published.FINN, "dtype", "float64")
@@ -60,6 +61,7 @@ def test_hypergradient_descent_finds_its_rate() -> None:
 OMNIGLOT = {"omniglot-5-1", "omniglot-5-5"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OMNIGLOT))
 def test_omniglot_is_looked_at_on_the_way(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On 1,230 characters of noise: what is kept grows as training goes on, and nothing can be learned."""

@@ -481,6 +481,7 @@ def test_the_package_brings_no_database(tmp_path: Path) -> None:
 # ---- what it is worth -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_problems_not_seen_it_beats_the_default_and_a_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

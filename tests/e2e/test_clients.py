@@ -51,6 +51,7 @@ def command(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
 # ---- a program runs the cells: the last one trains, and nothing after it waits for its result ----
 
 
+@pytest.mark.kernel
 def test_papermill_gives_parameters_and_keeps_the_last_picture(tmp_path: Path) -> None:
     typed = f'get_ipython().run_cell_magic("metagd", f"gd --lr 0.001 --steps {{steps}}", {LOSS!r})'
     notebook(tmp_path / "in.ipynb", "steps = 5", "%load_ext metagd_nb", typed)
@@ -63,6 +64,7 @@ def test_papermill_gives_parameters_and_keeps_the_last_picture(tmp_path: Path) -
     assert value.data["text/plain"] == SUMMARY
 
 
+@pytest.mark.kernel
 def test_nbconvert_puts_picture_and_summary_on_the_page(tmp_path: Path) -> None:
     notebook(tmp_path / "in.ipynb", "%load_ext metagd_nb", CELL)
     command(tmp_path, "nbconvert", "--to", "html", "--execute", "in.ipynb")  # by nbclient

@@ -1,4 +1,4 @@
-"""A walk through the book in a real JupyterLab: every cell run, every live plot seen moving, every control used."""
+"""A walk through chapters in a real JupyterLab: every cell run, every live plot seen moving, every control used."""
 
 from __future__ import annotations
 
@@ -86,7 +86,11 @@ def use_every_control(lab: Lab, index: int, name: str) -> None:
     assert lab.ask(f"print({name}.stopped)") == "user"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# A first contact, meta-learning with its sliders, several views: every chapter is run in a kernel by test_notebooks.py.
+WALKED = [path for path in NOTEBOOKS if path.name[:2] in ("00", "04", "07")]
+
+
+@pytest.mark.parametrize("path", WALKED, ids=lambda path: path.stem)
 def test_a_reader_walks_through(lab: Lab, server: Any, path: Path) -> None:
     shutil.copy(path, server.root / path.name)
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
