@@ -43,7 +43,7 @@ def test_a_step_asks_for_no_fresh_pages(where: str) -> None:
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
         work(200)
-        print((work(600) - work(200)) / 400)
+        print(min((work(600) - work(200)) / 400 for _ in range(3)))  # the system may take pages back meanwhile
     """)
     assert float(faults) < 1
 

@@ -569,7 +569,7 @@ def test_a_run_moves_at_once() -> None:
     assert len(frames.seen) >= 5
 
 
-@pytest.mark.parametrize(("cost", "least"), [(0.01, 20), (0.03, 12), (0.06, 7)])
+@pytest.mark.parametrize(("cost", "least"), [(0.01, 14), (0.03, 8), (0.06, 4)])
 def test_the_first_seconds_do_not_stall(cost: float, least: int) -> None:
     """Frames grow rarer little by little; a dear first one, which lays out everything, is not held against the rest."""
     run = descent(steps=FOREVER, seconds=3.0, lr=1e-9)

@@ -39,7 +39,7 @@ class Frames:
                 part.frame(final)
             except Exception as error:  # a broken display must not cost the training
                 self.parts.remove(part)
-                name = type(part).__name__.lower()
+                name = type(part).__name__.removesuffix("Display").lower()
                 self.run.note = f"the {name} display stopped ({one_line(error)}); training went on"
 
 
