@@ -231,7 +231,7 @@ class Meta(Algorithm):
         """Return φ after ``steps`` adaptation steps (default ``inner_steps``)."""
         return deque(self.path(problem, theta, support, self.inner_steps if steps is None else steps), maxlen=1).pop()
 
-    def predict(self, problem: Any, phi: Parameters, x: Array) -> Array:
+    def predict(self, problem: Problem, phi: Parameters, x: Array) -> Array:
         """Return outputs (T, K, C) at adapted parameters for x (T, K, D)."""
         return np.asarray(problem.predict(phi, x))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -57,20 +57,20 @@ class ProtoNet(Meta):
         for step in range(steps + 1):
             yield Prototypes(theta, support, step > 0)
 
-    def predict(self, problem: Any, phi: Prototypes, x: Array) -> Array:
+    def predict(self, problem: Problem, phi: Prototypes, x: Array) -> Array:
         if not phi.adapted:
             return np.zeros((*x.shape[:2], phi.support.y.shape[-1]), x.dtype)
         embedded, examples = self._embed(problem, phi.theta, phi.support, x)
         return _closeness(_prototypes(embedded[:, :examples], phi.support.y)[0], embedded[:, examples:])
 
-    def loss(self, problem: Any, phi: Prototypes, batch: Batch) -> Array:
+    def loss(self, problem: Problem, phi: Prototypes, batch: Batch) -> Array:
         return np.asarray(problem.loss.linearize(self.predict(problem, phi, batch.x), batch.y).loss)
 
-    def _embed(self, problem: Any, theta: Array, support: Batch, x: Array) -> tuple[Array, int]:
+    def _embed(self, problem: Problem, theta: Array, support: Batch, x: Array) -> tuple[Array, int]:
         """Support points and ``x`` as one batch in the learned space (T, S+K, H), and S."""
         return problem.embed(theta, np.concatenate([support.x, x], axis=1)).out, support.x.shape[1]
 
-    def meta_gradient(self, problem: Any, theta: Array, batch: TaskBatch) -> MetaGradient:
+    def meta_gradient(self, problem: Problem, theta: Array, batch: TaskBatch) -> MetaGradient:
         support, query = batch
         examples = support.x.shape[1]
         xp = namespace(theta)

@@ -182,10 +182,10 @@ def bayesian_last_layer(
     MetagdError
         Where there are no features or no tasks, or they do not fit.
     """
-    net = getattr(run.problem, "net", None)
-    if net is None or not hasattr(net, "features"):
+    net = run.problem.net
+    if net is None:
         raise MetagdError("has no features; needs a built-in model with a last layer", "run")
-    if getattr(net, "norm", None):
+    if net.norm:
         raise MetagdError("normalises over what is predicted together; needs a model without norm", "run")
     family = run.plan.tasks if tasks is None else tasks
     if family is None:

@@ -13,7 +13,6 @@ from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_int, hyperparameters
 from ..tasks import Tasks
 from ..training.drivers import foreground
-from ..training.persistence.replay import refuse_absent
 from ..training.prepare import configured, planned
 from ..training.run import Run
 from .comparison import Comparison, Entry
@@ -66,7 +65,7 @@ def compare(
     if len(settings) != 1:
         raise MetagdError("learn one loss and many tasks; only methods of one kind can be compared", "runs")
     for run in found.values():
-        refuse_absent(run.plan)
+        run.plan.problem.check_available()
     first = next(iter(found.values()))
     numbers = tuple(range(check_int(seeds, "seeds", 0)))
     extra = _baselines(found, first) if baselines and numbers else {}

@@ -13,7 +13,6 @@ from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
 from ..core.statistics import Calibration, measure_calibration, normal_half_width
 from ..models.logistic import softmax
-from ..models.net import Net
 from ..problems.base import Problem
 from ..tasks import Batch, Tasks
 from ..training.run import Run
@@ -97,8 +96,8 @@ def movement(
 
 def _similarity(problem: Problem, before: Array, after: Array, x: Array) -> tuple[tuple[str, ...], Array]:
     """Names of the layers, and linear CKA of their activations at two sets of parameters (T, P), mean over tasks."""
-    net = getattr(problem, "net", None)
-    if not isinstance(net, Net) or not net.plain:
+    net = problem.net
+    if net is None or not net.plain:
         return (), np.array([])
     pairs = zip(net.activations(before, x), net.activations(after, x), strict=True)
     same = np.array([float(np.nanmean(cka(one, other))) for one, other in pairs])

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..algorithms import Algorithm, Meta
+from ..problems.base import Problem
 
 Array = np.ndarray
 LANCZOS = 8  # Hessian·vectors spent on the spectrum
@@ -125,7 +126,7 @@ def _beside(off: Array, size: int) -> Array:
     return full
 
 
-def describe_problem(algorithm: Algorithm, problem: Any, batch: Any, theta: Array) -> ProblemFeatures:
+def describe_problem(algorithm: Algorithm, problem: Problem, batch: Any, theta: Array) -> ProblemFeatures:
     """The features of a problem at ``theta`` (P,), on one batch."""
     tasks = isinstance(algorithm, Meta)
     support, query = (batch.support, batch.query) if tasks else (batch, batch)

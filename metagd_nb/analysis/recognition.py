@@ -12,7 +12,8 @@ from ..core.hyperparameters import check_float, check_int
 from ..core.statistics import measure_calibration, normal_half_width
 from ..models.logistic import Classifier
 from ..models.net import Net, mlp
-from ..problems.closed_form.builtin import NetProblem, match
+from ..problems.closed_form.mlp import NetProblem
+from ..problems.factory import check_shapes
 from ..tasks import Batch, Tasks
 from ..tasks.meta_features import Standardizer, support_meta_features
 from ..tasks.validation import numbers_2d, refuse_unequal
@@ -267,6 +268,6 @@ def recognise(
     if not 0 < check_float(false_alarm, "false_alarm", low=0) < 1:
         raise MetagdError(f"{false_alarm!r} is not allowed; needs a number > 0 and < 1", "false_alarm")
     if model is not None:
-        match(model, tasks.inputs, tasks.outputs, "the tasks")
+        check_shapes(model, tasks.inputs, tasks.outputs, "the tasks")
     shots, n_tasks = check_int(shots, "shots", 1), check_int(n_tasks, "n_tasks", 20 * len(tasks.kinds))
     return Recogniser(tasks, by, shots, n_tasks, false_alarm, model, check_int(seed, "seed", 0))

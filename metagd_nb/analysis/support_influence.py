@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 from ..algorithms import Meta
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
-from ..problems.closed_form.mlp import NetProblem
 from ..tasks import Batch
 from ..tasks.validation import numbers_2d, refuse_unequal
 from ..training.run import Run
@@ -52,7 +51,8 @@ def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int
     P. W. Koh and P. Liang (2017), Understanding black-box predictions via influence functions.
     """
     algorithm, problem = trained_method(run, "influence"), run.problem
-    if not isinstance(problem, NetProblem) or not problem.net.plain or type(algorithm).path is not Meta.path:
+    net = problem.net
+    if net is None or not net.plain or type(algorithm).path is not Meta.path:
         raise MetagdError("influence follows gradient steps of linear(…) and mlp(…) without batch norm", "run")
     inputs, targets, new = (
         numbers_2d(a, name).astype(problem.dtype) for a, name in ((x, "x"), (y, "y"), (x_new, "x_new"))
@@ -70,9 +70,9 @@ def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int
         u = u - rate * (np.asarray(problem.linearize(flat, copies).hvp(u)) + share)
         phi = problem.linearize(phi, support).step(rate)
     end = np.repeat(np.array(problem.flat(phi, 1)), len(new), axis=0)
-    slopes = np.empty((count, len(new), problem.net.outputs), problem.dtype)
-    for output in range(problem.net.outputs):
-        cotangent = np.zeros((len(new), 1, problem.net.outputs), problem.dtype)
+    slopes = np.empty((count, len(new), net.outputs), problem.dtype)
+    for output in range(net.outputs):
+        cotangent = np.zeros((len(new), 1, net.outputs), problem.dtype)
         cotangent[..., output] = 1
-        slopes[..., output] = u @ problem.net.vjp(end, new[:, None], cotangent)[0].T
-    return slopes[..., 0] if problem.net.outputs == 1 else slopes
+        slopes[..., output] = u @ net.vjp(end, new[:, None], cotangent)[0].T
+    return slopes[..., 0] if net.outputs == 1 else slopes

@@ -32,14 +32,32 @@ class OutputPoint(Protocol):
         """(T, K, C) → (T, K, C)"""
 
 
-class OutputLoss(Protocol):
-    """A loss of predictions (T, K, C) and targets (T, K, C), one value a task."""
+_NOTHING_READ: dict[str, dict[str, str]] = {"code": {}, "data": {}}
+
+
+class OutputLoss:
+    """A loss of predictions (T, K, C) and targets (T, K, C), one value a task.
+
+    Attributes
+    ----------
+    function : callable or None
+        The user's function, where it is one.
+    fingerprint : str
+        Hash over its code and data.
+    parts : dict
+        Hashes of the functions and data behind it, by name.
+    """
+
+    function: Callable[..., Any] | None = None
+    fingerprint: str = ""
+    parts: dict[str, dict[str, str]] = _NOTHING_READ
 
     def linearize(self, prediction: Array, target: Array) -> OutputPoint:
         """Evaluate, per task."""
+        raise NotImplementedError
 
 
-class MseLoss:
+class MseLoss(OutputLoss):
     """Mean over K and C of the squared error; no ½."""
 
     class Point:
@@ -69,7 +87,7 @@ class MseLoss:
         return self.Point(prediction, target)
 
 
-class CrossEntropy:
+class CrossEntropy(OutputLoss):
     """Mean over K of −Σ_c y_c log q_c with q = softmax of the prediction (Goodfellow et al. 2016, §6.2.2.3).
 
     Targets are distributions over the classes (T, K, C), one-hot as a rule, or the numbers of the classes (T, K).

@@ -16,7 +16,6 @@ from ..core.errors import MetagdError, unknown_name
 from ..core.files import atomic_open
 from ..training.adaptation import curve, held_out
 from ..training.pacing import render_lock
-from ..training.persistence.replay import refuse_absent
 from ..training.persistence.script import script
 from ..training.record import WHOLE
 from . import style
@@ -80,7 +79,7 @@ def _gif(run: Any, file: Any, steps: int | None = None) -> None:
 
 def inner_loop(run: Any, steps: int | None = None) -> list[np.ndarray]:
     """Pictures (h, w, 4) of one held-out task: before adaptation, and after each of its steps."""
-    refuse_absent(run.plan)
+    run.plan.problem.check_available()
     task, algorithm, problem = run.panel(), run.algorithm, run.problem
     if task is None or not isinstance(algorithm, Meta):
         raise MetagdError("an animation shows adaptation to tasks with one input; this run has none", "export")

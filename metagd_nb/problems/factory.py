@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core.errors import MetagdError
 from ..models.losses import LOSSES
 from ..models.net import Net
 from ..tasks import Batch, Quadratics
-from .closed_form.builtin import LeastSquares, NetProblem, QuadraticProblem
+from .closed_form.least_squares import LeastSquares
+from .closed_form.mlp import NetProblem
+from .closed_form.quadratic import QuadraticProblem
 
 
 def net(model: Net, loss: Callable[..., Any] | str | None, backend: str, dtype: str) -> NetProblem:
@@ -60,3 +63,26 @@ def model(backend: str, dtype: str, *given: Any) -> Any:
     else:
         from .autograd.model import ModelProblem  # type: ignore[assignment]
     return ModelProblem(*given, dtype=dtype)
+
+
+def check_shapes(net: Net, inputs: int, outputs: int | None, whose: str, what: str = "targets") -> None:
+    """Check that a net has the inputs and outputs of the data.
+
+    Parameters
+    ----------
+    net : Net
+    inputs : int
+    outputs : int or None
+        None if only the inputs matter.
+    whose, what : str
+        Words for the data and for their outputs.
+
+    Raises
+    ------
+    MetagdError
+        For other numbers, naming both.
+    """
+    if net.inputs != inputs:
+        raise MetagdError(f"{net!r} takes {net.inputs} inputs, {whose} have {inputs}", "model")
+    if outputs is not None and net.outputs != outputs:
+        raise MetagdError(f"{net!r} gives {net.outputs} outputs, {whose} have {outputs} {what}", "model")

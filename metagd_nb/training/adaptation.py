@@ -11,7 +11,8 @@ from ..algorithms import Meta
 from ..core.array_api import one_hot
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
-from ..problems.closed_form.builtin import NetProblem, match
+from ..problems.base import Problem
+from ..problems.factory import check_shapes
 from ..tasks import Batch, Example, Tasks
 from ..tasks.validation import class_indices, labels, numbers_2d, targets
 
@@ -19,20 +20,21 @@ Array = np.ndarray
 
 
 def predictor(
-    problem: Any, algorithm: Meta, theta: Array, x: Any, y: Any, steps: int | None, tasks: Tasks | None = None
+    problem: Problem, algorithm: Meta, theta: Array, x: Any, y: Any, steps: int | None, tasks: Tasks | None = None
 ) -> Callable[[Any], Array]:
     """``f(x_new)`` adapted from ``theta`` (P,) to the points ``x`` (K,) or (K, D), ``y`` (K,) or (K, C).
 
     Where ``tasks`` are about classes, ``y`` (K,) are class labels, and so is what the predictor gives.
     """
-    if not hasattr(problem, "predict"):
+    problem.check_available()
+    if not problem.predicts:
         raise MetagdError("quadratics have no inputs to predict from", "adapt")
     inputs, (wanted, classes) = numbers_2d(x, "x"), _wanted(y, tasks, algorithm.embeds)
     if len(inputs) != len(wanted):
         raise MetagdError(f"have {len(inputs)} and {len(wanted)} points; need the same number", "x, y")
-    if isinstance(problem, NetProblem):
+    if problem.net is not None:
         what = "targets" if classes is None else "classes"
-        match(problem.net, inputs.shape[1], None if algorithm.embeds else wanted.shape[1], "the data", what)
+        check_shapes(problem.net, inputs.shape[1], None if algorithm.embeds else wanted.shape[1], "the data", what)
     if steps is not None:
         steps = check_int(steps, "steps", 0)
     flat_y = np.ndim(y) == 1
@@ -80,13 +82,13 @@ class Panel(NamedTuple):
 
 
 def held_out(
-    problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int, steps: int
+    problem: Problem, algorithm: Meta, tasks: Tasks, theta: Array, seed: int, steps: int
 ) -> tuple[Example, list[Any]] | None:
     """One task on one-dimensional inputs, and φ after 0…``steps`` adaptation steps from ``theta`` (M,).
 
     The same task at every call, and from no stream that training draws from; None where there is none to draw.
     """
-    if not hasattr(problem, "predict"):
+    if not problem.predicts:
         return None
     example = tasks.example(np.random.default_rng([seed, 0, 0xA]), algorithm.shots)
     if example is None:
@@ -95,13 +97,13 @@ def held_out(
         return example, list(algorithm.path(problem, theta, example.support.cast(problem.dtype), steps))
 
 
-def curve(problem: Any, algorithm: Meta, phi: Any, x: Array) -> Array:
+def curve(problem: Problem, algorithm: Meta, phi: Any, x: Array) -> Array:
     """The predictions (N,) at φ on a grid ``x`` (N,) of one-dimensional inputs."""
     with np.errstate(all="ignore"):
         return np.asarray(algorithm.predict(problem, phi, x[None, :, None].astype(problem.dtype))).reshape(-1)
 
 
-def panel(problem: Any, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) -> Panel | None:
+def panel(problem: Problem, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) -> Panel | None:
     """One task before and after adaptation from ``theta`` (P,)."""
     found = held_out(problem, algorithm, tasks, theta, seed, algorithm.inner_steps)
     if found is None:

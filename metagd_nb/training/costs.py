@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..problems.base import Embedding, Point, Problem
+
 Made = TypeVar("Made")
 
 
@@ -45,31 +47,53 @@ class Costs(NamedTuple):
         return f"{counted}, {self.seconds:.3g} s{memory}"
 
 
-class CountingProblem:
-    """A problem that counts what it is asked, and is otherwise what it was."""
+class CountingProblem(Problem):
+    """A problem that counts gradient evaluations and Hessian·vectors, one for each task."""
 
-    def __init__(self, problem: Any) -> None:
-        self._problem = problem
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self.layout, self.dtype = problem, problem.layout, problem.dtype
+        self.net, self.predicts = problem.net, problem.predicts
         self.grad_evals = self.hvps = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._problem, name)
+    def start(self, rng: np.random.Generator) -> np.ndarray:
+        """Return starting parameters (P,)."""
+        return self._problem.start(rng)
 
-    def linearize(self, phi: Any, batch: Any) -> Any:
-        """Evaluate; one a task."""
+    def flat(self, phi: Any, tasks: int) -> np.ndarray:
+        """Return ``phi`` as an array (T, P)."""
+        return self._problem.flat(phi, tasks)
+
+    def predict(self, phi: Any, x: np.ndarray) -> np.ndarray:
+        """Predict outputs (T, K, C)."""
+        return self._problem.predict(phi, x)
+
+    def embed(self, theta: np.ndarray, x: np.ndarray) -> Embedding:
+        """Compute features (T, K, H)."""
+        return self._problem.embed(theta, x)
+
+    def linearize(self, phi: Any, batch: Any) -> Point:
+        """Evaluate, and count one gradient for each task."""
         point = self._problem.linearize(phi, batch)
         self.grad_evals += len(point.loss)
         return _CountedPoint(self, point)
 
 
 class _CountedPoint:
-    def __init__(self, owner: CountingProblem, point: Any) -> None:
+    def __init__(self, owner: CountingProblem, point: Point) -> None:
         self._owner, self._point = owner, point
+        self.step = point.step
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._point, name)
+    @property
+    def loss(self) -> np.ndarray:
+        """(T,)"""
+        return self._point.loss
 
-    def hvp(self, v: Any) -> Any:
+    @property
+    def grad(self) -> np.ndarray:
+        """(T, P)"""
+        return self._point.grad
+
+    def hvp(self, v: np.ndarray) -> np.ndarray:
         """(T, P) → (T, P)"""
         self._owner.hvps += len(v)
         return self._point.hvp(v)

@@ -13,7 +13,8 @@ from ..algorithms import Meta
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
 from ..core.tables import html_table, text_table
-from ..problems.closed_form.builtin import NetProblem, QuadraticProblem, match
+from ..problems.base import Problem
+from ..problems.factory import check_shapes
 from ..tasks import Batch, Quadratics, Tasks
 from .costs import Costs, CountingProblem, Peak, in_fresh_thread
 
@@ -75,7 +76,7 @@ class Evaluation:
 
 @np.errstate(all="ignore")  # a step too many may diverge: that is what the numbers then say
 def evaluate(
-    problem: Any,
+    problem: Problem,
     algorithm: Meta,
     theta: np.ndarray,
     tasks: Tasks,
@@ -133,7 +134,7 @@ def evaluate(
     return Evaluation(scores.mean(axis=1), half, metric, count, adaptation, training)
 
 
-def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> list[Costs]:
+def _counted(problem: Problem, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> list[Costs]:
     """What it takes to adapt ``theta`` (M,) to one task, after each of 0…``steps`` steps; seconds are not taken."""
     counting = CountingProblem(problem)
     with Peak() as peak:
@@ -143,7 +144,7 @@ def _counted(problem: Any, algorithm: Meta, theta: np.ndarray, support: Batch, s
         ]
 
 
-def check_tasks(problem: Any, tasks: Any, embeds: bool = False) -> None:
+def check_tasks(problem: Problem, tasks: Any, embeds: bool = False) -> None:
     """Refuse tasks that a problem cannot be evaluated on; a method that ``embeds`` takes any number of classes.
 
     Raises
@@ -153,15 +154,15 @@ def check_tasks(problem: Any, tasks: Any, embeds: bool = False) -> None:
     """
     if not isinstance(tasks, Tasks):
         raise MetagdError(f"{shorten(tasks)} is not a family such as sinusoid() or groups(x, y, group)", "tasks")
-    if isinstance(problem, QuadraticProblem) != isinstance(tasks, Quadratics) or (
+    if problem.predicts == isinstance(tasks, Quadratics) or (
         isinstance(tasks, Quadratics) and tasks.inputs != problem.layout.size
     ):
         raise MetagdError(f"{tasks!r} is not of the kind that was learned from", "tasks")
-    if isinstance(problem, NetProblem):
-        match(problem.net, tasks.inputs, None if embeds else tasks.outputs, "the tasks")
+    if problem.net is not None:
+        check_shapes(problem.net, tasks.inputs, None if embeds else tasks.outputs, "the tasks")
 
 
-def _score(problem: Any, algorithm: Meta, phi: Any, query: Batch, metric: str) -> np.ndarray:
+def _score(problem: Problem, algorithm: Meta, phi: Any, query: Batch, metric: str) -> np.ndarray:
     """(T,)"""
     if metric == "loss":
         return algorithm.loss(problem, phi, query)

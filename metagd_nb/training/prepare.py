@@ -13,8 +13,9 @@ from ..core.errors import MetagdError, unknown_name
 from ..core.hyperparameters import hyperparameters
 from ..models.net import Net
 from ..problems import factory
+from ..problems.base import Problem
 from ..problems.capture.fingerprint import LIMIT
-from ..problems.closed_form.builtin import match
+from ..problems.factory import check_shapes
 from ..tasks import Batch, Quadratics, Reference, Sampler, Tasks
 from ..tasks.validation import check_loss_name, numbers_2d, targets
 from .backend_choice import resolve_backend
@@ -127,7 +128,7 @@ def _snapshot(column: Any) -> Any:
     return array if array.nbytes > LIMIT else array.copy()
 
 
-def _flat(given: Any, problem: Any) -> np.ndarray:
+def _flat(given: Any, problem: Problem) -> np.ndarray:
     """Parameters as handed over, as (P,) in the problem's precision."""
     layout = problem.layout
     try:
@@ -219,7 +220,7 @@ def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inpu
     y, loss, _ = targets(given.y, "y", loss)
     if len(x) != len(y):
         raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
-    match(given.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
+    check_shapes(given.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
     batch = Batch(x[None], y[None])
     if given.model.plain and len(given.model.sizes) == 2 and loss == "mse" and not callable(given.loss):
         squares = factory.squares(given.model, batch, settings.backend, settings.dtype)
@@ -239,9 +240,9 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inp
     if isinstance(loss, str):
         check_loss_name(loss, tasks.outputs)
     if isinstance(tasks, Quadratics):
-        problem: Any = factory.quadratic(tasks, settings.backend, settings.dtype)
+        problem: Problem = factory.quadratic(tasks, settings.backend, settings.dtype)
     elif isinstance(model, Net):
-        match(model, tasks.inputs, None if algorithm.embeds else tasks.outputs, "the tasks")
+        check_shapes(model, tasks.inputs, None if algorithm.embeds else tasks.outputs, "the tasks")
         problem = factory.net(model, loss, settings.backend, settings.dtype)
     elif callable(model):
         if not given.params:

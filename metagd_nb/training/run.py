@@ -24,7 +24,7 @@ from .costs import Costs, peak_of
 from .evaluation import Evaluation, evaluate
 from .executors.base import Plan
 from .loop import Event
-from .persistence.replay import Kept, refuse_absent
+from .persistence.replay import Kept
 from .stopping import REASONS
 
 __all__ = ["Event", "Plan", "Run"]
@@ -216,7 +216,7 @@ class Run(Kept):
             ``f(x_new)`` → array (N,) or (N, C), as ``y`` was given; labels (N,) for labels.
         """
         algorithm = self._meta("adapt")
-        refuse_absent(self.plan)
+        self.plan.problem.check_available()
         self._settle("parameters")
         return predictor(self.problem, algorithm, self._shown.theta, x, y, steps, self.plan.tasks)
 
@@ -236,7 +236,7 @@ class Run(Kept):
         judged at most once.
         """
         algorithm = self._meta("evaluate")
-        refuse_absent(self.plan)
+        self.plan.problem.check_available()
         self._settle("scores")
         return evaluate(
             self.problem,

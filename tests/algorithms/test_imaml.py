@@ -8,7 +8,7 @@ import pytest
 import metagd_nb as mg
 from metagd_nb.algorithms.imaml import IMAML
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.problems.closed_form.builtin import QuadraticProblem
+from metagd_nb.problems.closed_form.quadratic import QuadraticProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 CURVED = np.array([np.diag([1.0, 1.0]), np.diag([1.0, 4.0])])  # (T, d, d): the first task is the easier one

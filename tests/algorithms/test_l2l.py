@@ -12,7 +12,8 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.algorithms.learned_optimizer_cells import SMALL, Cell, LinearCell, LSTMCell, preprocessed, slopes
 from metagd_nb.problems.base import Problem
-from metagd_nb.problems.closed_form.builtin import NetProblem, QuadraticProblem
+from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.quadratic import QuadraticProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 L2L, MAML = ALGORITHMS["l2l"], ALGORITHMS["maml"]

@@ -18,7 +18,9 @@ from metagd_nb.algorithms import ALGORITHMS, FOMAML, HD, MAML, Adam, Momentum
 from metagd_nb.models.losses import mse
 from metagd_nb.models.net import Net
 from metagd_nb.problems.base import Problem
-from metagd_nb.problems.closed_form.builtin import LeastSquares, NetProblem, QuadraticProblem
+from metagd_nb.problems.closed_form.least_squares import LeastSquares
+from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.quadratic import QuadraticProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 ANIL, IMAML, MetaSGD, Reptile = (ALGORITHMS[name] for name in ("anil", "imaml", "meta-sgd", "reptile"))

@@ -13,7 +13,7 @@ from metagd_nb.analysis.recognition import UNLIKE, Recogniser, judged
 from metagd_nb.analysis.task_embedding import embed
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.plotting import charts
-from metagd_nb.problems.closed_form.builtin import NetProblem
+from metagd_nb.problems.closed_form.mlp import NetProblem
 from metagd_nb.tasks import Batch
 
 SEEN = ("sinusoid", "line", "quadratic", "absolute")

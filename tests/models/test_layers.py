@@ -15,8 +15,8 @@ from metagd_nb.core.errors import MetagdError
 from metagd_nb.models.layers import EPS, Pass
 from metagd_nb.models.losses import LOSSES
 from metagd_nb.models.net import Net
-from metagd_nb.problems.closed_form.builtin import NetProblem
 from metagd_nb.problems.closed_form.layer_chain import ChainPoint
+from metagd_nb.problems.closed_form.mlp import NetProblem
 from metagd_nb.tasks import Batch
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

@@ -16,7 +16,7 @@ from cases import METHODS, assert_same, deterministic, fitting, heaps, options, 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.problems.closed_form.builtin import LeastSquares
+from metagd_nb.problems.closed_form.least_squares import LeastSquares
 from metagd_nb.tasks import Batch
 from metagd_nb.training import backend_choice
 from metagd_nb.training.drivers import background, drive

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import MetagdError, nearest
-from ...training.persistence.load import MissingProblem, load
+from ...training.persistence.load import load
 from ...training.run import Run
 from .line import Line
 
@@ -40,7 +40,7 @@ def found(line: Line, space: dict[str, Any]) -> tuple[str, Run]:
     if not Path(word).exists():
         raise MetagdError(f"{word} is neither a run nor a file{nearest(word, runs)}")
     run = load(word)
-    if isinstance(run.plan.problem, MissingProblem):
+    if not run.plan.problem.available():
         own = {name: space[name] for name in run.plan.problem.missing if space.get(name) is not None}
         run = load(word, **own, namespace=space) if own else run
     return "run", run

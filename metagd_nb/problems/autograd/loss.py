@@ -13,7 +13,7 @@ from autograd.tracer import getval
 
 from ...core.errors import MetagdError
 from ...core.parameters import ParameterLayout
-from ..base import Array
+from ..base import Array, Problem
 from ..capture.closure import Closure, DataSnapshot, capture
 from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, digest_of, joined_parts
@@ -35,7 +35,7 @@ def joined(parts: Sequence[Any], layout: ParameterLayout, dtype: np.dtype[Any]) 
     return flat
 
 
-class LossProblem:
+class LossProblem(Problem):
     """The user's scalar loss over named parameters: one task, no batch.
 
     Parameters
@@ -105,9 +105,16 @@ class LossProblem:
     @property
     def parts(self) -> Parts:
         """Hashes of each function and of each of the data that it reads, by name."""
-        bound = dict(self._binding.data) | (self._gradient_binding.data if self.own else {})
-        given = {"code": {}, "data": {name: digest_of(value) for name, value in bound.items()}}
+        given = {"code": {}, "data": {name: digest_of(value) for name, value in self.user_data().items()}}
         return joined_parts([given, self._plain.parts, *([self.own.parts] if self.own else [])])
+
+    def user_functions(self) -> dict[str, Callable[..., Any]]:
+        """Return copies of the loss and, where there is one, of the gradient."""
+        return {"loss": self._plain.function} | ({"gradient": self.own.function} if self.own else {})
+
+    def user_data(self) -> dict[str, Any]:
+        """Return arguments of both that are no parameters, by name."""
+        return self._binding.data | (self._gradient_binding.data if self.own else {})
 
     def start(self, rng: np.random.Generator | None = None) -> Array:
         """The given starting values (P,); a copy."""

@@ -14,9 +14,9 @@ import numpy as np
 from autograd.tracer import getval
 
 from ...core.parameters import ParameterLayout
-from ...models.losses import LOSSES, as_function
+from ...models.losses import LOSSES, OutputLoss, as_function
 from ...tasks import Batch
-from ..base import Array
+from ..base import Array, Problem
 from ..capture.closure import Closure, DataSnapshot
 from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, joined_parts
@@ -25,7 +25,7 @@ from .loss import following, joined, one, pieces
 from .tape import Traced
 
 
-class UserOutputLoss:
+class UserOutputLoss(OutputLoss):
     """A user's ``loss(prediction, target)``, written for one task, at the output of a model of the kit.
 
     Called task by task: the one loop over tasks that there is.
@@ -34,12 +34,8 @@ class UserOutputLoss:
     def __init__(self, loss: Callable[..., Any], *, snapshot: DataSnapshot | None = None) -> None:
         self.snapshot = snapshot or DataSnapshot()
         self._traced, self._plain = following(loss, self.snapshot)
-        self.reads, self.fingerprint = self._traced.reads, self._plain.fingerprint
-
-    @property
-    def parts(self) -> Parts:
-        """Hashes of each function and of each of the data that it reads, by name."""
-        return self._plain.parts
+        self.reads, self.function = self._traced.reads, self._plain.function
+        self.fingerprint, self.parts = self._plain.fingerprint, self._plain.parts
 
     def linearize(self, prediction: Array, target: Array) -> UserOutputPoint:
         """Evaluate at predictions (T, K, C).
@@ -89,7 +85,7 @@ def _stacked(rows: Sequence[Any], like: Array) -> Array:
     return stacked
 
 
-class ModelProblem:
+class ModelProblem(Problem):
     """Meta-learning on a user's ``model(params, x)`` and ``loss(prediction, target)``, both written for one task.
 
     Parameters
@@ -101,6 +97,8 @@ class ModelProblem:
     params : mapping name → array
         Starting values.
     """
+
+    predicts = True
 
     def __init__(
         self,
@@ -121,11 +119,11 @@ class ModelProblem:
         self._given_loss = loss
 
     @cached_property
-    def loss(self) -> Any:
+    def loss(self) -> OutputLoss:  # type: ignore[override]  # made when first asked for
         """The loss alone, of predictions (T, K, C)."""
         return self._output_loss()
 
-    def _output_loss(self) -> Any:
+    def _output_loss(self) -> OutputLoss:
         given = self._given_loss
         return UserOutputLoss(given, snapshot=self.snapshot) if callable(given) else LOSSES[given or "mse"]
 
@@ -139,13 +137,13 @@ class ModelProblem:
         """Hashes of each function and of each of the data that it reads, by name."""
         return joined_parts([self._plain_model.parts, self._plain_loss.parts])
 
+    def user_functions(self) -> dict[str, Callable[..., Any]]:
+        """Return copies of the model and the loss."""
+        return {"loss": self._plain_loss.function, "model": self._plain_model.function}
+
     def start(self, rng: np.random.Generator | None = None) -> Array:
         """The given starting values (P,); a copy."""
         return self._start.copy()
-
-    def flat(self, phi: Any, tasks: int) -> Array:
-        """(T, P)"""
-        return np.broadcast_to(phi, (tasks, self.layout.size))
 
     def linearize(self, phi: Any, batch: Batch) -> ModelPoint:
         """Evaluate at ``phi``, (P,) or (T, P)."""

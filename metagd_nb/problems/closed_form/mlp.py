@@ -13,7 +13,7 @@ between z[l] and the activation, and its layer (`layers.BatchNorm`) says what be
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -24,6 +24,8 @@ from ...models.layers import BatchNorm, Pass
 from ...models.losses import OutputLoss, mse
 from ...models.net import Net
 from ...tasks import Batch
+from ..base import Problem
+from ..capture.fingerprint import Parts, joined_parts
 from .buffers import BufferViews, Do, ReplayCache, WorkspacePool, kept, numbers
 from .layer_chain import ChainPoint
 from .low_rank import LayerWeights, LowRank, OuterProduct, SharedWeights
@@ -344,11 +346,14 @@ class NetPoint:
         return np.subtract(np.asarray(self.phi), moved, out=moved)
 
 
-class NetProblem:
-    """A built-in net and a loss of its predictions, on whatever batch it is given."""
+class NetProblem(Problem):
+    """A built-in net and a loss of its predictions."""
+
+    predicts = True
 
     def __init__(self, net: Net, loss: OutputLoss = mse, dtype: np.typing.DTypeLike = np.float64) -> None:
-        self.net, self.loss, self.dtype = net, loss, np.dtype(dtype)
+        self.net: Net = net
+        self.loss, self.dtype = loss, np.dtype(dtype)
         self.layout = net.layout
         self.pool = WorkspacePool()
         shapes = [(i + net.bias, o) for i, o in pairwise(net.sizes)]
@@ -365,14 +370,24 @@ class NetProblem:
         """Evaluate at ``phi``: (P,), (T, P), or what ``step`` gave."""
         return NetPoint(self, phi, batch) if self.net.alternates else ChainPoint(self.net, self.loss, phi, batch)
 
-    def flat(self, phi: Any, tasks: int) -> Array:
-        """(T, P)"""
-        return np.broadcast_to(np.asarray(phi), (tasks, self.layout.size))
-
     def predict(self, phi: Any, x: Array) -> Array:
         """Outputs (T, K, C)."""
         return self.net.predict(np.asarray(phi), x)
 
     def embed(self, theta: Array, x: Array) -> Pass:
-        """What the last layer sees of x (T, K, D), to be pulled back."""
+        """Compute the inputs of the last layer (T, K, H) for ``x`` (T, K, D)."""
         return self.net.embed(theta, x)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over the loss's code and data; empty for a built-in loss."""
+        return self.loss.fingerprint
+
+    @property
+    def parts(self) -> Parts:
+        """Hashes of the functions of the loss and of the data that they read, by name."""
+        return joined_parts([self.loss.parts])
+
+    def user_functions(self) -> dict[str, Callable[..., Any]]:
+        """Return a copy of the user's loss."""
+        return {} if self.loss.function is None else {"loss": self.loss.function}

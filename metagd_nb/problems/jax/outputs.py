@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.array_api import is_concrete
+from ...models.losses import OutputLoss
 from ..capture.errors import scalar
 from .precision import precise
 from .refuse import refused
@@ -47,11 +48,12 @@ class HostEmbedding:
             return (np.asarray(self._traced.pull(jnp.asarray(cotangent))[0]),)
 
 
-class OutputLossOnJax:
+class OutputLossOnJax(OutputLoss):
     """A loss of predictions (T, K, C): NumPy's where they are known, JAX's where they are traced."""
 
     def __init__(self, plain: Any, one: Callable[[Any, Any], Any]) -> None:
         self.plain, self._one = plain, one
+        self.function, self.fingerprint, self.parts = plain.function, plain.fingerprint, plain.parts
 
     def linearize(self, prediction: Any, target: Any) -> Any:
         """Evaluate, per task."""

@@ -21,8 +21,11 @@ from ...models.net import Net
 from ...tasks import Batch, Quadratics
 from ..autograd.loss import LossProblem, pieces
 from ..autograd.model import ModelProblem
+from ..base import NormalEquations, Problem
 from ..capture.closure import Closure, capture
-from ..closed_form.builtin import LeastSquares, NetProblem, QuadraticProblem
+from ..closed_form.least_squares import LeastSquares
+from ..closed_form.mlp import NetProblem
+from ..closed_form.quadratic import QuadraticProblem
 from .numpy_shim import JAX
 from .outputs import HostEmbedding, OutputLossOnJax, TracedEmbedding, one_number
 from .precision import precise
@@ -35,17 +38,10 @@ jax.tree_util.register_pytree_node(
 )
 
 
-class OnJax:
+class OnJax(Problem):
     """What the classes below share: all of it follows from ``task_loss``."""
 
-    dtype: np.dtype[Any]
-    layout: Any
     what = "loss"
-
-    @property
-    def key(self) -> Any:
-        """What compiled programs depend on; equal keys share them."""
-        return self
 
     def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
         """The loss of one task, a number; x and y are empty where the loss brings its own data."""
@@ -213,6 +209,9 @@ class JaxSquares(OnJax, LeastSquares):
 
     def flat(self, phi: Any, tasks: int = 1) -> Any:
         return phi.reshape(1, -1)
+
+    def normal_equations(self) -> NormalEquations | None:
+        return None  # the arithmetic is JAX's
 
 
 def _joined(parts: Iterable[Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...algorithms import Algorithm, StepEvaluation
+from ...problems.base import Problem
 from ...tasks import Reference, Tasks
 from ..stopping import Settings
 
@@ -21,7 +22,7 @@ class Plan(NamedTuple):
 
     method: str
     algorithm: Algorithm
-    problem: Any
+    problem: Problem
     batches: Callable[[int], Any]
     settings: Settings
     tasks: Tasks | None = None

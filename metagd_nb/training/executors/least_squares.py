@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...algorithms import ALGORITHMS, StepEvaluation
-from ...problems.closed_form.builtin import LeastSquares
 from .base import Plan, StepExecutor
 
 Array = np.ndarray
@@ -45,6 +44,9 @@ class LeastSquaresExecutor(StepExecutor):
 
     def __init__(self, plan: Plan, theta: Array, state: Any) -> None:
         super().__init__(plan, theta, state)
+        equations = plan.problem.normal_equations()
+        assert equations is not None
+        self._equations = equations
         self._quick = 1  # steps that take about LONG
         self._kept = np.empty((4, 0))
 
@@ -52,7 +54,8 @@ class LeastSquaresExecutor(StepExecutor):
     def suits(plan: Plan) -> bool:
         """Whether this is the arithmetic of the plan's method and problem; a subclass of either may have its own."""
         problem = plan.problem
-        return type(plan.algorithm) is ALGORITHMS["gd"] and type(problem) is LeastSquares and problem.dtype == float
+        plain = type(plan.algorithm) is ALGORITHMS["gd"] and problem.dtype == float
+        return plain and problem.normal_equations() is not None
 
     def advance_many(self, lr: float, clock: float, most: int) -> Stride:
         """Some of the ``most`` steps that follow a look, at the rate ``lr``; the engine stays where it is until `keep`.
@@ -63,7 +66,7 @@ class LeastSquaresExecutor(StepExecutor):
         n = max(1, min(self._quick, most, MOST))
         begin = time.perf_counter()
         theta, grad, off, bent = self._walk(lr, n)
-        problem = self.problem
+        problem = self._equations
         # in the order of `GramPoint`, and of BLAS's dot there: the last bits depend on it
         loss = problem.anchor_loss + 0.5 * _dots(off, bent) + _dots(off, problem.slack)
         norm = np.sqrt(_dots(grad, grad))
@@ -73,7 +76,7 @@ class LeastSquaresExecutor(StepExecutor):
 
     def _walk(self, lr: float, n: int) -> tuple[Array, Array, Array, Array]:
         """θ, the gradient, the way from the anchor and the Hessian times that, (n, P) each, after 1…n steps."""
-        problem, size = self.problem, len(self.theta)
+        problem, size = self._equations, len(self.theta)
         if self._kept.shape[1] < (n + 1) * size:
             self._kept = np.empty((4, (n + 1) * size))
         shape = (size,) if problem.width == 1 else (-1, problem.width)  # outputs do not share a weight

@@ -204,8 +204,6 @@ def without_data(found: dict[str, Any], limit: int) -> dict[str, Any]:
 
 def prints(plan: Any) -> Parts:
     """Hashes of the code and the data behind a run, by name."""
-    sources: tuple[Any, ...] = (plan.problem, getattr(plan.problem, "loss", None))
-    known: list[Parts] = [part.parts for part in sources if hasattr(part, "parts")]
     data: dict[str, str] = {}
     batch = plan.batches(0) if plan.tasks is not None else None
     if batch is not None:  # what the first step sees says what the family is, whoever wrote it
@@ -214,7 +212,7 @@ def prints(plan: Any) -> Parts:
     for name in ("x", "y"):
         if getattr(plan.given, name) is not None:
             data[name] = digest_of(getattr(plan.given, name))
-    return joined_parts([{"code": {}, "data": data}, *known])
+    return joined_parts([{"code": {}, "data": data}, plan.problem.parts])
 
 
 def fields(declared: Any) -> dict[str, Any]:

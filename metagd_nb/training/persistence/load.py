@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ...core.errors import MetagdError, unknown_name
 from ...core.parameters import ParameterLayout
 from ...core.provenance import rebuild
 from ...models.net import MODELS
+from ...problems.base import Problem
 from ...tasks import FAMILIES, Reference
 from ..prepare import Inputs, planned
 from ..record import Record
@@ -27,40 +28,40 @@ Array = np.ndarray
 TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {"model": MODELS, "tasks": FAMILIES}
 
 
-class MissingProblem:
+class MissingProblem(Problem):
     """Stands in for a problem whose loss, model or data a file does not hold: it starts, but cannot be evaluated."""
 
     def __init__(self, path: str, missing: list[str], layout: ParameterLayout, start: Array) -> None:
-        self.path, self.missing, self.layout, self.dtype = path, missing, layout, start.dtype
+        self.path, self.missing, self.layout, self.dtype = path, tuple(missing), layout, start.dtype
         self._start = start
 
     def start(self, rng: np.random.Generator) -> Array:
         """The starting values (P,) that the file holds."""
         return self._start.copy()
 
-    def refuse(self) -> MetagdError:
-        """Why nothing can be evaluated, and what helps."""
+    def check_available(self) -> NoReturn:
+        """Raise a MetagdError that names what is missing and what to type."""
         names = " and ".join(self.missing)
         asked = ", ".join(f"{name}={name}" for name in self.missing)
         one = len(self.missing) == 1
         be, it = ("is", "it") if one else ("are", "them")
-        return MetagdError(f"{names} {be} not in {self.path}; give {it} from here: metagd_nb.load(…, {asked})")
+        raise MetagdError(f"{names} {be} not in {self.path}; give {it} from here: metagd_nb.load(…, {asked})")
 
     def linearize(self, phi: Any, batch: Any) -> Any:
         """Refuse."""
-        raise self.refuse()
+        self.check_available()
 
     def embed(self, theta: Any, x: Any) -> Any:
         """Refuse."""
-        raise self.refuse()
+        self.check_available()
 
     def flat(self, phi: Any, tasks: int) -> Array:
         """Refuse."""
-        raise self.refuse()
+        self.check_available()
 
     def __call__(self, step: int) -> Any:
         """Refuse: no batches either."""
-        raise self.refuse()
+        self.check_available()
 
 
 def load(path: str | os.PathLike[str], **session: Any) -> Run:

@@ -66,7 +66,7 @@ class Kept(TrainingLoop):
         Of a run from a file it says what to expect of a replay.
         """
         plan = self.plan.again(**session) if session and self.plan.again else self.plan
-        refuse_absent(plan)
+        plan.problem.check_available()
         if self.kept is not None:
             print(*expected(self.kept, plan), sep="\n")
         none: dict[str, Any] = dict.fromkeys(RULES.values())
@@ -111,7 +111,7 @@ class Kept(TrainingLoop):
             rule = rule or "steps"
             why = f"{rule}={getattr(self.settings, rule):g}"
             raise MetagdError(f"the run has ended ({self.stopped}), by {why}; to go on: resume({rule}=…)", "resume")
-        refuse_absent(self.plan)
+        self.plan.problem.check_available()
         self.settings = self._verdict.settings = settings
         self.plan = self.plan._replace(settings=settings)
         if self.stopped == "failed":
@@ -120,13 +120,6 @@ class Kept(TrainingLoop):
         self._steps_owed, self.paused, self.stopped = 0, False, None
         self._requests.clear()
         self._write("resume", changed or None)
-
-
-def refuse_absent(plan: Plan) -> None:
-    """Refuse to evaluate what a file does not hold."""
-    refuse = getattr(plan.problem, "refuse", None)
-    if refuse is not None:
-        raise refuse()
 
 
 def expected(kept: dict[str, Any], plan: Plan) -> list[str]:

@@ -18,7 +18,7 @@ from ...core.errors import MetagdError, shorten
 from ...core.hyperparameters import hyperparameters
 from ...core.provenance import strip
 from ...problems.capture.fingerprint import PACKAGE, global_names, written_by_user
-from .replay import RULES, refuse_absent
+from .replay import RULES
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
 HELPER = '''
@@ -36,7 +36,7 @@ def script(run: Any) -> str:
     MetagdError
         Naming what cannot be written as code, such as a function whose text is not known.
     """
-    refuse_absent(run.plan)
+    run.plan.problem.check_available()
     parts = _Parts()
     call = parts.call(run)
     head = [
@@ -68,7 +68,7 @@ class _Parts:
         plan, given, problem = run.plan, run.plan.given, run.problem
         arguments = {}
         sources = {name: getattr(given, name) for name in ("loss", "gradient", "model")}
-        copies = _copies(problem)
+        copies = problem.user_functions()
         for name, value in sources.items():
             if isinstance(value, str):
                 arguments[name] = repr(value)
@@ -88,9 +88,8 @@ class _Parts:
             arguments["warm_start"] = self.value(plan.warm_start, "warm_start")
         if given.gradient is not None:
             arguments["check"] = "False"
-        for bound in (getattr(problem, "_binding", None), getattr(problem, "_gradient_binding", None)):
-            for name, value in (bound.data if bound is not None else {}).items():
-                self.name(name, value)
+        for name, value in problem.user_data().items():
+            self.name(name, value)
         return self._lines(run, arguments)
 
     def _lines(self, run: Any, arguments: dict[str, str]) -> list[str]:
@@ -189,15 +188,6 @@ class _Parts:
             self.imports[f"from {found[0]} import {found[1]}" + (f" as {name}" if name != found[1] else "")] = None
         else:
             self.data[name] = self.value(value, name)
-
-
-def _copies(problem: Any) -> dict[str, Any]:
-    """The closed copies of the person's functions, whose data are as they were when the run began."""
-    found = {"loss": getattr(problem, "_plain", None) or getattr(problem, "_plain_loss", None)}
-    found |= {"gradient": getattr(problem, "own", None), "model": getattr(problem, "_plain_model", None)}
-    if found["loss"] is None:
-        found["loss"] = getattr(getattr(problem, "loss", None), "_plain", None)
-    return {name: copy.function for name, copy in found.items() if copy is not None}
 
 
 def _own(function: FunctionType) -> bool:

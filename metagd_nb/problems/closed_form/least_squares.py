@@ -1,4 +1,4 @@
-"""Source (a) of a problem: built-in models in closed form. Nets have a module of their own; the rest stands here."""
+"""Full-batch linear regression in closed form, from XᵀX and Xᵀy."""
 
 from __future__ import annotations
 
@@ -6,53 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError
-from ...core.parameters import ParameterLayout
 from ...models.net import Net
-from ...tasks import Batch, Quadratics
-from .mlp import NetProblem
-
-__all__ = ["LeastSquares", "NetProblem", "QuadraticProblem", "match"]
-
-Array = np.ndarray
-
-
-class QuadraticPoint:
-    """½(φ−c)ᵀA(φ−c), per task."""
-
-    def __init__(self, phi: Array, batch: Batch) -> None:
-        self.phi, self.a = phi, batch.x
-        off = phi - batch.y  # (T, d)
-        self.grad = (self.a @ off[..., None])[..., 0]
-        self.loss = 0.5 * np.einsum("td,td->t", off, self.grad)
-
-    def hvp(self, v: Array) -> Array:
-        """(T, d) → (T, d)"""
-        return np.asarray((self.a @ v[..., None])[..., 0])
-
-    def step(self, rate: Any) -> Array:
-        """φ − rate·grad (T, d)"""
-        return np.asarray(self.phi - rate * self.grad)
-
-
-class QuadraticProblem:
-    """The tasks of `quadratics`; starts at zero."""
-
-    def __init__(self, tasks: Quadratics, dtype: np.typing.DTypeLike = np.float64) -> None:
-        self.layout, self.dtype = ParameterLayout({"theta": (tasks.inputs,)}), np.dtype(dtype)
-
-    def start(self, rng: np.random.Generator) -> Array:
-        """Zeros (d,)."""
-        return np.zeros(self.layout.size, self.dtype)
-
-    def linearize(self, phi: Array, batch: Batch) -> QuadraticPoint:
-        """Evaluate at ``phi`` (d,) or (T, d)."""
-        return QuadraticPoint(phi, batch)
-
-    def flat(self, phi: Array, tasks: int) -> Array:
-        """(T, d)"""
-        return np.broadcast_to(phi, (tasks, self.layout.size))
-
+from ...tasks import Batch
+from ..base import Array, NormalEquations, Problem
 
 ALIKE = 1e-9  # share of the largest eigenvalue of XᵀX, columns scaled alike, that is taken for rounding
 UNLIKE = 1e-6  # smallest square of a pivot at which nobody need ask
@@ -86,7 +42,7 @@ def _sizes(gram: Array) -> Array:
     return np.where(size > 0, size, 1.0)[:, None]
 
 
-class LeastSquares:
+class LeastSquares(Problem):
     """Full-batch linear regression with a mean-square loss: XᵀX and Xᵀy are computed once, in float64.
 
     Every step then costs P² instead of n·P, on the same path as the naive loop.
@@ -99,8 +55,11 @@ class LeastSquares:
         One task with all the rows: x (1, n, D), y (1, n, C).
     """
 
+    predicts = True
+
     def __init__(self, net: Net, batch: Batch, dtype: np.typing.DTypeLike = np.float64) -> None:
-        self.net, self.layout, self.dtype = net, net.layout, np.dtype(dtype)
+        self.net: Net = net
+        self.layout, self.dtype = net.layout, np.dtype(dtype)
         x, y = batch.x[0], batch.y[0]
         n, self.width = len(x), y.shape[1]
         d = x.shape[1]
@@ -157,19 +116,9 @@ class LeastSquares:
         return phi.reshape(1, -1)
 
     def predict(self, phi: Array, x: Array) -> Array:
-        """Outputs (…, K, C)."""
+        """Predict outputs (…, K, C)."""
         return self.net.predict(phi, x)
 
-
-def match(net: Net, inputs: int, outputs: int | None, whose: str, what: str = "targets") -> None:
-    """Refuse a net whose ends do not fit the data; ``outputs`` None: only its inputs matter.
-
-    Raises
-    ------
-    MetagdError
-        Naming both sizes.
-    """
-    if net.inputs != inputs:
-        raise MetagdError(f"{net!r} takes {net.inputs} inputs, {whose} have {inputs}", "model")
-    if outputs is not None and net.outputs != outputs:
-        raise MetagdError(f"{net!r} gives {net.outputs} outputs, {whose} have {outputs} {what}", "model")
+    def normal_equations(self) -> NormalEquations | None:
+        """Return the quadratic form."""
+        return NormalEquations(self.hessian, self.anchor, self.slack, self.anchor_loss, self.width)
