@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cells import BODY, DATA, cell, mine
 from interrupts import interrupt_training
+from patience import best_of_three
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
@@ -663,6 +664,7 @@ def test_compare_draws_means_of_noisy_losses_and_takes_a_run_under_way(ip: Any) 
     assert len(overlay({"new": mg.prepare("gd", loss=lambda w: w**2, params={"w": 1.0})}).axes) == 1  # no row yet
 
 
+@best_of_three
 def test_a_magics_code_is_quick_to_start(ip: Any) -> None:
     """What the cell itself adds to a run, without any display, is not felt."""
     cell(ip, "%%metagd gd --steps 1 --wait --no-plot" + BODY)

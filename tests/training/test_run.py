@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import EXTRA, arguments, fitting
+from patience import best_of_three
 
 import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
@@ -269,6 +270,7 @@ def test_nothing_can_be_asked_of_what_has_ended() -> None:
     assert run.events == []
 
 
+@best_of_three
 def test_a_request_returns_at_once_and_in_order(going: Callable[..., Run]) -> None:
     gate = threading.Event()
 
@@ -550,6 +552,7 @@ def test_frames_at_the_start_at_events_and_at_the_end(going: Callable[..., Run])
     assert len(frames.threads) == 1
 
 
+@best_of_three
 def test_drawing_takes_its_share_and_no_more() -> None:
     cost = 0.01
     run = descent(steps=FOREVER, seconds=4.0, lr=1e-9)
@@ -570,6 +573,7 @@ def test_a_run_moves_at_once() -> None:
 
 
 @pytest.mark.parametrize(("cost", "least"), [(0.01, 14), (0.03, 8), (0.06, 4)])
+@best_of_three
 def test_the_first_seconds_do_not_stall(cost: float, least: int) -> None:
     """Frames grow rarer little by little; a dear first one, which lays out everything, is not held against the rest."""
     run = descent(steps=FOREVER, seconds=3.0, lr=1e-9)
@@ -628,6 +632,7 @@ def test_a_display_that_hangs_does_not_hold_up_other_runs(going: Callable[..., R
     let_go.set()
 
 
+@best_of_three
 def test_two_runs_share_the_time_for_drawing(going: Callable[..., Run]) -> None:
     cost, runs = 0.01, [descent(steps=FOREVER, lr=1e-9, seed=seed) for seed in range(2)]
     frames = [Frames(run, cost) for run in runs]
@@ -643,6 +648,7 @@ def test_two_runs_share_the_time_for_drawing(going: Callable[..., Run]) -> None:
     assert all(np.diff(frame.at).max() < 1.0 for frame in frames)
 
 
+@best_of_three
 def test_time_at_rest_earns_no_drawing(going: Callable[..., Run]) -> None:
     run = descent(steps=FOREVER, lr=1e-9)
     frames = Frames(run, 0.04)
