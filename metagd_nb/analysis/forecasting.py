@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_float, check_int
 from ..core.statistics import normal_half_width
-from ..tasks.user_data.series import Series
+from ..tasks.user_data.series_tasks import Series
 from .baseline_forecasts import Method
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class Forecaster:
         x, y, scale = self.family.frame(history, self.shots)
         predict = self.adapt(x, y)
         window = self.family.window
-        values = list(self.family.transformed(np.asarray(history, float)[-window:]))
+        values = list(self.family.transform(np.asarray(history, float)[-window:]))
         while len(values) < window + horizon:
             last = np.array(values[-window:])
             out = predict((last - last[-1])[None] / scale)
             values.extend(last[-1] + scale * np.asarray(out if isinstance(out, np.ndarray) else out.mean)[0])
-        return self.family.restored(np.array(values[window:][:horizon]))
+        return self.family.inverse_transform(np.array(values[window:][:horizon]))
 
 
 def unit_of(history: Array, period: int = 1) -> float:

@@ -1,15 +1,13 @@
-"""Which kind of task is this? Answered from a support set alone, with a probability, or "unlike anything seen"."""
+"""Recognition of the kind of a task from its support set: probabilities of the kinds, or "unlike anything seen"."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_float, check_int
-from ..core.statistics import measure_calibration, normal_half_width
+from ..core.statistics import normal_half_width
 from ..models.logistic import Classifier
 from ..models.net import Net, mlp
 from ..problems.closed_form.mlp import NetProblem
@@ -17,6 +15,7 @@ from ..problems.factory import check_shapes
 from ..tasks import Batch, Tasks
 from ..tasks.meta_features import Standardizer, support_meta_features
 from ..tasks.validation import numbers_2d, refuse_unequal
+from .recognition_scores import Recognition, RecognitionScores, score_recognition
 from .task_embedding import Embedding, embed
 
 Array = np.ndarray
@@ -25,94 +24,24 @@ AXES = 12  # of movement and of curvature each
 UNLIKE = "unlike anything seen"
 
 
-class Recognition(NamedTuple):
-    """The answer for one support set.
-
-    Attributes
-    ----------
-    kind : str
-        The likeliest, or "unlike anything seen".
-    probabilities : dict name → float
-        Of the kinds, given that it is one of them.
-    distance : float
-        From the nearest kind, as a multiple of the distance that counts as unlike anything seen.
-    """
-
-    kind: str
-    probabilities: dict[str, float]
-    distance: float
-
-    def __repr__(self) -> str:
-        told = ", ".join(f"{kind} {p:.2f}" for kind, p in sorted(self.probabilities.items(), key=lambda kp: -kp[1]))
-        return f"{self.kind} ({told}; distance {self.distance:.2f})"
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """How well kinds are recognised over many tasks.
-
-    Attributes
-    ----------
-    kinds : tuple of str
-    confusion : array (G, G)
-        Tasks of kind i that were taken for kind j.
-    accuracy, interval : float
-        Share taken for what they are; half-width of its 95 % interval.
-    log_loss, ece : float
-        Of the probabilities: mean −log p of what it was, and the expected calibration error (Naeini et al. 2015).
-    confidence, right, count : array (B,)
-        For each bin of the largest probability: its mean, the share that was right, and how many tasks.
-    alarms : float
-        Share of these tasks called unlike anything seen.
-    """
-
-    kinds: tuple[str, ...]
-    confusion: Array
-    accuracy: float
-    interval: float
-    log_loss: float
-    ece: float
-    confidence: Array
-    right: Array
-    count: Array
-    alarms: float
-
-    def __repr__(self) -> str:
-        return (
-            f"{self.accuracy:.3f} ± {self.interval:.3f} of {self.confusion.sum()} tasks recognised, log-loss"
-            f" {self.log_loss:.3f}, calibration error {self.ece:.3f}, {self.alarms:.1%} called unlike anything seen"
-        )
-
-
-def judged(probabilities: Array, kind: Array, unlike: Array, kinds: tuple[str, ...]) -> Recognised:
-    """Scores of probabilities (T, G) for tasks of kind (T,), of which some were called ``unlike`` (T,)."""
-    taken = probabilities.argmax(axis=1)
-    hit = taken == kind
-    confusion = np.zeros((len(kinds), len(kinds)), int)
-    np.add.at(confusion, (kind, taken), 1)
-    found = measure_calibration(probabilities, kind)
-    return Recognised(
-        kinds,
-        confusion,
-        float(hit.mean()),
-        normal_half_width(hit),
-        found.log_loss,
-        found.ece,
-        found.confidence,
-        found.right,
-        found.count,
-        float(unlike.mean()),
-    )
-
-
 def _principal(block: Array) -> tuple[Array, Array]:
-    """The mean (P,) of a block (T, P), and the ``AXES`` directions (A, P) along which it varies most."""
+    """Mean (P,) of a block (T, P), and its first ``AXES`` principal directions (A, P)."""
     mean = block.mean(0)
     return mean, np.linalg.svd(block - mean, full_matrices=False)[2][:AXES]
 
 
-class Reader:
-    """From support sets to features (T, F): what was learned of their scale, and of the directions that vary."""
+class FeatureReader:
+    """Map from support sets to features (T, F), standardized by the tasks that it was made with.
+
+    Parameters
+    ----------
+    by : "features" | "curvature"
+        Meta-features, or the principal components of `task_embedding.embed`.
+    seen : Batch
+        Support sets of the tasks to learn from.
+    model : Net or None
+        The network of ``by="curvature"``.
+    """
 
     def __init__(self, by: str, seen: Batch, model: Net | None) -> None:
         self.by, self.scale = by, Standardizer.of(seen)
@@ -122,7 +51,7 @@ class Reader:
             rng = np.random.default_rng(3)
             self.theta = self.problem.start(rng)
             for name, view in net.layout.views(self.theta).items():
-                if name.startswith("b"):  # biases of zero would leave every unit's kink at the middle
+                if name.startswith("b"):  # with zero biases every unit would bend at the same input
                     view[...] = rng.uniform(-1.5, 1.5, view.shape)
             self._axes = [_principal(block) for block in self._blocks(self._embed(seen))]
 
@@ -133,11 +62,11 @@ class Reader:
         return found
 
     def _blocks(self, found: Embedding) -> tuple[Array, Array]:
-        """Where it moved, and the curvature with its sign on a log scale: (T, P) both."""
+        """Change of the parameters, and curvature on a signed log scale: (T, P) both."""
         return found.moved, np.sign(found.curvature) * np.log1p(100 * np.abs(found.curvature))
 
     def __call__(self, support: Batch) -> Array:
-        """(T, F)"""
+        """Features (T, F) of support sets."""
         if self.by == "features":
             return support_meta_features(support, self.scale)
         found = self._embed(support)
@@ -146,26 +75,26 @@ class Reader:
         return np.concatenate([np.log(found.loss + 1e-3), *main], axis=1)
 
 
-class Recogniser:
-    """What has learned to tell kinds apart; see `recognise`. Called with x and y it gives a `Recognition`."""
+class Recognizer:
+    """Classifier of the kinds of a family's tasks; see `recognise`."""
 
     def __init__(
-        self, tasks: Tasks, by: str, shots: int, n_tasks: int, false_alarm: float, model: Any, seed: int
+        self, tasks: Tasks, by: str, shots: int, n_tasks: int, false_alarm: float, model: Net | None, seed: int
     ) -> None:
         self.tasks, self.kinds, self.by, self.shots, self.false_alarm = tasks, tasks.kinds, by, shots, false_alarm
-        rng = np.random.default_rng([seed, 0x4B])  # no stream that training draws from
+        rng = np.random.default_rng([seed, 0x4B])  # a stream that training does not use
         seen, held = (tasks.sample(rng, 1, n, shots, 1).support for n in (n_tasks, max(n_tasks // 2, 200)))
         assert seen.kind is not None
         assert held.kind is not None
         if missing := set(range(len(self.kinds))) - set(seen.kind.tolist()):
             raise MetagdError(f"deals none of kind {self.kinds[min(missing)]}: {tasks!r}", "tasks")
-        self._read = Reader(by, seen, model)
-        told, told_held = self._read(seen), self._read(held)
-        self.classifier = Classifier.learned(told, seen.kind, told_held, held.kind, len(self.kinds))
-        self._near = [self._law(told[seen.kind == g]) for g in range(len(self.kinds))]
+        self._read = FeatureReader(by, seen, model)
+        features, features_held = self._read(seen), self._read(held)
+        self.classifier = Classifier.learned(features, seen.kind, features_held, held.kind, len(self.kinds))
+        self._gaussians = [self._gaussian(features[seen.kind == g]) for g in range(len(self.kinds))]
         self.threshold = 1.0
-        distances = np.sort(self._distance(told_held))
-        # A new task of a known kind is as likely past the r-th smallest of n as 1 − r/(n+1)
+        distances = np.sort(self._distance(features_held))
+        # a new task of a known kind lies beyond the r-th smallest of n distances with probability 1 − r/(n+1)
         rank = int(np.ceil((1 - false_alarm) * (len(distances) + 1)))
         self.threshold = float(distances[min(rank, len(distances)) - 1])
 
@@ -175,8 +104,8 @@ class Recogniser:
     def _standard(self, features: Array) -> Array:
         return np.asarray((features - self.classifier.mean) / self.classifier.scale)
 
-    def _law(self, features: Array) -> tuple[Array, Array]:
-        """Mean and inverse covariance of one kind's features, the covariance mixed with a tenth of the identity."""
+    def _gaussian(self, features: Array) -> tuple[Array, Array]:
+        """Mean and inverse covariance of one kind's features; a tenth of the covariance is the identity."""
         own = self._standard(features)
         covariance = np.cov(own.T) if len(own) > 1 else np.zeros((own.shape[1], own.shape[1]))
         return own.mean(0), np.linalg.inv(0.9 * covariance + 0.1 * np.eye(own.shape[1]))
@@ -184,40 +113,79 @@ class Recogniser:
     def _distance(self, features: Array) -> Array:
         """Mahalanobis distance (T,) to the nearest kind, as a multiple of the threshold."""
         own = self._standard(features)
-        squares = [np.einsum("tf,fg,tg->t", own - mean, inverse, own - mean) for mean, inverse in self._near]
+        squares = [np.einsum("tf,fg,tg->t", own - mean, inverse, own - mean) for mean, inverse in self._gaussians]
         return np.asarray(np.sqrt(np.min(squares, axis=0)) / self.threshold)
 
     def probabilities(self, support: Batch) -> Array:
-        """Of the kinds (T, G), from support sets."""
+        """Probabilities (T, G) of the kinds, from support sets."""
         return self.classifier.probabilities(self._read(support))
 
     def unlike(self, support: Batch) -> Array:
-        """Whether each task (T,) is unlike anything seen."""
+        """True (T,) for tasks unlike anything seen."""
         return np.asarray(self._distance(self._read(support)) > 1)
 
-    def __call__(self, x: Any, y: Any) -> Recognition:
-        """Which kind of task has these points, ``x`` (K,) or (K, D) and ``y`` (K,) or (K, C)?"""
-        inputs, wanted = numbers_2d(x, "x"), numbers_2d(y, "y")
-        refuse_unequal("points", x=inputs, y=wanted)
-        for what, got, known in (("x", inputs, self.tasks.inputs), ("y", wanted, self.tasks.outputs)):
-            if got.shape[1] != known:
-                raise MetagdError(f"has {got.shape[1]} columns; the tasks have {known}", what)
-        features = self._read(Batch(inputs[None], wanted[None]))
+    def __call__(self, x: ArrayLike, y: ArrayLike) -> Recognition:
+        """Recognize the kind of one task.
+
+        Parameters
+        ----------
+        x : array (K,) or (K, D)
+        y : array (K,) or (K, C)
+            The task's points.
+
+        Returns
+        -------
+        Recognition
+
+        Raises
+        ------
+        MetagdError
+            For points that do not fit each other or the tasks.
+        """
+        inputs, targets = numbers_2d(x, "x"), numbers_2d(y, "y")
+        refuse_unequal("points", x=inputs, y=targets)
+        for name, column, known in (("x", inputs, self.tasks.inputs), ("y", targets, self.tasks.outputs)):
+            if column.shape[1] != known:
+                raise MetagdError(f"has {column.shape[1]} columns; the tasks have {known}", name)
+        features = self._read(Batch(inputs[None], targets[None]))
         p, distance = self.classifier.probabilities(features)[0], float(self._distance(features)[0])
         kind = UNLIKE if distance > 1 else self.kinds[int(p.argmax())]
         return Recognition(kind, dict(zip(self.kinds, p.tolist(), strict=True)), distance)
 
-    def evaluate(self, tasks: Tasks | None = None, n_tasks: int = 2000, seed: int = 1) -> Recognised:
-        """Scores on new tasks of the same kinds, whose number of points may differ from those learned from."""
+    def evaluate(self, tasks: Tasks | None = None, n_tasks: int = 2000, seed: int = 1) -> RecognitionScores:
+        """Score the recognizer on new tasks of the same kinds.
+
+        Parameters
+        ----------
+        tasks : Tasks, optional
+            Default: the family that was learned from.
+        n_tasks, seed : int
+            Number of tasks, and seed of their drawing.
+
+        Returns
+        -------
+        RecognitionScores
+        """
         support = self._new(self.tasks if tasks is None else tasks, n_tasks, seed)
         if support.kind is None or (tasks is not None and tasks.kinds != self.kinds):
             raise MetagdError(f"must deal tasks of the kinds {', '.join(self.kinds)}", "tasks")
         features = self._read(support)
         p = self.classifier.probabilities(features)
-        return judged(p, support.kind, self._distance(features) > 1, self.kinds)
+        return score_recognition(p, support.kind, self._distance(features) > 1, self.kinds)
 
     def alarms(self, tasks: Tasks, n_tasks: int = 1000, seed: int = 1) -> tuple[float, float]:
-        """Share of a family's tasks called unlike anything seen, and the half-width of its 95 % interval."""
+        """Share of a family's tasks called unlike anything seen, and half-width of its 95 % interval.
+
+        Parameters
+        ----------
+        tasks : Tasks
+        n_tasks, seed : int
+            Number of tasks, and seed of their drawing.
+
+        Returns
+        -------
+        share, half_width : float
+        """
         called = self.unlike(self._new(tasks, n_tasks, seed))
         return float(called.mean()), normal_half_width(called)
 
@@ -236,8 +204,8 @@ def recognise(
     false_alarm: float = 0.05,
     model: Net | None = None,
     seed: int = 0,
-) -> Recogniser:
-    """Learn to tell the kinds of a family apart from ``shots`` points: a logistic regression with products.
+) -> Recognizer:
+    """Train a classifier of the kinds of a family's tasks: logistic regression on features and their products.
 
     >>> tell = recognise(mixed("sinusoid", "line", noise=0.0), shots=5)
     >>> tell([-4, -2, 0, 1, 4], [-4, -2, 0, 1, 4]).kind
@@ -246,15 +214,24 @@ def recognise(
     Parameters
     ----------
     tasks : Tasks
-        A family whose tasks know their kind, such as `mixed`.
+        A family whose tasks have known kinds, such as `mixed`.
     by : "features" | "curvature"
         Meta-features of the support set, or gradients and curvature along the adaptation of a small network.
+    shots : int
+        Points of a task.
     n_tasks : int
         Tasks to learn from; half as many more fit the temperature of the probabilities and the threshold.
     false_alarm : float
         Share of tasks of the known kinds that may be called unlike anything seen.
     model : Net, optional
         The network of ``by="curvature"``; by default two layers of 16 tanh units.
+    seed : int
+        Seed of the tasks drawn.
+
+    Returns
+    -------
+    Recognizer
+        Called with the points of a task it returns a `Recognition`; `Recognizer.evaluate` scores it on new tasks.
 
     Raises
     ------
@@ -270,4 +247,4 @@ def recognise(
     if model is not None:
         check_shapes(model, tasks.inputs, tasks.outputs, "the tasks")
     shots, n_tasks = check_int(shots, "shots", 1), check_int(n_tasks, "n_tasks", 20 * len(tasks.kinds))
-    return Recogniser(tasks, by, shots, n_tasks, false_alarm, model, check_int(seed, "seed", 0))
+    return Recognizer(tasks, by, shots, n_tasks, false_alarm, model, check_int(seed, "seed", 0))

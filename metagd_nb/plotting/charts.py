@@ -63,8 +63,8 @@ def confusion(found: Any) -> RunFigure:
 
     Parameters
     ----------
-    found : Recognised
-        What `Recogniser.evaluate` gives.
+    found : RecognitionScores
+        What `Recognizer.evaluate` gives.
     """
     size = 92 + 62 * len(found.kinds)
     figure, ax = _figure(size + 60, size)
@@ -88,8 +88,8 @@ def reliability(found: Any) -> RunFigure:
 
     Parameters
     ----------
-    found : Recognised or Calibration
-        What `Recogniser.evaluate` or `interpret.calibration` gives.
+    found : RecognitionScores or Calibration
+        What `Recognizer.evaluate` or `interpret.calibration` gives.
     """
     figure, ax = _figure(360, 320)
     ax.plot([0, 1], [0, 1], color=style.REFERENCE, linewidth=0.8, linestyle="--", label="honest")

@@ -1,4 +1,7 @@
-"""Families of tasks, one a file; ``FAMILIES`` is the table that the cell, the help and the README read."""
+"""Families of tasks, one in each module, and the table ``FAMILIES`` of their names, which the cell and its help read.
+
+Read ``base.py`` first: `Tasks` draws batches of small data sets, each with a support and a query set.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ import pytest
 from cases import differences
 
 import metagd_nb as mg
-from metagd_nb.analysis.recognition import UNLIKE, Recogniser, judged
+from metagd_nb.analysis.recognition import UNLIKE, Recognizer
+from metagd_nb.analysis.recognition_scores import score_recognition
 from metagd_nb.analysis.task_embedding import embed
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.plotting import charts
@@ -21,16 +22,16 @@ FAST = mg.curves(lambda x, a, p: a * np.sin(4 * x + p), a=(2.0, 5.0), p=(0.0, 6.
 
 
 @pytest.fixture(scope="module")
-def five() -> Recogniser:
+def five() -> Recognizer:
     return mg.recognise(mg.mixed())
 
 
 @pytest.fixture(scope="module")
-def curved() -> Recogniser:
+def curved() -> Recognizer:
     return mg.recognise(mg.mixed(), by="curvature", n_tasks=1500)
 
 
-def test_kinds_are_recognised_and_probabilities_are_honest(five: Recogniser) -> None:
+def test_kinds_are_recognised_and_probabilities_are_honest(five: Recognizer) -> None:
     """The frozen figures of tests/bench/claims/kinds.md, within their intervals: ten points, five kinds, noise 0.3."""
     found = five.evaluate(n_tasks=2000)
     assert found.accuracy == pytest.approx(0.845, abs=0.02)
@@ -42,12 +43,12 @@ def test_kinds_are_recognised_and_probabilities_are_honest(five: Recogniser) -> 
     assert repr(found).startswith(f"{found.accuracy:.3f} ± ")
 
 
-def test_more_points_tell_more(five: Recogniser) -> None:
+def test_more_points_tell_more(five: Recognizer) -> None:
     few, many = (mg.recognise(mg.mixed(), shots=k, n_tasks=2000).evaluate().accuracy for k in (5, 20))
     assert few + 0.05 < five.evaluate().accuracy < many - 0.03
 
 
-def test_curvature_tells_kinds_too(curved: Recogniser) -> None:
+def test_curvature_tells_kinds_too(curved: Recognizer) -> None:
     found = curved.evaluate(n_tasks=1000)
     assert 0.6 < found.accuracy < 0.85  # chance is 0.2; meta-features 0.85
     assert found.ece < 0.06
@@ -59,7 +60,7 @@ def test_false_alarms_are_as_many_as_was_said() -> None:
         assert found.alarms == pytest.approx(share, abs=3 * np.sqrt(share * (1 - share) / 1000))
 
 
-def test_what_was_never_seen_is_called_so(five: Recogniser) -> None:
+def test_what_was_never_seen_is_called_so(five: Recognizer) -> None:
     alarms, interval = five.alarms(FAST)
     assert alarms > 0.4
     assert interval == pytest.approx(1.96 * np.sqrt(alarms * (1 - alarms) / 999), rel=1e-3)
@@ -142,7 +143,7 @@ def test_embedding_is_the_path_and_the_diagonal() -> None:
 
 def test_scores_by_hand() -> None:
     p = np.array([[0.95, 0.05], [0.95, 0.05], [0.35, 0.65], [0.35, 0.65]])
-    found = judged(p, np.array([0, 1, 1, 1]), np.array([True, False, False, False]), ("a", "b"))
+    found = score_recognition(p, np.array([0, 1, 1, 1]), np.array([True, False, False, False]), ("a", "b"))
     np.testing.assert_array_equal(found.confusion, [[1, 0], [1, 2]])
     assert found.accuracy == 0.75
     assert found.interval == pytest.approx(1.96 * np.std([1, 0, 1, 1], ddof=1) / 2)
@@ -178,7 +179,7 @@ def test_recognise_refuses(make: Any, line: str) -> None:
         make()
 
 
-def test_a_recogniser_refuses_what_does_not_fit(five: Recogniser) -> None:
+def test_a_recogniser_refuses_what_does_not_fit(five: Recognizer) -> None:
     for x, y, line in [
         ([1.0], [1.0, 2.0], r"^x, y: have 1 and 2 points; need the same number$"),
         (np.ones((3, 2)), np.ones(3), r"^x: has 2 columns; the tasks have 1$"),
@@ -195,7 +196,7 @@ def test_a_recogniser_refuses_what_does_not_fit(five: Recogniser) -> None:
 # ---- figures --------------------------------------------------------------------------------------------------------
 
 
-def test_figures_show_the_numbers(five: Recogniser) -> None:
+def test_figures_show_the_numbers(five: Recognizer) -> None:
     import matplotlib.pyplot as plt
 
     found = five.evaluate(n_tasks=500)

@@ -30,7 +30,7 @@ from metagd_nb.sequences import (
 )
 from metagd_nb.tasks import m1_yearly, stocks
 from metagd_nb.tasks.synthetic.series_generators import GENERATORS
-from metagd_nb.tasks.user_data.series import Series
+from metagd_nb.tasks.user_data.series_tasks import Series
 
 TIDY = {"v": np.arange(1, 25), "g": list("ab") * 12}
 ROWS = np.arange(60.0).reshape(3, 20) ** 1.5
@@ -134,7 +134,7 @@ def test_split_chosen_and_without_last() -> None:
     assert (len(one), len(other)) == (9, 3)
     assert sorted([*one.names, *other.names]) == list(range(12))
     assert [len(v) for v in family.without_last(3).values] == list(range(7, 19))
-    assert family.chosen([2, 0]).names.tolist() == [2, 0]
+    assert family.subset([2, 0]).names.tolist() == [2, 0]
     assert family.with_horizon(2).outputs == 2
     for call in (lambda: mg.series("walk").split(), lambda: mg.series("walk").without_last(2)):
         with pytest.raises(MetagdError, match="is for series that are given; a generator makes new ones each time"):
@@ -158,7 +158,7 @@ def test_series_are_kept_in_a_file(make: Any, tmp_path: Any) -> None:
 
 
 def test_names_are_one_a_series() -> None:
-    assert mg.series(ROWS, 2, names=list("xyz")).chosen([1]).names.tolist() == ["y"]
+    assert mg.series(ROWS, 2, names=list("xyz")).subset([1]).names.tolist() == ["y"]
     with pytest.raises(MetagdError, match=r"^names: has 2 names for 3 series$"):
         mg.series(ROWS, 2, names=["x", "y"])
 
@@ -167,7 +167,7 @@ def test_logarithms() -> None:
     growth = mg.series([np.exp(0.1 * np.arange(20.0)), np.exp(0.5 * np.arange(20.0))], 2, log=True)
     batch = draw(growth, n=2)
     np.testing.assert_allclose(batch.query.y, 1.0)  # in logs, a share a step is one unit a step
-    np.testing.assert_allclose(growth.restored(growth.transformed(np.array([1.0, 7.0]))), [1, 7])
+    np.testing.assert_allclose(growth.inverse_transform(growth.transform(np.array([1.0, 7.0]))), [1, 7])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..user_data.series import Series, series
+from ..user_data.series import series
+from ..user_data.series_tasks import Series
 
 
 def m1_yearly(window: int = 3, horizon: int = 1) -> Series:

@@ -10,6 +10,7 @@ from ...core.errors import MetagdError
 from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from ..validation import labels, numbers_2d, refuse_unequal, targets
+from .splitting import draw_without_repeats, split_numbers
 
 
 class Groups(Tasks):
@@ -50,14 +51,11 @@ class Groups(Tasks):
         fraction : float
             Share of the groups in the first, 0 < fraction < 1.
         """
-        first = round(fraction * len(self))
-        if not 0 < first < len(self):
-            raise MetagdError(f"{fraction!r} of {len(self)} groups leaves one side empty", "fraction")
-        chosen = np.random.default_rng(seed).permutation(len(self))
-        sides = [np.isin(self.group, self.labels[part]) for part in (chosen[:first], chosen[first:])]
-        return self._part(sides[0]), self._part(sides[1])
+        first, second = split_numbers(len(self), fraction, seed, "groups")
+        return self._part(first), self._part(second)
 
-    def _part(self, rows: np.ndarray) -> Groups:
+    def _part(self, numbers: np.ndarray) -> Groups:
+        rows = np.isin(self.group, self.labels[numbers])
         part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss)
         part.name = self.name
         part.classes = self.classes  # also those that no row of this part has
@@ -79,10 +77,7 @@ class Groups(Tasks):
             raise MetagdError(
                 f"{shots} needs groups of at least {shots + 1} rows; {int(short.sum())} have fewer ({names} …)", "shots"
             )
-        # Without replacement within a batch while there are groups enough, else every group about equally often
-        times = -(-n // len(self))
-        keys = rng.random((batches, times, len(self)))
-        chosen = np.argsort(keys, axis=-1).reshape(batches, -1)[:, :n].reshape(-1)  # (T,)
+        chosen = draw_without_repeats(rng, len(self), batches, n)  # (T,)
         shuffle = np.where(self._inside[chosen], rng.random((len(chosen), self._rows.shape[1])), np.inf)
         rows = np.take_along_axis(self._rows[chosen], np.argsort(shuffle, axis=1), axis=1)  # a group's rows, shuffled
         rest = self.sizes[chosen, None] - shots

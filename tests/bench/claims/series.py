@@ -30,7 +30,8 @@ from metagd_nb.sequences import (
 )
 from metagd_nb.tasks import m1_yearly, stocks
 from metagd_nb.tasks.synthetic.series_generators import GENERATORS
-from metagd_nb.tasks.user_data.series import Generator, Series
+from metagd_nb.tasks.user_data.series_input import Generator
+from metagd_nb.tasks.user_data.series_tasks import Series
 
 from .kinds import share, table
 
@@ -106,7 +107,7 @@ def direct(makers: dict[str, Maker], names: tuple[str, ...], horizon: int) -> di
     def make(name: str, family: Series) -> Method:
         long = [i for i, v in enumerate(family.values) if len(v) >= family.window + 2 * horizon]
         return makers[name](
-            family.chosen(long).with_horizon(horizon) if family.values else family.with_horizon(horizon)
+            family.subset(long).with_horizon(horizon) if family.values else family.with_horizon(horizon)
         )
 
     return {f"{name}, direct": lambda family, name=name: make(name, family) for name in names}  # type: ignore[misc]
@@ -144,15 +145,15 @@ def yearly(steps: int) -> str:
     chosen = []
     for f in range(FOLDS):
         known = np.concatenate([folds[(f + k) % FOLDS] for k in (2, 3, 4)])
-        train = base.chosen(known).without_last(horizon)
-        setting = tuned(train, base.chosen(known), 4, horizon, steps)
+        train = base.subset(known).without_last(horizon)
+        setting = tuned(train, base.subset(known), 4, horizon, steps)
         chosen.append(str(setting))
         makers = {name: plain(m) for name, m in (
             ("naive", naive), ("drift", drift), ("AR(1)", autoregression(1)), ("AR(2)", autoregression(2)),
             ("exponential smoothing, damped trend", exponential_smoothing()))}  # fmt: skip
         learns = learned(shots=4, points=6, steps=steps, setting=setting)
         makers |= learns | direct(learns, ("in-context linear", "maml", "meta-sgd"), horizon)
-        test, calibrate = base.chosen(folds[f]), base.chosen(folds[(f + 1) % FOLDS])
+        test, calibrate = base.subset(folds[f]), base.subset(folds[(f + 1) % FOLDS])
         for name, make in makers.items():
             one = forecasts(make(train), test, horizon, calibrate=calibrate, level=LEVEL)
             found[name] = one if f == 0 else found[name].joined(one)
