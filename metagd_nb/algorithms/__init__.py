@@ -1,10 +1,15 @@
-"""The methods, one a file; ``ALGORITHMS`` is the table that everything else reads."""
+"""The methods, one in each file.
+
+``ALGORITHMS`` maps the name in a cell to the class; cells, help, controls and tests read it. Read ``base`` first, then
+``inner_loop`` and ``maml``. A new method is a class, a row in ``ALGORITHMS`` and a row in ``reference.REFERENCE``.
+"""
 
 from __future__ import annotations
 
 from .adam import Adam
 from .anil import ANIL
 from .base import Algorithm, Descent, Meta, StepEvaluation
+from .boil import BOIL
 from .cavia import CAVIA
 from .fomaml import FOMAML
 from .gd import GD
@@ -33,6 +38,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "fomaml": FOMAML,
     "reptile": Reptile,
     "anil": ANIL,
+    "boil": BOIL,
     "meta-sgd": MetaSGD,
     "imaml": IMAML,
     "cavia": CAVIA,

@@ -72,6 +72,10 @@ class Algorithm(Checked):
         """Return name → view of ``theta`` (M,) for each of these slices."""
         return self.extra_layout(problem).views(theta[problem.layout.size :])
 
+    def constants(self) -> tuple[str, ...]:
+        """Return the names of the slices of θ that the method uses but does not change ("parameters": the first P)."""
+        return ()
+
     def init_parameters(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
         """Return the initial θ (M,).
 
@@ -185,6 +189,9 @@ class Meta(Algorithm):
     """Methods that learn an initialization for a family of tasks."""
 
     setting: ClassVar[Literal["single", "meta"]] = "meta"
+    # "" where the direction is the gradient of the query loss after adaptation. Otherwise its formula for one task, in
+    # terms of theta, phi, support_grad(at), query_grad(at), shots, queries.
+    direction: ClassVar[str] = ""
     embeds: ClassVar[bool] = False  # uses the model's features instead of its outputs
 
     inner_lr: float | tuple[float, ...] = inner_rate(0.01)

@@ -17,6 +17,7 @@ class FOMAML(Meta):
     """First-order MAML: the query gradient at the adapted φ moves θ; no second derivatives."""
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.2 (first-order approximation)"
+    direction: ClassVar[str] = "query_grad(phi)"
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         query = problem.linearize(self.adapt(problem, theta, batch.support), batch.query)

@@ -49,6 +49,9 @@ class L2L(Meta):
     def extra_layout(self, problem: Problem) -> ParameterLayout:
         return ParameterLayout({f"optimizer.{name}": shape for name, shape in self._cell.layout.shapes.items()})
 
+    def constants(self) -> tuple[str, ...]:
+        return () if self.learn_start == "yes" else ("parameters",)
+
     def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         return np.concatenate([theta, self._cell.start().astype(theta.dtype)])
 

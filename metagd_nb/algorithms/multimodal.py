@@ -82,6 +82,10 @@ class Multimodal(Meta):
             {"offsets": (kinds, problem.layout.size), **recogniser_layout(inputs, outputs, kinds).shapes}
         )
 
+    def constants(self) -> tuple[str, ...]:
+        learned = ("weights",) if self.kinds == "learned" else ()
+        return tuple(name for name in recogniser_layout(0, 0, 0).shapes if name not in learned)
+
     def init_parameters(self, problem: Problem, theta: Array, tasks: Tasks | None = None) -> Array:
         if self.bind(tasks) != self:
             raise TypeError("the method is bound to other tasks; call bind(tasks) first")

@@ -21,6 +21,7 @@ class Pretrain(Meta):
     """
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.1 (baseline pretrained on all tasks)"
+    direction: ClassVar[str] = "(shots * support_grad(theta) + queries * query_grad(theta)) / (shots + queries)"
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
         passed, phis = unroll(problem, theta, batch.support, self.start(problem, theta, self.inner_steps)[1])

@@ -23,6 +23,7 @@ class Reptile(Meta):
     """
 
     source: ClassVar[str] = "Nichol, Achiam & Schulman 2018, algorithm 1"
+    direction: ClassVar[str] = "theta - phi"
 
     inner_steps: int = hyperparameter(5, "adaptation steps on the support set", low=0, high=1000)
     meta_lr: float = hyperparameter(0.1, "rate of the meta-update", low=0, high=1e6, scale="log", live=True)

@@ -45,6 +45,9 @@ class Unroll(Algorithm):
     def extra_layout(self, problem: Problem) -> ParameterLayout:
         return ParameterLayout({"lr": (n_rates(problem.layout, self.sharing, self.horizon),)})
 
+    def constants(self) -> tuple[str, ...]:
+        return ("parameters",)  # every descent begins at the same ones
+
     def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         rates = shared_start(problem.layout, self.sharing, self.horizon, np.full(theta.shape, self.lr))
         return np.concatenate([theta, rates.astype(theta.dtype)])
