@@ -115,8 +115,8 @@ def ip(shell: Any) -> Iterator[Any]:
     shell.run_line_magic("load_ext", "metagd_nb")
     yield shell
     for value in list(shell.user_ns.values()):
-        if type(value).__module__ == "metagd_nb.training.run" and getattr(value, "running", False):
-            value.request("stop")
+        if type(value).__module__ == "metagd_nb.training.run" and value.loop.running:
+            value.loop.request("stop")
 
 
 @pytest.fixture(scope="session")

@@ -110,17 +110,17 @@ def advice_for(run: Run, memory: RunMemory | None, fixed: set[str]) -> Advice:
     -------
     Advice
     """
-    theta = run.beginning()
-    features = describe_problem(run.algorithm, run.problem, run.plan.batches(0), theta)
+    theta = run.plan.start
+    features = describe_problem(run.loop.algorithm, run.plan.problem, run.plan.batches(0), theta)
     if not np.isfinite([features.loss, features.top]).all() or features.top <= 0:
         reason = "no advice: the loss has no positive curvature at its start, or is not finite there"
-        return Advice(run.method, {}, {}, (), 0.0, features, reason=reason)
+        return Advice(run.plan.method, {}, {}, (), 0.0, features, reason=reason)
     similar = similar_problems(memory, run, features)
     closed = _closed_form(run, features)
     options: dict[str, Any] = {}
     factor: dict[str, float] = {}
     for name in TUNED:
-        if name not in fixed and isinstance(getattr(run.algorithm, name, None), (int, float)):
+        if name not in fixed and isinstance(getattr(run.loop.algorithm, name, None), (int, float)):
             options[name], factor[name] = _mean(name, similar, closed, run, features)
     if "steps" not in fixed and (steps := _steps(run, similar, features)) is not None:
         options["steps"] = steps
@@ -131,7 +131,7 @@ def advice_for(run: Run, memory: RunMemory | None, fixed: set[str]) -> Advice:
         used = [warm[0], *(i for i in used if i != warm[0])]
     total = sum(one.weight for one in similar)
     reason = _reason(similar, factor, closed, memory)
-    return Advice(run.method, options, factor, tuple(used), total, features, tried, reason)
+    return Advice(run.plan.method, options, factor, tuple(used), total, features, tried, reason)
 
 
 def _reason(
@@ -151,12 +151,12 @@ def _reason(
 
 def _by_curvature(run: Run, name: str) -> bool:
     """Return True for a rate that scales with the inverse of the problem's curvature."""
-    algorithm = run.algorithm
+    algorithm = run.loop.algorithm
     if name == "inner_lr":
         return True
     if name == "meta_lr":
         return getattr(algorithm, "outer", "") != "adam"
-    return name == "lr" and run.method != "adam" and getattr(algorithm, "rule", "") != "adam"
+    return name == "lr" and run.plan.method != "adam" and getattr(algorithm, "rule", "") != "adam"
 
 
 def _mean(
@@ -166,7 +166,7 @@ def _mean(
     curvature = _by_curvature(run, name)
     scale = features.top if curvature else 1.0
     into, back = (_logit, _expit) if name == "momentum" else (_log, math.exp)
-    known = [(PRIOR, into(closed.get(name, float(getattr(run.algorithm, name))) * scale))]
+    known = [(PRIOR, into(closed.get(name, float(getattr(run.loop.algorithm, name))) * scale))]
     for weight, best in similar:
         known.append((weight, into(best.settings[name] * (best.features.top if curvature else 1.0))))
     weights, values = np.array(known).T
@@ -195,8 +195,8 @@ def _steps(run: Run, similar: list[Similar], features: ProblemFeatures) -> int |
         weights = np.array([one.weight for one in similar])
         steps = [math.log(max(converged_step(one.best), 1)) for one in similar]
         return _round(1.5 * math.exp(float(weights @ steps / weights.sum())))
-    if run.method in ("gd", "momentum") and features.condition > 1:
-        kappa = features.condition if run.method == "gd" else math.sqrt(features.condition)
+    if run.plan.method in ("gd", "momentum") and features.condition > 1:
+        kappa = features.condition if run.plan.method == "gd" else math.sqrt(features.condition)
         return _round(math.log(SOLVED) / 2 / math.log((kappa - 1) / (kappa + 1)))
     return None
 
@@ -215,11 +215,11 @@ def _closed_form(run: Run, features: ProblemFeatures) -> dict[str, float]:
     spectrum, so L is taken 2 % larger.
     """
     top, bottom = 1.02 * features.top, min(features.bottom, features.top)
-    if isinstance(run.algorithm, Meta):
+    if isinstance(run.loop.algorithm, Meta):
         return {"inner_lr": 1 / top}
-    if run.method == "momentum":
+    if run.plan.method == "momentum":
         root, low = math.sqrt(top), math.sqrt(bottom)
         return {"lr": 4 / (root + low) ** 2, "momentum": ((root - low) / (root + low)) ** 2}
     if _by_curvature(run, "lr"):
-        return {"lr": 2 / (top + bottom) if run.method == "gd" else 1 / top}
+        return {"lr": 2 / (top + bottom) if run.plan.method == "gd" else 1 / top}
     return {}

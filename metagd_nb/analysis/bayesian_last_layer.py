@@ -182,20 +182,20 @@ def bayesian_last_layer(
     MetagdError
         Where there are no features or no tasks, or they do not fit.
     """
-    net = run.problem.net
+    net = run.plan.problem.net
     if net is None:
         raise MetagdError("has no features; needs a built-in model with a last layer", "run")
     if net.norm:
         raise MetagdError("normalises over what is predicted together; needs a model without norm", "run")
     family = run.plan.tasks if tasks is None else tasks
     if family is None:
-        raise MetagdError(f"is missing; {run.method} was trained on one task only", "tasks")
-    refuse_unfit(run.problem, family)
+        raise MetagdError(f"is missing; {run.plan.method} was trained on one task only", "tasks")
+    refuse_unfit(run.plan.problem, family)
     if family.loss != "mse":
         raise MetagdError(f"{family!r} is judged by {family.loss}; needs numbers to predict, judged by mse", "tasks")
     points, n_tasks = check_int(points, "points", 2), check_int(n_tasks, "n_tasks", 2)
     seed, iterations = check_int(seed, "seed", 0), check_int(iterations, "iterations", 1)
-    flat = run.problem.layout.flatten(run.params)  # float64, and waits for a run under way
+    flat = run.plan.problem.layout.flatten(run.params)  # float64, and waits for a run under way
 
     def features(x: Array) -> Array:
         h = np.asarray(net.features(flat, x))

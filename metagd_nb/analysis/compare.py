@@ -61,7 +61,7 @@ def compare(
         For no runs, for what is no run, and for single-task and meta-learning methods together.
     """
     found = as_named(runs)
-    settings = {run.algorithm.setting for run in found.values()}
+    settings = {run.loop.algorithm.setting for run in found.values()}
     if len(settings) != 1:
         raise MetagdError("learn one loss and many tasks; only methods of one kind can be compared", "runs")
     for run in found.values():
@@ -82,7 +82,7 @@ def compare(
         entries.append(Entry(name, trained, np.array(scores), name in extra))
     meta = settings == {"meta"}
     what = f"{metric} on {n_tasks} new tasks" if meta else "last loss"
-    references = () if meta else first.references
+    references = () if meta else first.plan.references
     return Comparison(tuple(entries), numbers, what, meta and metric == "accuracy", references)
 
 
@@ -94,8 +94,8 @@ def _train_missing(wanted: dict[tuple[str, int], Run], train: TrainAll) -> None:
     """Train the runs that have not finished, and put the results in their place."""
     new = {key: run for key, run in wanted.items() if run.stopped is None}
     for key, done in zip(new, train(list(new.values())), strict=True):
-        if done.error is not None:
-            raise done.error
+        if done.loop.error is not None:
+            raise done.loop.error
         if done.stopped == "interrupted":
             raise KeyboardInterrupt
         wanted[key] = done
@@ -130,36 +130,36 @@ def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
 
 def _label(runs: Sequence[Run], i: int) -> str:
     run = runs[i]
-    same = [other.plan.algorithm for other in runs if other.method == run.method]
+    same = [other.plan.algorithm for other in runs if other.plan.method == run.plan.method]
     if len(same) == 1:
-        return run.method
-    names = [name for name in hyperparameters(run.algorithm) if len({getattr(a, name) for a in same}) > 1]
+        return run.plan.method
+    names = [name for name in hyperparameters(run.loop.algorithm) if len({getattr(a, name) for a in same}) > 1]
     if len({tuple(getattr(a, name) for name in names) for a in same}) < len(same):
-        return f"{run.method} {i + 1}"
-    return f"{run.method} {', '.join(f'{name}={shorten(getattr(run.plan.algorithm, name))}' for name in names)}"
+        return f"{run.plan.method} {i + 1}"
+    return f"{run.plan.method} {', '.join(f'{name}={shorten(getattr(run.plan.algorithm, name))}' for name in names)}"
 
 
 def _seeded(run: Run, seed: int) -> Run:
     """Return a new run that differs in the seed; the run itself if it has that seed and has finished."""
-    if run.settings.seed == seed and run.stopped in ("steps", "loss-below", "grad-below", "patience", "diverged"):
+    if run.plan.settings.seed == seed and run.stopped in ("steps", "loss-below", "grad-below", "patience", "diverged"):
         return run
     plan = run.plan
-    settings = replace(run.settings, seed=seed, checkpoint=None)
-    return Run(planned(plan.method, plan.algorithm, settings, plan.given._replace(check=False)))
+    settings = replace(run.plan.settings, seed=seed, checkpoint=None)
+    return Run(planned(plan.method, plan.algorithm, settings, plan.inputs._replace(check=False)))
 
 
 def _baselines(given: Mapping[str, Run], first: Run) -> dict[str, Run]:
     """Runs of the traditional methods on what the first run learns from, with its settings where they have them."""
     found: dict[str, Run] = {}
-    methods = {run.method for run in given.values()}
+    methods = {run.plan.method for run in given.values()}
     shared = {n: getattr(first.plan.algorithm, n) for n in SHARED if hasattr(first.plan.algorithm, n)}
-    for method in BASELINES[first.algorithm.setting]:
+    for method in BASELINES[first.loop.algorithm.setting]:
         if method in methods or (method == "lbfgs" and importlib.util.find_spec("scipy") is None):
             continue
         algorithm, _ = configured(method, shared)
-        settings = replace(first.settings, checkpoint=None)
+        settings = replace(first.plan.settings, checkpoint=None)
         try:
-            plan = planned(method, algorithm, settings, first.plan.given._replace(check=False))
+            plan = planned(method, algorithm, settings, first.plan.inputs._replace(check=False))
         except MetagdError:
             continue  # this baseline cannot learn from such tasks
         found[method] = Run(plan)
@@ -185,6 +185,6 @@ def score(run: Run, seed: int, tasks: Tasks | None, n_tasks: int, metric: str) -
     float
         Mean after adaptation to the new tasks; of single-task methods the last loss.
     """
-    if not isinstance(run.algorithm, Meta):
+    if not isinstance(run.loop.algorithm, Meta):
         return run.loss
     return float(run.evaluate(tasks, n_tasks=n_tasks, seed=1 + seed, metric=metric).mean[-1])

@@ -65,7 +65,7 @@ class Entry:
             raise unknown_name("axis", x, AXES)
         columns = [(run.record.since(AXES[x], 0), run.record.since("loss", 0)) for run in self.runs]
         shortest = min(len(at) for at, _ in columns)
-        noisy = any(run.sampled for run in self.runs)
+        noisy = any(run.loop.sampled for run in self.runs)
         points = min(POINTS, max(2, shortest // 8)) if noisy else POINTS
         grid = np.linspace(max(float(at[0]) for at, _ in columns), min(float(at[-1]) for at, _ in columns), points + 1)
         if averaged := noisy and shortest >= 16:

@@ -84,8 +84,8 @@ def cost_table(runs: Sequence[Run] | Mapping[str, Run], n_tasks: int = 50, seed:
     training = {name: run.wait().costs for name, run in found.items()}
     adapting = {}
     for name, run in found.items():
-        if isinstance(run.algorithm, Meta):
-            steps = run.algorithm.inner_steps
+        if isinstance(run.loop.algorithm, Meta):
+            steps = run.loop.algorithm.inner_steps
             adapting[name] = run.evaluate(steps=steps, n_tasks=check_int(n_tasks, "n_tasks", 1), seed=seed).adaptation[
                 -1
             ]

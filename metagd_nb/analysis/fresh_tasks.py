@@ -31,18 +31,18 @@ def trained_method(run: Run, caller: str, wait: bool = True) -> Meta:
     MetagdError
         For a run of a single-task method.
     """
-    if not isinstance(run.algorithm, Meta):
-        raise MetagdError(f"{caller} needs a meta-learning method; this run used {run.method}", "run")
+    if not isinstance(run.loop.algorithm, Meta):
+        raise MetagdError(f"{caller} needs a meta-learning method; this run used {run.plan.method}", "run")
     if wait:
         run.wait()
-    return run.algorithm
+    return run.loop.algorithm
 
 
 def family_of(run: Run, tasks: Tasks | None) -> Tasks:
     """Return ``tasks``, or the family that the run has learned from where that is None."""
     family = run.plan.tasks if tasks is None else tasks
     if family is None:
-        raise MetagdError(f"is missing; {run.method} was trained on one task only", "tasks")
+        raise MetagdError(f"is missing; {run.plan.method} was trained on one task only", "tasks")
     return family
 
 
@@ -64,5 +64,5 @@ def draw_tasks(run: Run, family: Tasks, n_tasks: int, seed: int) -> TaskBatch:
     """
     rng = np.random.default_rng([check_int(seed, "seed", 0), 0xF])
     count = min(check_int(n_tasks, "n_tasks", 2), family.n_available or n_tasks)
-    shots = run.algorithm.shots if isinstance(run.algorithm, Meta) else 1
-    return family.sample(rng, 1, count, shots, family.test_queries).cast(run.problem.dtype)
+    shots = run.loop.algorithm.shots if isinstance(run.loop.algorithm, Meta) else 1
+    return family.sample(rng, 1, count, shots, family.test_queries).cast(run.plan.problem.dtype)

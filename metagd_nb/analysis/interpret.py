@@ -78,11 +78,13 @@ def movement(
     MetagdError
         For a method that does not move parameters.
     """
-    algorithm, problem = trained_method(run, "movement"), run.problem
+    algorithm, problem = trained_method(run, "movement"), run.plan.problem
     if algorithm.embeds:
-        raise MetagdError(f"{run.method} does not adapt by moving parameters", "run")
+        raise MetagdError(f"{run.plan.method} does not adapt by moving parameters", "run")
     support, query = draw_tasks(run, family_of(run, tasks), n_tasks, seed)
-    path = list(algorithm.path(problem, run.shown.theta, support, algorithm.inner_steps if steps is None else steps))
+    path = list(
+        algorithm.path(problem, run.loop.snapshot.theta, support, algorithm.inner_steps if steps is None else steps)
+    )
     before, after = (np.asarray(problem.flat(phi, len(support)), float) for phi in (path[0], path[-1]))
     moved, half = [], []
     for part in problem.layout.slices.values():
@@ -173,14 +175,14 @@ def initial_function(
     MetagdError
         For more than one input or output.
     """
-    algorithm, problem = trained_method(run, "initial_function"), run.problem
+    algorithm, problem = trained_method(run, "initial_function"), run.plan.problem
     support, query = draw_tasks(run, family_of(run, tasks), max(n_tasks, 2), seed)
     if (support.x.shape[-1], support.y.shape[-1]) != (1, 1) or algorithm.embeds:
         raise MetagdError("initial_function draws a curve: it needs one input and one output", "run")
     support = support[: check_int(n_tasks, "n_tasks", 1)]
     low, high = min(support.x.min(), query.x.min()), max(support.x.max(), query.x.max())
     x = np.linspace(low, high, 201).astype(problem.dtype)
-    path = algorithm.path(problem, run.shown.theta, support, algorithm.inner_steps if steps is None else steps)
+    path = algorithm.path(problem, run.loop.snapshot.theta, support, algorithm.inner_steps if steps is None else steps)
     new = np.tile(x[None, :, None], (len(support), 1, 1))
     every = [np.asarray(algorithm.predict(problem, phi, new))[..., 0] for phi in path]
     first, last = (np.broadcast_to(found, new.shape[:2]) for found in (every[0], every[-1]))
@@ -214,11 +216,11 @@ def calibration(
     MetagdError
         For tasks that are not about classes.
     """
-    algorithm, problem = trained_method(run, "calibration"), run.problem
+    algorithm, problem = trained_method(run, "calibration"), run.plan.problem
     if family_of(run, None).loss != "cross-entropy":
         raise MetagdError("calibration is of probabilities: it needs tasks about classes", "run")
     support, query = draw_tasks(run, family_of(run, tasks), n_tasks, seed)
-    phi = algorithm.adapt(problem, run.shown.theta, support, steps)
+    phi = algorithm.adapt(problem, run.loop.snapshot.theta, support, steps)
     logits = np.asarray(algorithm.predict(problem, phi, query.x), float)
     classes = logits.shape[-1]
     return measure_calibration(softmax(logits.reshape(-1, classes)), query.y.reshape(-1, classes).argmax(axis=-1))
@@ -243,8 +245,8 @@ def layer_rates(run: Run, wait: bool = True) -> dict[str, tuple[float, float, fl
     MetagdError
         Where no rates were learned.
     """
-    algorithm, problem = trained_method(run, "layer_rates", wait), run.problem
-    theta = run.shown.theta  # read once: training may replace it at any moment
+    algorithm, problem = trained_method(run, "layer_rates", wait), run.plan.problem
+    theta = run.loop.snapshot.theta  # read once: training may replace it at any moment
     if "inner_lr" not in algorithm.learned(problem, theta):
         raise MetagdError("no inner rates were learned; use --learn-rates, or meta-sgd", "run")
     _, rates = algorithm.start(problem, theta, max(algorithm.inner_steps, 1))

@@ -21,7 +21,7 @@ from ..algorithms import Algorithm
 from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameters
 from ..problems.base import Problem
-from ..training.drivers import ON_END
+from ..training.callbacks import ON_END
 from ..training.run import Run
 from .memory_file import MemoryFile
 from .problem_features import ProblemFeatures, describe_problem
@@ -112,7 +112,7 @@ class RunMemory(MemoryFile):
         run : Run
         """
         algorithm = run.plan.algorithm
-        features = describe_problem(algorithm, run.problem, run.plan.batches(0), run.beginning())
+        features = describe_problem(algorithm, run.plan.problem, run.plan.batches(0), run.plan.start)
         if not np.isfinite([features.loss, features.grad_norm, features.top]).all() or len(run.record) < 2:
             return
         settings = {
@@ -120,17 +120,17 @@ class RunMemory(MemoryFile):
             for name, declared in hyperparameters(algorithm).items()
             if declared.kind in (int, float) and getattr(algorithm, name) is not None
         }
-        flat = run.algorithm.result(run.problem, run.shown.theta, run.shown.state)
+        flat = run.loop.algorithm.result(run.plan.problem, run.loop.snapshot.theta, run.loop.snapshot.state)
         row = (
             time.time(),
-            run.method,
+            run.plan.method,
             choices_of(algorithm),
             _problem_name(features),
             json.dumps(features._asdict()),
             json.dumps(settings),
             json.dumps(_curve(run).tolist()),
             run.stopped or "",
-            layout_of(run.problem),
+            layout_of(run.plan.problem),
             None if run.stopped == "diverged" else _packed(flat),
         )
         with self.connection() as db:
@@ -196,7 +196,7 @@ def _curve(run: Run) -> Array:
     loss, spent = run.record.since("loss", 0), run.record.since("grad_evals", 0)
     rows = np.unique(np.geomspace(1, len(loss), min(POINTS, len(loss))).round().astype(int)) - 1
     values = loss[rows]
-    if run.sampled:
+    if run.loop.sampled:
         first = np.concatenate([[0], rows[:-1] + 1])
         values = np.add.reduceat(loss, first) / np.diff(np.append(first, len(loss)))
     return np.stack([spent[rows], np.where(np.isfinite(values), values, 1e300)], -1)
@@ -248,7 +248,7 @@ def store(run: Run) -> None:
     except Exception as error:
         reason = str(error) if isinstance(error, MetagdError) else f"{type(error).__name__}: {error}"
         note = f"not remembered: {reason}"
-    run.note = "\n".join(filter(None, [run.note, note])) or None
+    run.loop.note = "\n".join(filter(None, [run.note, note])) or None
 
 
 ON_END.append(store)

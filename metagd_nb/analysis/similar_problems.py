@@ -42,7 +42,7 @@ def similar_problems(memory: RunMemory | None, run: Run, features: ProblemFeatur
     if memory is None:
         return []
     problems: dict[str, list[Past]] = {}
-    for past in memory.past(run.method, choices_of(run.algorithm)):
+    for past in memory.past(run.plan.method, choices_of(run.loop.algorithm)):
         problems.setdefault(past.problem, []).append(past)
     here, found = features.place(), []
     for runs in problems.values():

@@ -50,7 +50,7 @@ def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int
     ----------
     P. W. Koh and P. Liang (2017), Understanding black-box predictions via influence functions.
     """
-    algorithm, problem = trained_method(run, "influence"), run.problem
+    algorithm, problem = trained_method(run, "influence"), run.plan.problem
     net = problem.net
     if net is None or not net.plain or type(algorithm).path is not Meta.path:
         raise MetagdError("influence follows gradient steps of linear(…) and mlp(…) without batch norm", "run")
@@ -62,7 +62,7 @@ def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int
     support, each = Batch(inputs[None], targets[None]), Batch(inputs[:, None], targets[:, None])
     copies = Batch(*(np.repeat(a, count, axis=0) for a in (support.x, support.y)))
     steps = algorithm.inner_steps if steps is None else check_int(steps, "steps", 0)
-    phi, rates = algorithm.start(problem, run.shown.theta, steps)
+    phi, rates = algorithm.start(problem, run.loop.snapshot.theta, steps)
     u = np.zeros((count, problem.layout.size), problem.dtype)  # dφ/dε, one row for each support point
     for rate in rates:
         flat = np.repeat(np.array(problem.flat(phi, 1)), count, axis=0)

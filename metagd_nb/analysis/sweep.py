@@ -18,7 +18,8 @@ import numpy as np
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
 from ..training.drivers import drive
-from ..training.prepare import Inputs, configured, planned
+from ..training.plan import Inputs
+from ..training.prepare import configured, planned
 from ..training.run import Run
 from .compare import score
 from .sweep_result import Outcome, Sweep, Trial
@@ -149,8 +150,8 @@ class _Work(NamedTuple):
         run = drive(Run(planned(self.method, *configured(self.method, options), self.inputs)))
         if run.stopped == "interrupted":
             raise KeyboardInterrupt
-        if run.error is not None:
-            raise run.error
+        if run.loop.error is not None:
+            raise run.loop.error
         diverged = run.stopped == "diverged"
         value = math.inf if diverged else score(run, trial.seed, None, self.n_tasks, "loss")
         step, evaluations, seconds = (run.record.last(column) for column in ("step", "grad_evals", "seconds"))

@@ -122,8 +122,8 @@ def task_map(run: Run, tasks: Tasks | None = None, n_tasks: int = 300, seed: int
     """
     algorithm, family = trained_method(run, "task_map"), family_of(run, tasks)
     support = draw_tasks(run, family, n_tasks, seed).support
-    theta = run.shown.theta[: run.problem.layout.size]
-    found = embed(run.problem, theta, support, steps=3, rate=float(np.mean(algorithm.inner_lr)))
+    theta = run.loop.snapshot.theta[: run.plan.problem.layout.size]
+    found = embed(run.plan.problem, theta, support, steps=3, rate=float(np.mean(algorithm.inner_lr)))
     blocks = [_compress(np.asarray(block, float)) for block in (found.moved, found.curvature)]
     blocks = [(b - b.mean(axis=0)) / max(np.sqrt(b.var(axis=0).sum()), 1e-300) for b in blocks]
     u, s, _ = np.linalg.svd(np.concatenate(blocks, axis=1), full_matrices=False)

@@ -38,7 +38,7 @@ def warm_start(
     """
     if memory is None:
         return None, 0
-    here, layout = features.place(), layout_of(run.problem)
+    here, layout = features.place(), layout_of(run.plan.problem)
     fits = [(past.id, past.theta, past.features) for past in memory.past() if past.layout == layout]
     fits.sort(key=lambda one: float(np.linalg.norm(one[2].place() - here)))
     stored = [(number, flat) for number, flat, _ in fits if flat is not None][:WARM]
@@ -47,7 +47,7 @@ def warm_start(
     loss, cost = _start_loss(run, theta)
     best, least = None, BETTER * loss
     for number, flat in stored:
-        loss, spent = _start_loss(run, flat.astype(run.problem.dtype))
+        loss, spent = _start_loss(run, flat.astype(run.plan.problem.dtype))
         cost += spent
         if loss < least:
             least, best = loss, (number, flat)
@@ -56,13 +56,13 @@ def warm_start(
 
 def _start_loss(run: Run, theta: Array) -> tuple[float, int]:
     """Loss of a run that starts at ``theta`` (P,), on one batch, and the gradient evaluations it costs."""
-    algorithm, batch = run.algorithm, run.plan.batches(0)
+    algorithm, batch = run.loop.algorithm, run.plan.batches(0)
     with np.errstate(all="ignore"):
         if isinstance(algorithm, Meta):
-            start = algorithm.init_parameters(run.problem, theta, run.plan.tasks)
-            phi = algorithm.adapt(run.problem, start, batch.support)
-            loss = float(np.mean(run.problem.linearize(phi, batch.query).loss))
+            start = algorithm.init_parameters(run.plan.problem, theta, run.plan.tasks)
+            phi = algorithm.adapt(run.plan.problem, start, batch.support)
+            loss = float(np.mean(run.plan.problem.linearize(phi, batch.query).loss))
             cost = len(batch) * (algorithm.inner_steps + 1)
         else:
-            loss, cost = float(run.problem.linearize(theta, batch).loss[0]), 1
+            loss, cost = float(run.plan.problem.linearize(theta, batch).loss[0]), 1
     return (loss if math.isfinite(loss) else math.inf), cost

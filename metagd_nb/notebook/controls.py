@@ -82,17 +82,17 @@ class Controls:
         self.run, self.leave = run, leave
         self.closed = False
         self.pause = self._button("", "", "", self._pause_or_resume)
-        self.step = self._button("Step", "step-forward", "Do one step, then hold", lambda: run.request("step", 1))
-        self.stop = self._button("Stop", "stop", "End the run and keep its result", lambda: run.request("stop"))
+        self.step = self._button("Step", "step-forward", "Do one step, then hold", lambda: run.loop.request("step", 1))
+        self.stop = self._button("Stop", "stop", "End the run and keep its result", lambda: run.loop.request("stop"))
         fill = ipywidgets.Layout(width="auto", min_width="0", margin="0 2px", height="12px")
-        most = max(run.settings.steps, 1)
+        most = max(run.plan.settings.steps, 1)
         self.bar = ipywidgets.FloatProgress(max=most, layout=fill, tooltip="Steps done, of those asked for")
         self.told = ipywidgets.HTML(layout={"width": "auto"})
         self.status = ipywidgets.HTML(layout={"width": "auto", "display": "none"})
         self.sliders = {
             name: self._slider(name, declared, run.rates[name])
-            for name, declared in hyperparameters(run.algorithm).items()
-            if declared.live and not isinstance(getattr(run.algorithm, name), tuple)
+            for name, declared in hyperparameters(run.loop.algorithm).items()
+            if declared.live and not isinstance(getattr(run.loop.algorithm, name), tuple)
         }
         self.box = self._arrange()
         self._handle: Any = None
@@ -113,7 +113,7 @@ class Controls:
 
     # ---- what stands where -------------------------------------------------------------------------------------
 
-    def _button(self, text: str, icon: str, tooltip: str, act: Callable[[], None]) -> Any:
+    def _button(self, text: str, icon: str, tooltip: str, act: Callable[[], object]) -> Any:
         button = ipywidgets.Button(
             description=text, icon=icon, tooltip=tooltip, layout={"flex": "0 1 92px", "min_width": "0"}
         )
@@ -162,7 +162,7 @@ class Controls:
 
     # ---- what the person does ----------------------------------------------------------------------------------
 
-    def _safely(self, act: Callable[[], None]) -> None:
+    def _safely(self, act: Callable[[], object]) -> None:
         """Do it; an exception in a callback would be shown nowhere."""
         try:
             act()
@@ -172,14 +172,14 @@ class Controls:
             self._say(self._trouble)
 
     def _pause_or_resume(self) -> None:
-        self.run.request("resume" if self._holds else "pause")
+        self.run.loop.request("resume" if self._holds else "pause")
 
     def _set(self, name: str, value: float) -> None:
         if self._put.pop(name, None) == value:
             return
         self._touched[name] = time.monotonic()
         try:
-            self.run.request("set", {name: value})
+            self.run.loop.request("set", {name: value})
         except Exception:
             self._rates[name] = math.nan  # the next frame puts the slider back
             raise
@@ -192,7 +192,14 @@ class Controls:
             return
         run = self.run
         now = time.monotonic()
-        seen = (run.stopped, run.paused, len(run.events), self._deaf(), run.paused and run.iteration, self._trouble)
+        seen = (
+            run.stopped,
+            run.loop.paused,
+            len(run.events),
+            self._deaf(),
+            run.loop.paused and run.iteration,
+            self._trouble,
+        )
         if final or seen != self._seen or now >= self._next:
             self._seen, self._next = seen, now + TOLD
             self._buttons()
@@ -203,22 +210,22 @@ class Controls:
 
     def _deaf(self) -> bool:
         """Whether clicks would arrive too late: a cell waits for this run, and the kernel reads nothing meanwhile."""
-        return self.run.waiting > 0 and not self._hears
+        return self.run.loop.waiting > 0 and not self._hears
 
     def _buttons(self) -> None:
         run = self.run
         off = run.stopped is not None or self._deaf()
         for widget in (self.pause, self.step, self.stop, *self.sliders.values()):
             widget.disabled = off
-        if self._holds != run.paused or not self.pause.description:
-            self._holds = run.paused
+        if self._holds != run.loop.paused or not self.pause.description:
+            self._holds = run.loop.paused
             resume, pause = ("Resume", "play", "Go on"), ("Pause", "pause", "Hold after this step")
-            text, icon, tooltip = resume if run.paused else pause
+            text, icon, tooltip = resume if run.loop.paused else pause
             self.pause.description, self.pause.icon, self.pause.tooltip = text, icon, tooltip
 
     def _move(self, now: float) -> None:
         """Let the sliders follow rates that moved without them: set in code, or by the method itself."""
-        if self.run.pending:
+        if self.run.loop.requests.pending:
             return  # what a person has just done must not be undone before it is obeyed
         rates = self.run.rates
         for name, slider in self.sliders.items():
@@ -228,7 +235,7 @@ class Controls:
             rests = now < self._touched.get(name, -math.inf) + FOLLOW or math.isclose(
                 value, slider.value, rel_tol=CLOSE
             )
-            if value != getattr(self.run.algorithm, name) and rests:
+            if value != getattr(self.run.loop.algorithm, name) and rests:
                 continue  # the method moves it
             power = math.log10(value)
             slider.min, slider.max = min(slider.min, math.floor(power)), max(slider.max, math.ceil(power))
@@ -250,11 +257,11 @@ class Controls:
 
     def _progress(self, step: int) -> str:
         """Why it stands still if it does, steps, speed, and time to go."""
-        run, settings = self.run, self.run.settings
-        state = REASONS.get(run.stopped, run.stopped) if run.stopped else "paused" if run.paused else ""
+        run, settings = self.run, self.run.plan.settings
+        state = REASONS.get(run.stopped, run.stopped) if run.stopped else "paused" if run.loop.paused else ""
         parts = [*filter(None, [state]), f"{step:,} of {settings.steps:,} steps"]
         (before, since), (now, _) = (self._speed[0], self._speed[-1]) if self._speed else ((0.0, 0), (0.0, 0))
-        if now > before and step > since and not run.paused:
+        if now > before and step > since and not run.loop.paused:
             speed = (step - since) / (now - before)
             parts.append(f"{speed:,.0f} steps/s" if speed >= 10 else f"{speed:.2g} steps/s")
             left = (settings.steps - step) / speed

@@ -81,7 +81,7 @@ class LiveDisplay:
         """One line, rewritten in place; where stderr is a file, only the last one."""
         moving = sys.stderr.isatty()
         if final or moving:
-            text = f"metagd {self.run.method}: {status(self.run)}"
+            text = f"metagd {self.run.plan.method}: {status(self.run)}"
             text += f"\n{self.run.note}" if final and self.run.note else ""
             sys.stderr.write(("\r\x1b[K" if moving else "") + text + ("\n" if final else ""))
             sys.stderr.flush()

@@ -40,7 +40,7 @@ def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
     figure, ax = _canvas(
         f"The losses of {', '.join(names)} over {TITLES.get(x, x)}, medians of {seeds} seeds with quartiles"
     )
-    meta = all(entry.runs[0].algorithm.setting == "meta" for entry in found.entries)
+    meta = all(entry.runs[0].loop.algorithm.setting == "meta" for entry in found.entries)
     title = ("query loss" if meta else "loss") + (": median, quartiles" if seeds > 1 else "")
     style.dress(ax, title)
     lows, highs, right, left = [], [], 0.0, np.inf
@@ -84,7 +84,7 @@ def overlaid_runs(runs: Mapping[str, Run]) -> RunFigure:
     figure, ax = _canvas(f"The losses of {', '.join(runs)} over their steps, laid over each other")
     curves = [_curve(ax, i, name, run) for i, (name, run) in enumerate(runs.items())]
     title = "query loss" if all("meta_lr" in run.record for run in runs.values()) else "loss"
-    noisy = any(run.sampled for run in runs.values())
+    noisy = any(run.loop.sampled for run in runs.values())
     panel = StepPanel(ax, title + (": means" if noisy else ""), curves)
     panel.update(0.0, max([1.0, *(run.record.last("step") for run in runs.values() if len(run.record))]), final=True)
     for artist in panel.artists():
@@ -103,8 +103,8 @@ def overlaid_runs(runs: Mapping[str, Run]) -> RunFigure:
 def _curve(ax: Axes, i: int, name: str, run: Run) -> Curve:
     rows = MinMaxBuckets()
     rows.extend(run.record.since("loss", 0))
-    curve = Curve(ax, rows, COLORS[i % len(COLORS)], run.sampled, name)
-    if run.settings.record_every > 1:
+    curve = Curve(ax, rows, COLORS[i % len(COLORS)], run.loop.sampled, name)
+    if run.plan.settings.record_every > 1:
         curve.steps = run.record.since("step", 0)
     curve.line.set_linestyle(("-", "--", ":")[i // len(COLORS) % 3])
     return curve

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from ..algorithms import Meta
 from ..core.errors import MetagdError, unknown_name
 from ..core.files import atomic_open
-from ..training.adaptation import curve, held_out
+from ..training.adaptation import curve, held_out, held_out_panel
 from ..training.pacing import render_lock
 from ..training.persistence.script import script
 from ..training.record import WHOLE
@@ -63,7 +63,7 @@ def _svg(run: Any, file: Any) -> None:
 
 
 def _py(run: Any, file: Any) -> None:
-    file.write(script(run).encode())
+    file.write(script(run.loop).encode())
 
 
 def _gif(run: Any, file: Any, steps: int | None = None) -> None:
@@ -80,11 +80,11 @@ def _gif(run: Any, file: Any, steps: int | None = None) -> None:
 def inner_loop(run: Any, steps: int | None = None) -> list[np.ndarray]:
     """Pictures (h, w, 4) of one held-out task: before adaptation, and after each of its steps."""
     run.plan.problem.check_available()
-    task, algorithm, problem = run.panel(), run.algorithm, run.problem
+    task, algorithm, problem = held_out_panel(run.loop), run.loop.algorithm, run.plan.problem
     if task is None or not isinstance(algorithm, Meta):
         raise MetagdError("an animation shows adaptation to tasks with one input; this run has none", "export")
     steps = max(algorithm.inner_steps, 1) if steps is None else steps
-    found = held_out(problem, algorithm, run.plan.tasks, run.shown.theta, run.settings.seed, steps)
+    found = held_out(problem, algorithm, run.plan.tasks, run.loop.snapshot.theta, run.plan.settings.seed, steps)
     assert found is not None  # or there were no panel
     curves = [curve(problem, algorithm, phi, task.x) for phi in found[1]]
     drawn = RunFigure((SMALL[0] / DPI, SMALL[1] / DPI), dpi=DPI, facecolor=style.SURFACE)

@@ -22,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ..training.adaptation import held_out_panel
 from ..training.stopping import REASONS
 from . import style
 from .downsample import Array, MinMaxBuckets
@@ -98,10 +99,10 @@ def status(run: Any) -> str:
     loss = run.record.since("loss", 0)
     last = int(run.record.last("step")) if len(loss) else 0
     if run.stopped is not None:
-        ends = f"loss {number(loss[0])} → {number(run.peek()['loss'])}" if len(loss) else "no loss yet"
+        ends = f"loss {number(loss[0])} → {number(run.loop.snapshot.loss)}" if len(loss) else "no loss yet"
         return f"{REASONS.get(run.stopped, run.stopped)}  ·  {last:,} step{'s' * (last != 1)}  ·  {ends}"
-    where = f"step {last:,} of {run.settings.steps:,}"
-    return ("paused at " if run.paused else "") + where + (f"  ·  loss {number(loss[-1])}" if len(loss) else "")
+    where = f"step {last:,} of {run.plan.settings.steps:,}"
+    return ("paused at " if run.loop.paused else "") + where + (f"  ·  loss {number(loss[-1])}" if len(loss) else "")
 
 
 class LiveRunFigure:
@@ -115,7 +116,7 @@ class LiveRunFigure:
 
     def __init__(self, run: Any) -> None:
         self.run = run
-        self.task = run.panel()
+        self.task = held_out_panel(run.loop)
         self.height = HEIGHT if self.task is None else TALL
         self.redraws = 0  # of what stands still; few, or a frame is not cheap
         self.columns = {name: MinMaxBuckets() for name in ("loss", "grad_norm", *self._rates()) if name in run.record}
@@ -136,7 +137,9 @@ class LiveRunFigure:
         fig.clear()
         style.card(fig)
         lines = textwrap.wrap(self.note, 116)[:2]
-        self.name = self._text(20, self.height - 30, self.run.method, style.INK, style.MEDIUM + 1.5, fontweight="bold")
+        self.name = self._text(
+            20, self.height - 30, self.run.plan.method, style.INK, style.MEDIUM + 1.5, fontweight="bold"
+        )
         start = 20 + self.name.get_window_extent().width + 12
         self.status = self._text(start, self.height - 30, "", style.SOFT, style.MEDIUM, animated=True)
         self._text(20, self.height - 42, "\n".join(lines), style.WARN, style.SMALL, va="top", linespacing=1.4)
@@ -147,14 +150,14 @@ class LiveRunFigure:
 
     def _left(self, top: int) -> list[StepPanel]:
         """The loss, and under it the rates once one has moved."""
-        run, sampled = self.run, bool(self.run.sampled)
+        run, sampled = self.run, bool(self.run.loop.sampled)
         base = 50 + (112 if self.moved else 0)
         title = "loss" if not sampled else "loss: mean and range"
         if "meta_lr" in run.record:
             title = title.replace("loss", "query loss")
         ax = self._axes(62, base, 358, top - base)
         loss = StepPanel(ax, title, [Curve(ax, self.columns["loss"], style.BLUE, sampled)])
-        loss.refer(run.references)
+        loss.refer(run.plan.references)
         if not self.moved:
             return [loss]
         ax.tick_params(labelbottom=False)
@@ -170,7 +173,7 @@ class LiveRunFigure:
     def _right(self, top: int) -> list[StepPanel]:
         """The gradient norm."""
         ax = self._axes(490, 50, 204, top - 50)
-        curve = Curve(ax, self.columns["grad_norm"], style.GREEN, bool(self.run.sampled))
+        curve = Curve(ax, self.columns["grad_norm"], style.GREEN, bool(self.run.loop.sampled))
         return [StepPanel(ax, "gradient norm (log scale)", [curve], "log", most=4)]
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -199,17 +202,19 @@ class LiveRunFigure:
             self.moved, self.note = moved, note
             self._compose()
         first = float(record.since("step", 0)[0]) if n else 0.0
-        if getattr(self.run.settings, "record_every", 1) > 1:
+        if self.run.plan.settings.record_every > 1:
             for panel in self.panels:
                 for curve in panel.curves:
                     curve.steps = record.since("step", 0)
         last = float(record.since("step", 0)[n - 1]) - first if n else -1.0
-        self.right = steps_shown(last, self.run.settings.steps, self.right, final)
+        self.right = steps_shown(last, self.run.plan.settings.steps, self.right, final)
         changed = [panel.update(first, self.right, final) for panel in self.panels]
-        if self.held_out is not None and (task := self.run.panel()) is not None:
+        if self.held_out is not None and (task := held_out_panel(self.run.loop)) is not None:
             changed.append(self.held_out.update(task, final))
         self.status.set_text(status(self.run))
-        self.figure.alt = f"{self.run.method}: {', '.join(panel.title for panel in self.panels)}; {status(self.run)}"
+        self.figure.alt = (
+            f"{self.run.plan.method}: {', '.join(panel.title for panel in self.panels)}; {status(self.run)}"
+        )
         return any(changed)
 
     def artists(self) -> list[Artist]:

@@ -15,6 +15,7 @@ from ..problems.base import Problem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Example, Tasks
 from ..tasks.validation import class_indices, labels, numbers_2d, targets
+from .loop import TrainingLoop
 
 Array = np.ndarray
 
@@ -103,9 +104,13 @@ def curve(problem: Problem, algorithm: Meta, phi: Any, x: Array) -> Array:
         return np.asarray(algorithm.predict(problem, phi, x[None, :, None].astype(problem.dtype))).reshape(-1)
 
 
-def panel(problem: Problem, algorithm: Meta, tasks: Tasks, theta: Array, seed: int) -> Panel | None:
-    """One task before and after adaptation from ``theta`` (P,)."""
-    found = held_out(problem, algorithm, tasks, theta, seed, algorithm.inner_steps)
+def held_out_panel(loop: TrainingLoop) -> Panel | None:
+    """One held-out task before and after adaptation with the present parameters; None where there is none to draw."""
+    plan, algorithm = loop.plan, loop.algorithm
+    if plan.tasks is None or not isinstance(algorithm, Meta):
+        return None
+    problem, theta, steps = plan.problem, loop.snapshot.theta, algorithm.inner_steps
+    found = held_out(problem, algorithm, plan.tasks, theta, plan.settings.seed, steps)
     if found is None:
         return None
     example, path = found

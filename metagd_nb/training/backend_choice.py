@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithms import Algorithm
 from ..core.errors import MetagdError
 from ..models.net import Net
-from .stopping import Settings
+from .settings import Settings
 
 SAVED = 1e-4  # seconds that JAX saves at each evaluation, at least, where it is the quicker of the two
 COMPILING, COMPILING_STEP = 2.0, 0.3  # seconds, and for each step of an inner loop

@@ -1,7 +1,4 @@
-"""Drivers of a run: one loop, in the calling thread, in a thread of its own, or as an asyncio task.
-
-The loop draws between steps, when its `FrameScheduler` says so.
-"""
+"""Drivers of a training loop: in the calling thread, in a background thread, or as an asyncio task."""
 
 from __future__ import annotations
 
@@ -10,19 +7,31 @@ import contextvars
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from ..core.errors import one_line
-from .pacing import Checkpointer, Frame, FrameScheduler, yield_to_renderer
-from .run import Run
+from .callbacks import ON_END, Callback
+from .control import wait
+from .loop import TrainingLoop
+from .pacing import Frame, FrameScheduler, yield_to_renderer
+from .persistence.checkpoint import Checkpointer
 
 SLICE = 0.02  # seconds after which an asyncio task lets others in
-TURN = 0.001  # and a thread, where another waits: Python's own 5 ms would make an import beside a run take minutes
+TURN = 0.001  # seconds of a thread's turn: with Python's 5 ms an import beside a run would take minutes
 
-ON_END: list[Callable[[Run], None]] = []  # called once with each run that has ended
 
+class Driven(Protocol):
+    """A run, as far as a driver knows it."""
+
+    @property
+    def loop(self) -> TrainingLoop:
+        """Its training loop."""
+
+
+R = TypeVar("R", bound=Driven)
 _turns_lock = threading.Lock()
 _turns: list[float] = []  # the switch interval that each run in training found
 
@@ -37,110 +46,144 @@ def _short_turns() -> Generator[None]:
         yield
     finally:
         with _turns_lock:
-            found = _turns.pop()  # at last the first one's, which is the person's
+            found = _turns.pop()  # at last the first one's, which is the user's
             if not _turns:
                 sys.setswitchinterval(found)
 
 
-def _loop(run: Run, frame: Frame | None) -> Generator[bool]:
-    """Train to the end; yields True when there is nothing to do until ``run.wake``, else now and then False."""
-    pacer, keeper = FrameScheduler(run, frame), Checkpointer(run)
-    with np.errstate(all="ignore"), _short_turns():  # a diverging run is told of in words, once
+def _steps(run: Driven, frame: Frame | None) -> Generator[bool]:
+    """Train to the end; yields True when there is nothing to do until a request, else now and then False."""
+    loop = run.loop
+    callbacks = loop.callbacks = _callbacks(run, frame)
+    with np.errstate(all="ignore"), _short_turns():  # a diverging run is reported in words, once
         try:
-            if not len(run.record):
-                run.advance()
+            if not len(loop.record):
+                loop.advance()
             breath = SLICE
-            while run.stopped is None:
-                if run.pending:
-                    run.obey()
-                    pacer.answer()
+            while loop.stopped is None:
+                if loop.requests.pending:
+                    loop.handle_requests()
+                    for callback in callbacks:
+                        callback.requested()
                     continue
-                if run.held:
-                    pacer.draw()
-                    run.obey()  # tells those who wait for the steps they asked for
-                    rest = time.perf_counter()
-                    yield run.held and run.stopped is None  # unless it was asked for more while it was drawn
-                    run.rested(time.perf_counter() - rest)
+                if loop.idle:
+                    for callback in callbacks:
+                        callback.idle()
+                    loop.requests.notify()  # for threads that wait for the steps they asked for
+                    pause = time.perf_counter()
+                    yield loop.idle and loop.stopped is None  # unless more was asked for while it was drawn
+                    loop.clock.exclude(time.perf_counter() - pause)
                     continue
-                trained = run.trained()
-                if trained >= pacer.due and run.at_hand:
-                    pacer.draw()
-                if trained >= keeper.due and run.at_hand:
-                    keeper.keep()
-                if trained >= breath:
+                seconds = loop.seconds()
+                for callback in callbacks:
+                    if seconds >= callback.due and loop.executor.ready:
+                        callback.call()
+                if seconds >= breath:
                     yield False
-                    breath = trained + SLICE
-                yield_to_renderer(run)
-                run.advance_many()
+                    breath = seconds + SLICE
+                yield_to_renderer(loop)
+                loop.advance_many()
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
-            run.interrupted()
+            if loop.stopped is None:
+                loop.handle("stop", "interrupted")
         except BaseException as error:  # a SystemExit in the loss ends the run, not the thread
-            run.fail(error)
-        _call_on_end(run)
-        keeper.keep()
-    pacer.draw(final=True)
+            loop.fail(error)
+        for callback in callbacks:
+            callback.end()
 
 
-def _call_on_end(run: Run) -> None:
-    """Call the functions registered in `ON_END`; one that fails leaves a note, and the result stands."""
-    for call in ON_END:
-        try:
-            call(run)
-        except Exception as error:
-            run.note = "\n".join(filter(None, [run.note, one_line(error)]))
+def _callbacks(run: Driven, frame: Frame | None) -> list[Callback]:
+    """Callbacks of a run, in the order of their last call: the last frame shows the notes of the others."""
+    found: list[Callback] = [_EndFunctions(run)]
+    if run.loop.settings.checkpoint:
+        found.append(Checkpointer(run.loop))
+    if frame is not None:
+        found.append(FrameScheduler(run.loop, frame))
+    return found
 
 
-def drive(run: Run, frame: Frame | None = None) -> Run:
-    """Train in the calling thread until the run ends."""
-    run.driver = threading.current_thread()
+class _EndFunctions(Callback):
+    """Calls the functions in `ON_END`; one that fails leaves a note, and the result stands."""
+
+    def __init__(self, run: Driven) -> None:
+        self.run = run
+
+    def end(self) -> None:
+        for function in ON_END:
+            try:
+                function(self.run)
+            except Exception as error:
+                self.run.loop.add_note(one_line(error))
+
+
+def drive(run: R, frame: Frame | None = None) -> R:
+    """Train in the calling thread until the run ends.
+
+    Parameters
+    ----------
+    run : Run
+    frame : Frame, optional
+        Display that shows the run between steps.
+
+    Returns
+    -------
+    Run
+        The same.
+    """
+    loop = run.loop
+    loop.driver = threading.current_thread()
     try:
-        with contextlib.closing(_loop(run, frame)) as loop:
-            for resting in loop:
+        with contextlib.closing(_steps(run, frame)) as steps:
+            for resting in steps:
                 if resting:
-                    run.wake.clear()
-                    if not run.pending:
-                        run.wake.wait()
+                    loop.requests.wake.clear()
+                    if not loop.requests.pending:
+                        loop.requests.wake.wait()
     finally:
-        run.driver = None
-        run.tell()
+        loop.driver = None
+        loop.requests.notify()
     return run
 
 
-async def drive_async(run: Run, frame: Frame | None = None) -> Run:
-    """Train inside an event loop, for kernels without threads (Pyodide)."""
+async def drive_async(run: R, frame: Frame | None = None) -> R:
+    """Train inside an event loop, for kernels without threads (Pyodide); as `drive`."""
     import asyncio
 
-    run.driver = threading.current_thread()
+    loop = run.loop
+    loop.driver = threading.current_thread()
     try:
-        with contextlib.closing(_loop(run, frame)) as loop:
-            for resting in loop:
+        with contextlib.closing(_steps(run, frame)) as steps:
+            for resting in steps:
                 await asyncio.sleep(0.02 if resting else 0)
     finally:
-        run.driver = None
-        run.tell()
+        loop.driver = None
+        loop.requests.notify()
     return run
 
 
-def background(run: Run, frame: Frame | None = None) -> Run:
-    """Train in a daemon thread of its own; where threads cannot start, as a task of the running event loop."""
+def background(run: R, frame: Frame | None = None) -> R:
+    """Train in a daemon thread; where threads cannot start, as a task of the running event loop. As `drive`."""
+    loop = run.loop
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(drive, run, frame), name="metagd", daemon=True)
-    run.driver = thread  # before it starts, so that nobody finds the run idle
+    loop.driver = thread  # before it starts, so that the run is never found without a driver
     try:
         thread.start()
     except RuntimeError:
         import asyncio
 
-        run.keep = asyncio.ensure_future(drive_async(run, frame))
+        loop.task = asyncio.ensure_future(drive_async(run, frame))
     return run
 
 
-def foreground(run: Run, frame: Frame | None = None) -> Run:
-    """Train to the end; an interrupt stops the run and keeps its state.
+def foreground(run: R, frame: Frame | None = None) -> R:
+    """Train to the end; an interrupt stops the run and keeps its state. As `drive`.
 
-    The training has a thread of its own here too: an interrupt then reaches the one that waits, never the middle
+    The training has a thread of its own here too: an interrupt then reaches the thread that waits, never the middle
     of a step.
     """
     if sys.platform == "emscripten":
         return drive(run, frame)
-    return background(run, frame).wait()
+    background(run, frame)
+    wait(run.loop)
+    return run

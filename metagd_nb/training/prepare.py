@@ -1,4 +1,4 @@
-"""From what a person has — a loss, or a model and data, or a model and tasks — to a run."""
+"""Preparation of a run from a loss, from a model and data, or from a model and tasks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS, Algorithm, Meta
 from ..core.errors import MetagdError, unknown_name
@@ -21,23 +22,9 @@ from ..tasks.validation import check_loss_name, numbers_2d, targets
 from .backend_choice import resolve_backend
 from .drivers import background, foreground
 from .pacing import Frame
-from .run import Plan, Run
-from .stopping import Settings
-
-
-class Inputs(NamedTuple):
-    """What the person handed over; what is not needed stays None."""
-
-    loss: Callable[..., Any] | str | None = None
-    params: Mapping[str, Any] | None = None
-    gradient: Callable[..., Any] | None = None
-    model: Any = None
-    tasks: Any = None
-    x: Any = None
-    y: Any = None
-    namespace: Mapping[str, Any] | None = None
-    check: bool = True
-    warm_start: Any = None
+from .plan import Batches, Inputs, Plan
+from .run import Run
+from .settings import Settings
 
 
 def prepare(
@@ -55,7 +42,7 @@ def prepare(
     warm_start: Any = None,
     **options: Any,
 ) -> Run:
-    """A run that has not started yet.
+    """Prepare a run without starting it.
 
     Parameters
     ----------
@@ -90,35 +77,71 @@ def prepare(
     if method not in ALGORITHMS:
         raise unknown_name("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
-    given = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
+    inputs = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
     chosen = resolve_backend(settings, algorithm, model, loss)
     try:
-        return Run(planned(method, algorithm, chosen, given))
+        return Run(planned(method, algorithm, chosen, inputs))
     except MetagdError:
         if settings.backend != "auto" or chosen.backend == "numpy":
             raise
-        return Run(planned(method, algorithm, replace(chosen, backend="numpy"), given))  # what JAX cannot follow
+        return Run(planned(method, algorithm, replace(chosen, backend="numpy"), inputs))  # what JAX cannot follow
 
 
-def planned(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
-    """What a run of these parts is made from."""
-    given = given._replace(**{name: _snapshot(getattr(given, name)) for name in ("x", "y")})
-    make = _meta_plan if isinstance(algorithm, Meta) else _descent_plan
-    plan = make(method, algorithm, settings, given)
-    if given.warm_start is not None:
-        plan = plan._replace(warm_start=_flat(given.warm_start, plan.problem))
+class _Parts(NamedTuple):
+    """What the inputs make up of a plan."""
+
+    problem: Problem
+    batches: Batches
+    tasks: Tasks | None = None
+    references: tuple[Reference, ...] = ()
+    note: str | None = None
+
+
+def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs) -> Plan:
+    """Plan of a run.
+
+    Parameters
+    ----------
+    method : str
+        A name from ``ALGORITHMS``.
+    algorithm : Algorithm
+    settings : Settings
+        With a backend that is there.
+    inputs : Inputs
+
+    Raises
+    ------
+    MetagdError
+        For inputs that do not fit each other or the method.
+    """
+    inputs = inputs._replace(x=_snapshot(inputs.x), y=_snapshot(inputs.y))
+    if isinstance(algorithm, Meta):
+        parts = _meta_parts(method, algorithm, settings, inputs)
+    elif inputs.model is not None:
+        parts = _fit_parts(method, settings, inputs)
+    else:
+        parts = _loss_parts(method, settings, inputs)
 
     def again(**other: Any) -> Plan:
         for name in other:
             if name not in Inputs._fields:
                 raise unknown_name("argument", name, Inputs._fields)
-        return planned(method, algorithm, settings, given._replace(**other))
+        return planned(method, algorithm, settings, inputs._replace(**other))
 
-    return plan._replace(given=given, again=again)
+    problem, batches, tasks, references, note = parts
+    bound = algorithm.bind(tasks)
+    with np.errstate(all="ignore"):
+        begin = _start(inputs.warm_start, problem, settings.seed)
+        theta = bound.init_parameters(problem, begin, tasks)
+        first = None
+        if isinstance(bound, Meta) and settings.backend != "jax":  # JAX traces the step, which finds misfits too
+            first = bound.evaluate(problem, theta, bound.init(theta), batches(0))
+            first = first._replace(grad=first.grad.copy())  # the problem may use its array again
+    return Plan(method, bound, problem, batches, settings, begin, theta, first, tasks, references, note, inputs, again)
 
 
-def _snapshot(column: Any) -> Any:
-    """Data as it is now: what a later cell writes into it does not reach a run under way, up to 64 MB."""
+def _snapshot(column: ArrayLike | None) -> ArrayLike | None:
+    """Copy of data up to 64 MB: what a later cell writes into it does not reach a run under way."""
     if column is None:
         return None
     try:
@@ -128,8 +151,10 @@ def _snapshot(column: Any) -> Any:
     return array if array.nbytes > LIMIT else array.copy()
 
 
-def _flat(given: Any, problem: Problem) -> np.ndarray:
-    """Parameters as handed over, as (P,) in the problem's precision."""
+def _start(given: ArrayLike | Mapping[str, Any] | None, problem: Problem, seed: int) -> np.ndarray:
+    """Parameters (P,) at which learning begins, in the problem's precision: those given, or the problem's own."""
+    if given is None:
+        return np.asarray(problem.start(np.random.default_rng(seed)))
     layout = problem.layout
     try:
         if isinstance(given, Mapping):
@@ -149,7 +174,7 @@ def _flat(given: Any, problem: Problem) -> np.ndarray:
 
 
 def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Settings]:
-    """The method and the settings that ``options`` spell out, each value checked."""
+    """Method and settings from their options, each value checked."""
     kind = ALGORITHMS[method]
     own, shared = hyperparameters(kind), hyperparameters(Settings)
     for name in options:
@@ -174,25 +199,24 @@ def start(method: str, *, frame: Frame | None = None, **given: Any) -> Run:
     return background(prepare(method, **given), frame)
 
 
-def _descent_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
-    if given.model is not None:
-        return _fit_plan(method, algorithm, settings, given)
-    if not callable(given.loss):
+def _loss_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
+    """The user's own loss of the parameters."""
+    if not callable(inputs.loss):
         raise MetagdError(f"{method} needs a loss of the parameters, or a model with x and y", "loss")
-    if not given.params:
+    if not inputs.params:
         raise MetagdError("needs a dict of starting values, one for each parameter of the loss", "params")
     from ..problems.gradient_check import check_gradient
 
     problem = factory.loss(
-        settings.backend, settings.dtype, given.loss, given.params, given.gradient, namespace=given.namespace
+        settings.backend, settings.dtype, inputs.loss, inputs.params, inputs.gradient, namespace=inputs.namespace
     )
     note = None
-    if given.gradient is not None and given.check:
-        verdict = check_gradient(problem)
-        if verdict.fatal:
-            raise MetagdError(verdict.lines[0])
-        note = verdict.lines[0] if verdict.wrong else None
-    return Plan(method, algorithm, problem, _nothing, settings, note=note)
+    if inputs.gradient is not None and inputs.check:
+        report = check_gradient(problem)
+        if report.fatal:
+            raise MetagdError(report.lines[0])
+        note = report.lines[0] if report.wrong else None
+    return _Parts(problem, _nothing, note=note)
 
 
 def _nothing(step: int) -> None:
@@ -209,34 +233,35 @@ class _Always:
         return self.batch
 
 
-def _fit_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
-    """A built-in model on the person's own x and y, all rows in every step."""
-    if not isinstance(given.model, Net):
-        raise MetagdError(f"{given.model!r} is not a built-in model; {method} takes linear(…) or mlp(…)", "model")
-    if given.x is None or given.y is None:
+def _fit_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
+    """A built-in model on the user's x and y, all rows in every step."""
+    if not isinstance(inputs.model, Net):
+        raise MetagdError(f"{inputs.model!r} is not a built-in model; {method} takes linear(…) or mlp(…)", "model")
+    if inputs.x is None or inputs.y is None:
         raise MetagdError(f"{method} with a model needs both x and y", "x, y")
-    loss = given.loss if given.loss is None or isinstance(given.loss, str) else None
-    x = numbers_2d(given.x, "x")
-    y, loss, _ = targets(given.y, "y", loss)
+    loss = inputs.loss if inputs.loss is None or isinstance(inputs.loss, str) else None
+    x = numbers_2d(inputs.x, "x")
+    y, loss, _ = targets(inputs.y, "y", loss)
     if len(x) != len(y):
         raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
-    check_shapes(given.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
+    check_shapes(inputs.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
     batch = Batch(x[None], y[None])
-    if given.model.plain and len(given.model.sizes) == 2 and loss == "mse" and not callable(given.loss):
-        squares = factory.squares(given.model, batch, settings.backend, settings.dtype)
+    if inputs.model.plain and len(inputs.model.sizes) == 2 and loss == "mse" and not callable(inputs.loss):
+        squares = factory.squares(inputs.model, batch, settings.backend, settings.dtype)
         known = (Reference(squares.best_loss, "least squares (optimum)"),)
-        return Plan(method, algorithm, squares, _nothing, settings, references=known)
-    problem = factory.net(given.model, given.loss or loss, settings.backend, settings.dtype)
-    return Plan(method, algorithm, problem, _Always(batch.cast(settings.dtype)), settings)
+        return _Parts(squares, _nothing, references=known)
+    problem = factory.net(inputs.model, inputs.loss or loss, settings.backend, settings.dtype)
+    return _Parts(problem, _Always(batch.cast(settings.dtype)))
 
 
-def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inputs) -> Plan:
-    assert isinstance(algorithm, Meta)
-    tasks, model = given.tasks, given.model
+def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs) -> _Parts:
+    """A model, and tasks that share it."""
+    tasks, model = inputs.tasks, inputs.model
     if not isinstance(tasks, Tasks):
-        raise MetagdError(f"{_told(tasks)}; {method} needs a family such as sinusoid() or groups(x, y, group)", "tasks")
-    algorithm = algorithm.bind(tasks)
-    loss = tasks.loss if given.loss is None else given.loss
+        raise MetagdError(
+            f"{_named(tasks)}; {method} needs a family such as sinusoid() or groups(x, y, group)", "tasks"
+        )
+    loss = tasks.loss if inputs.loss is None else inputs.loss
     if isinstance(loss, str):
         check_loss_name(loss, tasks.outputs)
     if isinstance(tasks, Quadratics):
@@ -245,23 +270,19 @@ def _meta_plan(method: str, algorithm: Algorithm, settings: Settings, given: Inp
         check_shapes(model, tasks.inputs, None if algorithm.embeds else tasks.outputs, "the tasks")
         problem = factory.net(model, loss, settings.backend, settings.dtype)
     elif callable(model):
-        if not given.params:
+        if not inputs.params:
             raise MetagdError("needs a dict of starting arrays for a model that is a function", "params")
-        problem = factory.model(settings.backend, settings.dtype, model, loss, given.params)
+        problem = factory.model(settings.backend, settings.dtype, model, loss, inputs.params)
     else:
-        raise MetagdError(f"{_told(model)}; {method} needs mlp(…), linear(…) or function(params, x)", "model")
+        raise MetagdError(f"{_named(model)}; {method} needs mlp(…), linear(…) or function(params, x)", "model")
     batches = Sampler(
         tasks, algorithm.meta_batch_size, algorithm.shots, algorithm.queries, settings.seed, settings.dtype
     )
-    with np.errstate(all="ignore"):  # what does not fit is refused here, not under way
-        theta = algorithm.init_parameters(problem, problem.start(np.random.default_rng(settings.seed)), tasks)
-        if settings.backend != "jax":  # there the step is traced, which looks at all but the values
-            algorithm.meta_gradient(problem, theta, batches(0))
     known: tuple[Reference, ...] = ()
     if loss == tasks.loss:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))
-    return Plan(method, algorithm, problem, batches, settings, tasks, known)
+    return _Parts(problem, batches, tasks, known)
 
 
-def _told(value: Any) -> str:
+def _named(value: Any) -> str:
     return "is missing" if value is None else f"{value!r} is not one"

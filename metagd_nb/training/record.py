@@ -49,13 +49,34 @@ class Record:
         self._index = {name: i for i, name in enumerate(self.columns)}
         self._rows = np.empty((256, len(self.columns)))
         self._n = 0
+        self._latest: tuple[float, ...] | None = None  # the last row, where it is not recorded
 
-    def append(self, row: tuple[float, ...]) -> None:
-        """Add one row; values in the order of ``columns``."""
+    def append(self, row: tuple[float, ...], recorded: bool = True) -> None:
+        """Add one row; values in the order of ``columns``. One that is not ``recorded`` waits for `keep_latest`."""
+        if not recorded:
+            self._latest = row
+            return
+        self._latest = None
         if self._n == len(self._rows):
             self._grow(1)
         self._rows[self._n] = row
         self._n += 1
+
+    def keep_latest(self) -> None:
+        """Record the last row, where it was not."""
+        if self._latest is not None:
+            self.append(self._latest)
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last row, recorded or not; −1 before the first."""
+        if self._latest is not None:
+            return int(self._latest[0])
+        return int(self.last("step")) if self._n else -1
+
+    def all_rows(self) -> np.ndarray:
+        """The rows (n, columns) with the last one, recorded or not."""
+        return self.rows if self._latest is None else np.vstack([self.rows, self._latest])
 
     def extend(self, rows: np.ndarray) -> None:
         """Add ``rows`` (n, columns)."""

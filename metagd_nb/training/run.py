@@ -1,67 +1,83 @@
-"""A run as a person meets it: controls that return when they have taken effect, results that wait.
+"""Run: the user's interface to a training, with controls that return when they have taken effect.
 
-Reading a result (``params``, ``loss``, ``learned``, ``adapt``, ``evaluate``, ``replay``) waits for a run that is
-going on; ``repr``, ``stopped``, ``events``, ``plot``, ``record``, ``rates`` and ``peek`` never wait.
+Reading a result (``params``, ``loss``, ``learned``, ``adapt``, ``evaluate``, ``replay``) waits for a run that goes
+on; ``repr``, ``stopped``, ``events``, ``plot``, ``record`` and ``rates`` never wait.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+import os
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameters
-from ..tasks import Reference, Tasks
-from .adaptation import Panel, panel, predictor
+from ..tasks import Tasks
+from . import control
+from .adaptation import predictor
 from .costs import Costs, peak_of
+from .drivers import background
 from .evaluation import Evaluation, evaluate
-from .executors.base import Plan
-from .loop import Event
-from .persistence.replay import Kept
+from .loop import TrainingLoop
+from .persistence.contents import write_run
+from .persistence.replay import reopen, replay_into, replay_plan
+from .plan import Plan
+from .record import Record
+from .requests import Event
 from .stopping import REASONS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Event", "Plan", "Run"]
 
 Array = np.ndarray
 
+_MOVED = {  # old name → the place of the same
+    "algorithm": "loop.algorithm",
+    "error": "loop.error",
+    "method": "plan.method",
+    "paused": "loop.paused",
+    "peek": "loop.peek",
+    "problem": "plan.problem",
+    "references": "plan.references",
+    "running": "loop.running",
+    "settings": "plan.settings",
+    "shown": "loop.snapshot",
+    "theta": "loop.theta",
+}
 
-class Run(Kept):
-    """One training: its settings, its record, its controls and its result."""
 
-    # ---- what a person may ask ----------------------------------------------------------------------------------
+class Run:
+    """One training: its record, its controls and its result.
 
-    def _ask(self, kind: str, value: Any = None) -> None:
-        if self.stopped is not None:
-            if kind == "stop":
-                return
-            raise MetagdError(f"the run has ended ({self.stopped}); start a new one, or resume this one", kind)
-        ticket = self._queue(kind, value)
-        if self._driven_elsewhere():
-            self._await(lambda: self._obeyed >= ticket or not self.running)
-        else:
-            with self._by_hand():
-                self.obey()  # nobody drives: it takes effect now
+    Parameters
+    ----------
+    plan : Plan
+        All that the run is made from.
 
-    @contextlib.contextmanager
-    def _by_hand(self) -> Iterator[None]:
-        """Steps that nobody drives: told of in words when they diverge, and the time between them is rest."""
-        with np.errstate(all="ignore"):
-            yield
-        if not self.running and self._left is None:
-            self._left = time.perf_counter()
+    Attributes
+    ----------
+    loop : TrainingLoop
+        The steps: the present state, and what displays and drivers need.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.loop = TrainingLoop(plan)
+
+    # ---- controls --------------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
         """Hold after the step under way."""
-        self._ask("pause")
+        control.ask(self.loop, "pause")
 
-    def resume(self, **changed: Any) -> None:
+    def resume(self, **changed: float | None) -> None:
         """Go on, in the background: after a pause, or after the end as if there had been none.
 
         Parameters
@@ -70,99 +86,92 @@ class Run(Kept):
             For a run that has ended by a rule, the rule that now holds: ``run.resume(steps=2000)`` for 2000 steps
             in all, ``loss_below=…``, ``grad_below=…``, ``patience=…``, ``seconds=…``.
         """
-        if self.running or (self.stopped is None and self.kept is None and not changed):
+        loop = self.loop
+        if loop.running or (loop.stopped is None and loop.saved is None and not changed):
             if changed:
                 raise MetagdError("the run is going on; its rules can be changed once it has ended", "resume")
-            self._ask("resume")
+            control.ask(loop, "resume")
             return
-        from .drivers import background
-
-        self.reopen(changed)
+        reopen(loop, changed)
         background(self)
 
     def step(self, n: int = 1) -> None:
         """Hold, and do ``n`` steps."""
-        self._ask("step", n)
-        if self._driven_elsewhere():
-            self._await(lambda: not self._steps_owed or not self.running)
-        with self._by_hand():
-            while not self.running and self._steps_owed and self.stopped is None:
-                self.advance()
+        control.step(self.loop, n)
 
     def stop(self) -> None:
         """End after the step under way; returns when that is done. Does nothing to a run that has ended."""
-        self._ask("stop")
+        control.ask(self.loop, "stop")
 
-    def set(self, **changed: Any) -> None:
+    def set(self, **changed: float) -> None:
         """Change live rates: ``run.set(lr=0.05)``. Training goes on with the next step."""
-        self._ask("set", changed)
-
-    # ---- waiting ------------------------------------------------------------------------------------------------
-
-    @property
-    def running(self) -> bool:
-        """Whether somebody drives it, be it paused; False once its last frame is drawn."""
-        return self.driver is not None
-
-    def _driven_elsewhere(self) -> bool:
-        return self.running and self.driver is not threading.current_thread()
-
-    def _await(self, done: Callable[[], bool]) -> None:
-        """Wait for the driver; an interrupt meanwhile stops the run and keeps its state."""
-        try:
-            self._sleep_until(done)
-        except KeyboardInterrupt:
-            self.request("stop", "interrupted")
-            self._sleep_until(lambda: not self.running)
-
-    def _sleep_until(self, done: Callable[[], bool]) -> None:
-        with self._changed:
-            while not done():
-                self._changed.wait(timeout=0.5)  # the timeout only guards against a driver that died
+        control.ask(self.loop, "set", changed)
 
     def wait(self) -> Run:
         """Wait until it has ended, or is paused; an interrupt meanwhile stops it and keeps its state."""
-        if not self._driven_elsewhere():
-            return self
-        self.waiting += 1
-        try:
-            self._await(lambda: not self._driven_elsewhere() or (self.held and not self.pending))
-        finally:
-            self.waiting -= 1
+        control.wait(self.loop)
         return self
 
-    def _settle(self, what: str) -> None:
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """All that the run is made from: method, algorithm, problem, batches, settings, tasks."""
+        return self.loop.plan
+
+    @property
+    def record(self) -> Record:
+        """Rows of numbers, one a step."""
+        return self.loop.record
+
+    @property
+    def events(self) -> list[Event]:
+        """Requests of the user that were carried out, each with its step."""
+        return self.loop.events
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended, such as ``steps`` or ``diverged``; None before."""
+        return self.loop.stopped
+
+    @property
+    def note(self) -> str | None:
+        """What there is to say about the run, in words."""
+        return self.loop.note
+
+    @property
+    def iteration(self) -> int:
+        """Updates done."""
+        return max(self.loop.snapshot.step, 0)
+
+    # ---- results ---------------------------------------------------------------------------------------------------
+
+    def _settle(self, what: str) -> TrainingLoop:
+        """The loop, once the run has ended or is paused."""
         self.wait()
-        if self.running and self.paused:
+        if self.loop.running and self.loop.paused:
             print(f"metagd: paused at step {self.iteration}; {what} as of now")
-
-    # ---- results ------------------------------------------------------------------------------------------------
-
-    def peek(self) -> dict[str, Any]:
-        """``step``, ``loss`` and ``params`` that belong together, now; never waits."""
-        shown = self._shown
-        return {"step": shown.step, "loss": shown.loss, "params": self.named(shown)}
+        return self.loop
 
     @property
     def params(self) -> dict[str, Array]:
         """Name → array; of the best row where the run diverged, else of the last."""
-        self._settle("params")
-        return self.named(self._shown)
+        params: dict[str, Array] = self._settle("params").peek()["params"]
+        return params
 
     @property
     def learned(self) -> dict[str, Array]:
         """What is learned beside ``params``, by name: ``inner_lr`` (R,) where inner rates are learned.
 
-        As `rates`: what a person has set is in it at once.
+        As in `rates`, a rate that the user has set is in it at once.
         """
-        self._settle("what was learned")
-        return self.algorithm.learned(self.problem, self._shown.theta)
+        loop = self._settle("what was learned")
+        return loop.algorithm.learned(loop.plan.problem, loop.snapshot.theta)
 
     @property
     def loss(self) -> float:
         """The loss at ``params``, adapted with the rates of that row where one adapts."""
-        self._settle("loss")
-        return self._shown.loss
+        return self._settle("loss").snapshot.loss
 
     @property
     def rates(self) -> dict[str, float]:
@@ -171,33 +180,31 @@ class Run(Kept):
         ``learned`` has the same rates one by one, and ``adapt`` and ``evaluate`` use them: all show a rate as soon as
         it is set. The row before keeps the rate with which it was reached, and ``loss`` is that row's.
         """
-        shown = self._shown
-        return dict(
-            zip(self.algorithm.live_rates(), self.algorithm.rates(self.problem, shown.theta, shown.state), strict=True)
-        )
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        """Known values of the loss."""
-        return self.plan.references
+        algorithm, snapshot = self.loop.algorithm, self.loop.snapshot
+        values = algorithm.rates(self.plan.problem, snapshot.theta, snapshot.state)
+        return dict(zip(algorithm.live_rates(), values, strict=True))
 
     @property
     def costs(self) -> Costs:
-        """What the training has cost up to now; the memory is that of one step, measured by doing one more aside."""
-        self._settle("costs")
-        seconds = self.record.last("seconds") if len(self.record) else 0.0
+        """Costs of the training up to now; the memory is that of one more step, taken only to measure it."""
+        loop = self._settle("costs")
+        seconds = loop.record.last("seconds") if len(loop.record) else 0.0
         peak = math.nan
-        if self.error is None and self.settings.backend == "numpy":
-            batch = self._batches(self.iteration)
-            peak = peak_of(lambda: self.algorithm.evaluate(self.problem, self.theta, self._state, batch))
-        return Costs(self._grad_evals, self._hvps, seconds, peak)
+        if loop.error is None and loop.settings.backend == "numpy":
+            problem, batch = loop.plan.problem, loop.plan.batches(self.iteration)
+            peak = peak_of(lambda: loop.algorithm.evaluate(problem, loop.theta, loop.executor.state, batch))
+        return Costs(loop.grad_evals, loop.hvps, seconds, peak)
 
-    def _meta(self, what: str) -> Meta:
-        if not isinstance(self.algorithm, Meta):
-            raise MetagdError(f"{self.method} has one task only; adapting is for meta-learning methods", what)
-        return self.algorithm
+    def _meta(self, what: str) -> tuple[TrainingLoop, Meta]:
+        """Loop and algorithm of a meta-learning run, once it has ended or is paused."""
+        if not isinstance(self.loop.algorithm, Meta):
+            raise MetagdError(f"{self.plan.method} has one task only; adapting is for meta-learning methods", what)
+        self.plan.problem.check_available()
+        loop = self._settle("parameters" if what == "adapt" else "scores")
+        assert isinstance(loop.algorithm, Meta)
+        return loop, loop.algorithm
 
-    def adapt(self, x: Any, y: Any, steps: int | None = None) -> Callable[[Any], Array]:
+    def adapt(self, x: ArrayLike, y: ArrayLike, steps: int | None = None) -> Callable[[ArrayLike], Array]:
         """A predictor adapted to one new task.
 
         With batch norm a point's prediction depends on the points that are predicted with it: predict all at once.
@@ -215,10 +222,8 @@ class Run(Kept):
         function
             ``f(x_new)`` → array (N,) or (N, C), as ``y`` was given; labels (N,) for labels.
         """
-        algorithm = self._meta("adapt")
-        self.plan.problem.check_available()
-        self._settle("parameters")
-        return predictor(self.problem, algorithm, self._shown.theta, x, y, steps, self.plan.tasks)
+        loop, algorithm = self._meta("adapt")
+        return predictor(self.plan.problem, algorithm, loop.snapshot.theta, x, y, steps, self.plan.tasks)
 
     def evaluate(
         self,
@@ -235,13 +240,11 @@ class Run(Kept):
         By default the tasks, the shots and the steps are those of training; the seed is not. Each group of a table is
         judged at most once.
         """
-        algorithm = self._meta("evaluate")
-        self.plan.problem.check_available()
-        self._settle("scores")
+        loop, algorithm = self._meta("evaluate")
         return evaluate(
-            self.problem,
+            self.plan.problem,
             algorithm,
-            self._shown.theta,
+            loop.snapshot.theta,
             self.plan.tasks if tasks is None else tasks,  # type: ignore[arg-type]  # a meta run always has tasks
             algorithm.shots if shots is None else shots,
             algorithm.inner_steps if steps is None else steps,
@@ -252,7 +255,9 @@ class Run(Kept):
             self.costs,
         )
 
-    def save(self, path: Any, data: bool = True) -> None:
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], data: bool = True) -> None:
         """Keep the run in one file, whole or not at all; `metagd_nb.load` reads it.
 
         The file holds settings, events, the record, the parameters and, as text, the cell; of your functions only
@@ -264,13 +269,12 @@ class Run(Kept):
         data : bool
             False leaves that data out: `load` then needs it again.
         """
-        self._settle("saved")
-        self.write(path, data)
+        write_run(self._settle("saved"), path, data)
 
     def replay(self, **session: Any) -> Run:
         """The same run again, from seed, settings and events: equal to the bit.
 
-        A stop by time or by a person happens at the step at which it happened. Of a run that came from a file this
+        A stop by time or by the user happens at the step at which it happened. Of a run that came from a file this
         says first whether to expect equality to the bit (same machine, versions and number of BLAS threads) or to
         1e-9 relative, and what differs in code and data; at the end how far the two are apart.
 
@@ -279,18 +283,18 @@ class Run(Kept):
         **session : loss, gradient, model, tasks, x, y, namespace
             For a run from a file: what the file does not hold, such as your loss.
         """
-        self._settle("record")
-        again = Run(self.plan_again(session))
-        self.replay_into(again)
+        loop = self._settle("record")
+        again = Run(replay_plan(loop, session))
+        replay_into(loop, again.loop)
         return again
 
-    def plot(self) -> Any:
+    def plot(self) -> Figure:
         """The figure of this run, up to now."""
         from ..plotting.run_figure import figure
 
         return figure(self)
 
-    def export(self, path: Any, **options: Any) -> None:
+    def export(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write it for others to read, as the ending of ``path`` says.
 
         ``.csv``: the record. ``.png``, ``.svg``: the figure. ``.gif``: adaptation to a held-out task, step by step
@@ -301,29 +305,29 @@ class Run(Kept):
 
         export(self, path, **options)
 
-    def panel(self) -> Panel | None:
-        """One held-out task before and after adaptation, for the plot; None where there is none to draw."""
-        tasks, algorithm = self.plan.tasks, self.algorithm
-        if tasks is None or not isinstance(algorithm, Meta):
-            return None
-        return panel(self.problem, algorithm, tasks, self._shown.theta, self.settings.seed)
-
     def __repr__(self) -> str:
-        rows = len(self.record)
-        if not rows:
-            state = f"{REASONS[self.stopped]}, without a step" if self.stopped else "not started"
-            return f"metagd {self.method}: {state}" + (f"\n{self.note}" if self.note else "")
-        told = ", ".join(
-            f"{name}={_told(getattr(self.plan.algorithm, name))}" for name in hyperparameters(self.plan.algorithm)
-        )
-        state = REASONS[self.stopped] if self.stopped else "paused" if self.paused else "running"
-        first, last = float(self.record.since("loss", 0)[0]), self.reached
-        text = f"metagd {self.method}: {told}\n{state} after {last} step{'s' * (last != 1)}"
-        text += f"\nloss {first:.6g} → {self._shown.loss:.6g}"
-        return f"{text}\n{self.note}" if self.note else text
+        loop, note = self.loop, f"\n{self.note}" if self.note else ""
+        title = f"metagd {self.plan.method}"
+        if not len(loop.record):
+            state = f"{REASONS[loop.stopped]}, without a step" if loop.stopped else "not started"
+            return f"{title}: {state}{note}"
+        own = self.plan.algorithm
+        settings = ", ".join(f"{name}={_shown(getattr(own, name))}" for name in hyperparameters(own))
+        state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
+        first, last = float(loop.record.since("loss", 0)[0]), loop.record.last_step
+        steps = f"{state} after {last} step{'s' * (last != 1)}"
+        return f"{title}: {settings}\n{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}{note}"
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what has moved under its old name, with a warning."""
+        if name not in _MOVED:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warnings.warn(f"run.{name} is now run.{_MOVED[name]}", DeprecationWarning, stacklevel=2)
+        part, _, attribute = _MOVED[name].partition(".")
+        return getattr(getattr(self, part), attribute)
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A setting as the summary shows it; of many rates only the number and the ends."""
     if isinstance(value, tuple) and len(value) > 4:
         return f"{len(value)} rates from {min(value):.4g} to {max(value):.4g}"

@@ -1,15 +1,15 @@
-"""When a run ends: the settings every method shares, and the verdict on each row."""
+"""Rules that end a run, applied to each row of its record."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..core.hyperparameters import Checked, hyperparameter
+from ..algorithms import Algorithm
+from .settings import Settings
 
 WINDOW = 20  # rows whose mean stands for the loss of a sampled run
 REASONS = {  # why a run ended, in words
@@ -26,26 +26,11 @@ REASONS = {  # why a run ended, in words
 EXPLODED = 1e8  # times the first loss, or times 1
 
 
-@dataclass(frozen=True)
-class Settings(Checked):
-    """What every run can be told, whatever its method."""
-
-    steps: int = hyperparameter(1000, "updates at most", low=0, high=1_000_000_000)
-    loss_below: float | None = hyperparameter(None, "stop when the loss is below this", kind=float)
-    grad_below: float | None = hyperparameter(None, "stop when the gradient's norm is below this", low=0, kind=float)
-    patience: int | None = hyperparameter(None, "stop after this many steps without a better loss", low=1, kind=int)
-    seconds: float | None = hyperparameter(None, "stop after this long", low=0, kind=float)
-    seed: int = hyperparameter(0, "seed of everything random", low=0, high=2**32 - 1)
-    record_every: int = hyperparameter(
-        1, "steps between rows of the record; rows of events and the last are always kept", low=1, high=1_000_000_000
-    )
-    checkpoint: str | None = hyperparameter(None, "file that keeps the run while it goes on, and its end", kind=str)
-    checkpoint_every: float = hyperparameter(60.0, "seconds between two checkpoints", low=0, high=1e6)
-    backend: str = hyperparameter(
-        "numpy", "what computes; auto: jax where it pays off", choices=("numpy", "jax", "auto")
-    )
-    devices: int = hyperparameter(1, "devices over which the tasks of a step are spread (jax)", low=1, high=100_000)
-    dtype: str = hyperparameter("float64", "precision", choices=("float32", "float64"))
+def divergence(algorithm: Algorithm, step: int, loss: float, best: int) -> str:
+    """Note on a run that diverged at ``step``; ``best`` is the step of its best row, −1 where there is none."""
+    names = " or ".join(n for n in algorithm.live_rates() if n.endswith("lr") and not n.startswith("hyper"))
+    kept = f"the parameters of step {best} are kept" if best >= 0 else "nothing to keep"
+    return f"diverged at step {step} (loss {loss:.3g}): {kept}; a smaller {names} usually helps"
 
 
 class StoppingRule:

@@ -56,7 +56,7 @@ def test_from_scratch_learns_nothing_and_adapts_as_plain_descent() -> None:
     np.testing.assert_array_equal(found.loss, maml.meta_gradient(problem, theta, batch).loss)
     assert not found.grad.any()
     run = mg.train("scratch", model=mg.mlp(1, 5, 1), tasks=mg.sinusoid(), steps=5)
-    np.testing.assert_array_equal(run.theta, run.problem.start(np.random.default_rng(0)))
+    np.testing.assert_array_equal(run.loop.theta, run.plan.problem.start(np.random.default_rng(0)))
     with pytest.raises(MetagdError, match=r"^unknown option of scratch 'meta_lr'"):
         mg.train("scratch", model=mg.mlp(1, 5, 1), tasks=mg.sinusoid(), meta_lr=0.1)
 
@@ -156,10 +156,10 @@ def test_lbfgs_goes_down_at_every_step_and_remembers_ten() -> None:
     for _ in range(15):
         run.step(1)
     assert (np.diff(run.record["loss"]) < 0).all()
-    assert run._state.s.shape == run._state.y.shape == (4, 10)
-    moved = run.shown.theta
+    assert run.loop.executor.state.s.shape == run.loop.executor.state.y.shape == (4, 10)
+    moved = run.loop.snapshot.theta
     run.step(1)
-    np.testing.assert_array_equal(run._state.s[-1], run.shown.theta - moved)
+    np.testing.assert_array_equal(run.loop.executor.state.s[-1], run.loop.snapshot.theta - moved)
 
 
 def test_lbfgs_rests_where_nothing_is_lower() -> None:
@@ -191,7 +191,7 @@ def test_lbfgs_takes_the_share_of_a_step_that_is_set() -> None:
     for run in (whole, half):
         run.step(1)
     start = np.linspace(-1, 1, 10)
-    np.testing.assert_allclose(half.shown.theta - start, 0.5 * (whole.shown.theta - start), rtol=1e-12)
+    np.testing.assert_allclose(half.loop.snapshot.theta - start, 0.5 * (whole.loop.snapshot.theta - start), rtol=1e-12)
 
 
 def test_lbfgs_fits_a_net() -> None:
@@ -214,32 +214,32 @@ def test_lbfgs_carries_plain_numbers() -> None:
     def plain(value: Any) -> bool:
         return value is None or isinstance(value, (float, int, np.ndarray)) or all(plain(one) for one in value)
 
-    assert isinstance(run._state, tuple)
-    assert plain(run._state)
+    assert isinstance(run.loop.executor.state, tuple)
+    assert plain(run.loop.executor.state)
     again = mg.prepare("lbfgs", loss=valley, params={"w": np.linspace(-1, 1, 10)}, steps=5)
-    look = again.algorithm.evaluate(again.problem, run.theta, tuple(run._state), None)
-    np.testing.assert_array_equal(look.grad, run._evaluation.grad)  # type: ignore[union-attr]
+    look = again.loop.algorithm.evaluate(again.plan.problem, run.loop.theta, tuple(run.loop.executor.state), None)
+    np.testing.assert_array_equal(look.grad, run.loop.executor.evaluation.grad)  # type: ignore[union-attr]
 
 
 def test_lbfgs_learns_nothing_from_a_curve_that_bends_down() -> None:
     """On the hump of a cosine sᵀy < 0: such a pair would turn its steps uphill, and is left out."""
     run = mg.prepare("lbfgs", loss=lambda w: np.sum(np.cos(w)), params={"w": np.array([0.3, 0.2])}, lr=0.05)
     run.step(3)
-    assert run._state.s.shape == run._state.y.shape == (0, 2)
+    assert run.loop.executor.state.s.shape == run.loop.executor.state.y.shape == (0, 2)
     assert (np.diff(run.record["loss"]) < 0).all()
     run.set(lr=1.0)
     run.step(30)
-    np.testing.assert_allclose(run.shown.theta, np.pi, atol=1e-6)
+    np.testing.assert_allclose(run.loop.snapshot.theta, np.pi, atol=1e-6)
 
 
 def test_lbfgs_forgets_its_curvature_where_that_leads_nowhere() -> None:
     """A memory that leads far out of where the loss is a number: the step is the gradient's own, and all is counted."""
     run = mg.prepare("lbfgs", loss=lambda w: np.sum(w - np.log(w)), params={"w": np.array([5.0, 4.0])})
-    wild = run._state._replace(s=np.array([[1.0, 0.0]]), y=np.array([[1e-14, 0.0]]))
-    counting = Counting(run.problem)
+    wild = run.loop.executor.state._replace(s=np.array([[1.0, 0.0]]), y=np.array([[1e-14, 0.0]]))
+    counting = Counting(run.plan.problem)
     with np.errstate(invalid="ignore"):
-        plain = run.algorithm.evaluate(run.problem, run.theta, run._state, None)
-        misled = run.algorithm.evaluate(counting, run.theta, wild, None)  # type: ignore[arg-type]
+        plain = run.loop.algorithm.evaluate(run.plan.problem, run.loop.theta, run.loop.executor.state, None)
+        misled = run.loop.algorithm.evaluate(counting, run.loop.theta, wild, None)  # type: ignore[arg-type]
     assert len(misled.state.s) == len(misled.state.y) == 0
     np.testing.assert_array_equal(misled.state.ahead[0], plain.state.ahead[0])
     assert misled.grad_evals == counting.evaluations > plain.grad_evals + 5
@@ -248,9 +248,9 @@ def test_lbfgs_forgets_its_curvature_where_that_leads_nowhere() -> None:
 def test_lbfgs_shortens_a_step_that_leads_where_the_loss_is_no_number() -> None:
     """The curvature proposes 16 from w = 5, where log w ends at 0: the search comes back, and keeps the curvature."""
     run = mg.prepare("lbfgs", loss=lambda w: np.sum(w - np.log(w)), params={"w": np.array([5.0, 5.0])})
-    bold = run._state._replace(s=np.array([[1.0, 1.0]]), y=np.array([[0.05, 0.05]]))
+    bold = run.loop.executor.state._replace(s=np.array([[1.0, 1.0]]), y=np.array([[0.05, 0.05]]))
     with np.errstate(all="ignore"):
-        look = run.algorithm.evaluate(run.problem, run.theta, bold, None)
+        look = run.loop.algorithm.evaluate(run.plan.problem, run.loop.theta, bold, None)
     assert len(look.state.s) == 1
     assert (look.state.ahead[0] > 0).all()
     assert look.state.ahead[1] < look.loss
@@ -259,4 +259,4 @@ def test_lbfgs_shortens_a_step_that_leads_where_the_loss_is_no_number() -> None:
 def test_lbfgs_stays_where_a_step_does_not_lower_the_loss() -> None:
     """A gain that drowns in rounding is none."""
     run = mg.train("lbfgs", loss=lambda w: 1e12 + 0.1 * np.sum((w - 3) ** 2), params={"w": np.array([3.001])}, steps=5)
-    np.testing.assert_array_equal(run.shown.theta, [3.001])
+    np.testing.assert_array_equal(run.loop.snapshot.theta, [3.001])

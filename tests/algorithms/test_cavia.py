@@ -155,7 +155,7 @@ def test_learned_rates_leave_alone_what_does_not_adapt(kind: Any, learn: str) ->
 
 def test_a_run_learns_through_its_context() -> None:
     run = mg.train("cavia", model=mg.mlp(1, 20, 20, 1, context=2), tasks=mg.sinusoid(), steps=400, meta_lr=0.005)
-    assert run.algorithm.inner_lr == 1.0  # type: ignore[attr-defined]
+    assert run.loop.algorithm.inner_lr == 1.0  # type: ignore[attr-defined]
     np.testing.assert_array_equal(run.params["context"], 0)
     scored = run.evaluate(n_tasks=200)
     assert scored.mean[1] < 0.75 * scored.mean[0]

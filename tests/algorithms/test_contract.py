@@ -27,9 +27,10 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.hyperparameters import Hyperparameter, hyperparameters
+from metagd_nb.training.adaptation import held_out_panel
 from metagd_nb.training.drivers import background, drive
 from metagd_nb.training.run import Run
-from metagd_nb.training.stopping import Settings
+from metagd_nb.training.settings import Settings
 
 # ---- the table ----------------------------------------------------------------------------------------------------
 
@@ -108,15 +109,15 @@ def test_look_and_move_change_nothing_in_place(method: str) -> None:
     """State is plain and never written into: looking or moving twice gives the same."""
     run = prepared(method)
     for _ in range(3):
-        run.advance()
-    algorithm, look, theta = run.algorithm, run._evaluation, run.theta
+        run.loop.advance()
+    algorithm, look, theta = run.loop.algorithm, run.loop.executor.evaluation, run.loop.theta
     assert look is not None
     for array in (theta, look.grad, *[p for p in look.state if isinstance(p, np.ndarray)]):
         array.flags.writeable = False
     (first, state), (second, again) = (algorithm.update(theta, look) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert repr(state) == repr(again)
-    one, other = (algorithm.evaluate(run.problem, first, state, run._batches(3)) for _ in range(2))
+    one, other = (algorithm.evaluate(run.plan.problem, first, state, run.plan.batches(3)) for _ in range(2))
     assert one.loss == other.loss
     np.testing.assert_array_equal(one.grad, other.grad)
 
@@ -125,7 +126,7 @@ def test_look_and_move_change_nothing_in_place(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_precision_is_kept(method: str, dtype: str) -> None:
     run = trained(method, dtype=dtype)
-    assert run.theta.dtype == dtype
+    assert run.loop.theta.dtype == dtype
     assert all(values.dtype == dtype for values in run.params.values())
 
 
@@ -148,7 +149,7 @@ def test_replay_with_rates_set_while_paused(method: str) -> None:
     run.step(7)
     run.set(**halved(run))
     run.step(5)
-    name = run.algorithm.live_rates()[0]
+    name = run.loop.algorithm.live_rates()[0]
     run.set(**{name: 0.005})
     run.set(**{name: 0.007})  # twice at one step: the last counts
     run.resume()
@@ -169,15 +170,15 @@ def test_a_rate_set_acts_on_the_next_step(method: str) -> None:
     """Row t shows the rate that row t's own step will use; a set after row t shows from the next row on."""
     run = prepared(method, steps=20)
     run.step(3)
-    name = run.algorithm.live_rates()[-1 if method in META else 0]
+    name = run.loop.algorithm.live_rates()[-1 if method in META else 0]
     before = run.record[name].copy()
     run.set(**{name: 0.0})
-    stood = run.theta.copy()
+    stood = run.loop.theta.copy()
     run.step(2)
     np.testing.assert_array_equal(run.record[name][:4], before)
     if method not in ("hd", "unroll"):  # whose rate moves on by itself
         assert (run.record[name][4:] == 0).all()
-        np.testing.assert_array_equal(run.theta, stood)  # a rate of zero moves nothing
+        np.testing.assert_array_equal(run.loop.theta, stood)  # a rate of zero moves nothing
     assert run.rates[name] == run.record[name][-1]
 
 
@@ -186,7 +187,7 @@ def test_a_rate_that_learns_goes_on_from_where_it_was_set() -> None:
     run.step(3)
     run.set(lr=0.004, hyper_lr=0.0)
     assert run.rates == {"lr": 0.004, "hyper_lr": 0.0}
-    before, grad = run.theta.copy(), run._evaluation.grad.copy()  # type: ignore[union-attr]
+    before, grad = run.loop.theta.copy(), run.loop.executor.evaluation.grad.copy()  # type: ignore[union-attr]
     run.step(2)
     assert run.record["lr"][4:].tolist() == [0.004, 0.004]
     run.set(hyper_lr=1e-4)  # the rate itself stays
@@ -196,14 +197,14 @@ def test_a_rate_that_learns_goes_on_from_where_it_was_set() -> None:
     short.step(3)
     short.set(lr=0.004)
     short.step(1)
-    np.testing.assert_array_equal(short.theta, before - 0.004 * grad)
+    np.testing.assert_array_equal(short.loop.theta, before - 0.004 * grad)
     assert_same(run.replay(), run)
 
 
 @pytest.mark.parametrize("method", ["meta-sgd", "unroll"])
 def test_learned_rates_go_on_from_where_they_were_set(method: str) -> None:
     run = prepared(method, steps=20, **({"meta_lr": 1e-4} if method == "meta-sgd" else {"hyper_lr": 1e-6}))
-    name = run.algorithm.live_rates()[0]
+    name = run.loop.algorithm.live_rates()[0]
     run.step(3)
     run.set(**{name: 0.0123})
     assert run.rates[name] == pytest.approx(0.0123, rel=1e-12)
@@ -249,7 +250,7 @@ def test_replay_of_a_background_run_with_hands_on_it(method: str) -> None:
     run = background(prepared(method, steps=1_000_000))
     for _ in range(3):
         time.sleep(0.01)
-        run.request("set", halved(run))
+        run.loop.request("set", halved(run))
     run.pause()
     held = len(run.record)
     time.sleep(0.02)
@@ -300,12 +301,14 @@ def test_row_t_is_at_theta_t(method: str) -> None:
     for steps in (0, 1, 4):
         short = trained(method, steps=steps)
         assert short.loss == whole.record["loss"][steps]
-        look = whole.algorithm.evaluate(whole.problem, short.theta, short._state, whole._batches(steps))
+        look = whole.loop.algorithm.evaluate(
+            whole.plan.problem, short.loop.theta, short.loop.executor.state, whole.plan.batches(steps)
+        )
         assert look.loss == whole.record["loss"][steps]
         if method != "hd":  # looking twice would move its rate on
             np.testing.assert_allclose(np.linalg.norm(look.grad), whole.record["grad_norm"][steps], rtol=1e-12)
-    assert whole.loss == whole.record["loss"][-1] == whole.peek()["loss"]
-    assert whole.peek()["step"] == whole.iteration == 6
+    assert whole.loss == whole.record["loss"][-1] == whole.loop.peek()["loss"]
+    assert whole.loop.peek()["step"] == whole.iteration == 6
 
 
 @pytest.mark.parametrize("method", DESCENT)
@@ -319,19 +322,19 @@ def test_the_last_row_is_the_loss_at_the_result(method: str) -> None:
 @pytest.mark.parametrize("method", ["maml", "fomaml"])
 def test_the_last_row_is_the_query_loss_at_the_result(method: str) -> None:
     run = trained(method, steps=9)
-    batch = run._batches(9)
-    theta = run.problem.layout.flatten(run.params)
+    batch = run.plan.batches(9)
+    theta = run.plan.problem.layout.flatten(run.params)
     phi = theta
     for _ in range(2):
-        phi = phi - 0.02 * run.problem.linearize(phi, batch.support).grad
-    assert run.loss == pytest.approx(run.problem.linearize(phi, batch.query).loss.mean(), rel=1e-12)
+        phi = phi - 0.02 * run.plan.problem.linearize(phi, batch.support).grad
+    assert run.loss == pytest.approx(run.plan.problem.linearize(phi, batch.query).loss.mean(), rel=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_costs_are_counted(method: str) -> None:
     """One a task and evaluation, cumulative; what the record says is what the problem was asked."""
     run = prepared(method, steps=5)
-    counting = Counting(run.problem)
+    counting = Counting(run.plan.problem)
     run = drive(Run(run.plan._replace(problem=counting)))
     assert run.record["hvps"][-1] == counting.hvps
     assert run.record["grad_evals"][-1] == counting.evaluations
@@ -351,7 +354,7 @@ def test_costs_of_maml(method: str, inner_steps: int, evaluations: int, products
 @pytest.mark.parametrize("method", [method for method in DESCENT if method != "lbfgs"])  # it searches along lines
 def test_costs_of_descent(method: str) -> None:
     run = trained(method, steps=5)
-    horizon = getattr(run.algorithm, "horizon", 0)
+    horizon = getattr(run.loop.algorithm, "horizon", 0)
     np.testing.assert_array_equal(run.record["grad_evals"], (horizon + 1) * np.arange(1, 7))
     np.testing.assert_array_equal(run.record["hvps"], horizon * np.arange(1, 7))
 
@@ -436,15 +439,15 @@ def test_allowed_edges_run(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_live_rates_keep_their_bounds(method: str) -> None:
     run = prepared(method)
-    for name in run.algorithm.live_rates():
-        declared = hyperparameters(run.algorithm)[name]
+    for name in run.loop.algorithm.live_rates():
+        declared = hyperparameters(run.loop.algorithm)[name]
         for value in edges(declared)[1]:
             with pytest.raises(MetagdError, match=f"^{name}: "):
                 run.set(**{name: value})
     with pytest.raises(MetagdError, match=r"^unknown rate 'steps'"):
         run.set(steps=3)
     with pytest.raises(MetagdError, match=r"^unknown request 'pose'; did you mean 'pause'\?$"):
-        run.request("pose")
+        run.loop.request("pose")
     assert run.events == []
     assert not len(run.record)
 
@@ -524,11 +527,11 @@ def test_what_maml_refuses(given: dict[str, Any], line: str) -> None:
 
 def test_reading_waits_and_looking_does_not() -> None:
     run = background(prepared("gd", steps=3000))
-    peeked = run.peek()
+    peeked = run.loop.peek()
     assert set(peeked) == {"step", "loss", "params"}
     assert run.loss == run.record["loss"][-1]  # waited
     assert run.stopped == "steps"
-    assert not run.running
+    assert not run.loop.running
     assert run.iteration == 3000
 
 
@@ -538,7 +541,7 @@ def test_peek_is_consistent_while_it_trains() -> None:
 
     run = mg.start("gd", loss=loss, params={"x": 1.0}, lr=1e-4, steps=100_000_000)
     for _ in range(200):
-        seen = run.peek()
+        seen = run.loop.peek()
         if seen["step"] >= 0:
             assert seen["loss"] == float(seen["params"]["x"]) ** 2
     run.stop()
@@ -574,4 +577,4 @@ def test_one_task_has_nothing_to_adapt(method: str) -> None:
         run.adapt([1.0], [1.0])
     with pytest.raises(MetagdError, match=f"^evaluate: {method} has one task only"):
         run.evaluate()
-    assert run.panel() is None
+    assert held_out_panel(run.loop) is None

@@ -367,7 +367,7 @@ def test_least_squares_reference_is_the_optimum(kind: str, bias: bool) -> None:
         basis = np.linalg.qr(np.delete(ones, 1, axis=1))[0]
     expected = np.mean((y - basis @ (basis.T @ y)) ** 2)
     run = mg.train("gd", model=mg.linear(6, 2, bias), x=x, y=y, lr=stable_rate(x, 2, bias), steps=2000)
-    (reference,) = run.references
+    (reference,) = run.plan.references
     assert reference.value == pytest.approx(expected, rel=1e-10)
     assert reference.label == "least squares (optimum)"
     assert run.record["loss"].min() >= reference.value * (1 - 1e-10)

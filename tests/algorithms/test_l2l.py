@@ -232,12 +232,18 @@ def test_a_learned_optimizer_adapts_to_a_new_task() -> None:
     run = mg.train("l2l", **given)
     x, y, new = np.linspace(-3, 3, 8), np.sin(np.linspace(-3, 3, 8)), np.array([0.5, 1.5])
     support = Batch(x[None, :, None], y[None, :, None])
-    cell, w, phi = run.algorithm._cell, run.theta[run.problem.layout.size :], run.theta[: run.problem.layout.size]
+    cell, w, phi = (
+        run.loop.algorithm._cell,
+        run.loop.theta[run.plan.problem.layout.size :],
+        run.loop.theta[: run.plan.problem.layout.size],
+    )
     state = np.zeros((6, 1, phi.size))
     for _ in range(3):
-        tape = cell.step(w, run.problem.linearize(phi, support).grad, state)
+        tape = cell.step(w, run.plan.problem.linearize(phi, support).grad, state)
         phi, state = phi - 0.05 * tape.out, tape.state
-    np.testing.assert_allclose(run.adapt(x, y)(new), run.problem.predict(phi, new[None, :, None])[0, :, 0], **EXACT)
+    np.testing.assert_allclose(
+        run.adapt(x, y)(new), run.plan.problem.predict(phi, new[None, :, None])[0, :, 0], **EXACT
+    )
     names = {"optimizer.gates": (12, 5), "optimizer.bias": (12,), "optimizer.out": (3,), "optimizer.skip": ()}
     assert {name: value.shape for name, value in run.learned.items()} == names
     assert run.evaluate(n_tasks=50).mean[3] < mg.train("l2l", **(given | {"steps": 0})).evaluate(n_tasks=50).mean[3]
@@ -247,5 +253,5 @@ def test_a_start_that_is_not_learned_stays() -> None:
     given: dict[str, Any] = {"model": mg.mlp(1, 5, 1), "tasks": mg.sinusoid(), "inner_steps": 2, "meta_lr": 0.01}
     for learn, stays in (("no", True), ("yes", False)):
         run = mg.train("l2l", learn_start=learn, steps=3, **given)
-        start = run.problem.start(np.random.default_rng(0))
-        assert np.array_equal(run.problem.layout.flatten(run.params), start) is stays
+        start = run.plan.problem.start(np.random.default_rng(0))
+        assert np.array_equal(run.plan.problem.layout.flatten(run.params), start) is stays

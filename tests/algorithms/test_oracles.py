@@ -223,7 +223,7 @@ def test_quadratics_know_their_own_optimum() -> None:
     given: dict[str, Any] = {"inner_lr": 0.1, "inner_steps": 5, "outer": "sgd", "meta_lr": 1.0}
     run = mg.train("maml", tasks=family, steps=3000, **given)
     assert run.loss == pytest.approx(adapted.value, rel=1e-12)
-    assert run.references == (joint, adapted)
+    assert run.plan.references == (joint, adapted)
 
 
 # ---- linear regression tasks: a quadratic whose support and query differ ------------------------------------------

@@ -159,11 +159,13 @@ def test_scores_are_those_of_training() -> None:
     net = mg.mlp(2, 6, 3, norm="batch")
     run = prepared("protonet", model=net, meta_batch_size=7)
     run.step(1)
-    batch = run._batches(0)
-    *_, phi = run.algorithm.path(run.problem, run.theta, batch.support, 1)
-    losses = run.algorithm.loss(run.problem, phi, batch.query)
+    batch = run.plan.batches(0)
+    *_, phi = run.loop.algorithm.path(run.plan.problem, run.loop.theta, batch.support, 1)
+    losses = run.loop.algorithm.loss(run.plan.problem, phi, batch.query)
     assert run.record["loss"][0] != losses.mean()  # row 0 was before the step
-    np.testing.assert_allclose(run.algorithm.meta_gradient(run.problem, run.theta, batch).loss, losses, **CLOSE)
+    np.testing.assert_allclose(
+        run.loop.algorithm.meta_gradient(run.plan.problem, run.loop.theta, batch).loss, losses, **CLOSE
+    )
 
 
 def test_more_ways_in_training_than_in_use() -> None:

@@ -86,7 +86,7 @@ def test_every_method_has_every_seed(meta: Comparison) -> None:
     assert [entry.name for entry in meta.entries] == ["maml", "reptile", "scratch", "pretrain"]
     assert [entry.baseline for entry in meta.entries] == [False, False, True, True]
     for entry in meta.entries:
-        assert [run.settings.seed for run in entry.runs] == [0, 1, 2]
+        assert [run.plan.settings.seed for run in entry.runs] == [0, 1, 2]
         assert [run.stopped for run in entry.runs] == ["steps"] * 3
     for seed in range(3):  # the same tasks for all
         first = [entry.runs[seed].plan.batches(7).support.x for entry in meta.entries[:2]]
@@ -95,7 +95,7 @@ def test_every_method_has_every_seed(meta: Comparison) -> None:
 
 def test_scores_are_those_of_fresh_tasks(meta: Comparison) -> None:
     for entry in meta.entries:
-        by_hand = [run.evaluate(n_tasks=50, seed=1 + run.settings.seed).mean[-1] for run in entry.runs]
+        by_hand = [run.evaluate(n_tasks=50, seed=1 + run.plan.settings.seed).mean[-1] for run in entry.runs]
         np.testing.assert_array_equal(entry.scores, by_hand)
     same = cases.trained("maml", steps=40, seed=2)
     cases.assert_same(same, meta["maml"].runs[2])
@@ -105,9 +105,9 @@ def test_baselines_take_over_what_they_have_in_common() -> None:
     run = cases.prepared("maml", steps=2, inner_lr=0.037, shots=7, inner_steps=3)
     found = mg.compare([run], seeds=1, n_tasks=5)
     for name in ("scratch", "pretrain"):
-        own = found[name].runs[0].algorithm
+        own = found[name].runs[0].loop.algorithm
         assert (own.inner_lr, own.shots, own.inner_steps) == (0.037, 7, 3)
-    assert found["scratch"].runs[0].settings.steps == 2
+    assert found["scratch"].runs[0].plan.settings.steps == 2
 
 
 def test_a_finished_run_is_taken_as_it_is() -> None:

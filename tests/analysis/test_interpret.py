@@ -32,15 +32,15 @@ def one_task() -> Any:
 
 def weighted(run: Any, x: np.ndarray, y: np.ndarray, x_new: np.ndarray, weights: np.ndarray, steps: int) -> np.ndarray:
     """The adapted prediction (N, C) with support point k counting ``weights[k]``: plain descent, spelt out."""
-    phi = run.shown.theta[: run.problem.layout.size][None]
-    rates = run.algorithm.start(run.problem, run.shown.theta, steps)[1]
+    phi = run.loop.snapshot.theta[: run.plan.problem.layout.size][None]
+    rates = run.loop.algorithm.start(run.plan.problem, run.loop.snapshot.theta, steps)[1]
     for rate in rates:
         grads = [
-            w * run.problem.linearize(phi, Batch(x[None, k : k + 1], y[None, k : k + 1])).grad / len(x)
+            w * run.plan.problem.linearize(phi, Batch(x[None, k : k + 1], y[None, k : k + 1])).grad / len(x)
             for k, w in enumerate(weights)
         ]
         phi = phi - rate * np.sum(grads, axis=0)
-    return np.asarray(run.problem.predict(phi, x_new[None])[0])
+    return np.asarray(run.plan.problem.predict(phi, x_new[None])[0])
 
 
 @pytest.mark.parametrize("method", ["maml", "anil", "meta-sgd"])
@@ -93,9 +93,9 @@ def test_movement_is_what_adaptation_does() -> None:
     run = trained("maml")
     found = interpret.movement(run, n_tasks=30, seed=4)
     support, _ = draw_tasks(run, run.plan.tasks, 30, 4)
-    phi = np.asarray(run.algorithm.adapt(run.problem, run.shown.theta, support))
-    w0 = run.problem.layout.slices["W0"]
-    far = np.linalg.norm((phi - run.shown.theta)[:, w0], axis=1) / np.linalg.norm(run.shown.theta[w0])
+    phi = np.asarray(run.loop.algorithm.adapt(run.plan.problem, run.loop.snapshot.theta, support))
+    w0 = run.plan.problem.layout.slices["W0"]
+    far = np.linalg.norm((phi - run.loop.snapshot.theta)[:, w0], axis=1) / np.linalg.norm(run.loop.snapshot.theta[w0])
     np.testing.assert_allclose(found.moved[0], far.mean(), rtol=1e-12)
     np.testing.assert_allclose(found.interval[0], 1.96 * far.std(ddof=1) / np.sqrt(30), rtol=1e-12)
     still = interpret.movement(run, n_tasks=10, steps=0)
@@ -123,11 +123,11 @@ def test_layer_rates() -> None:
     run = trained("meta-sgd", steps=20, meta_lr=0.02)
     found = interpret.layer_rates(run)
     rates = run.learned["inner_lr"]
-    part = run.problem.layout.slices["W1"]
+    part = run.plan.problem.layout.slices["W1"]
     assert found["W1"] == pytest.approx(
         (rates[part].mean(), rates[part].min(), rates[part].max(), (rates[part] < 0).mean())
     )
-    assert list(found) == list(run.problem.layout.slices)
+    assert list(found) == list(run.plan.problem.layout.slices)
     shared = trained("maml", learn_rates="layer", steps=5)
     for mean, low, high, negative in interpret.layer_rates(shared).values():
         assert low == high == pytest.approx(mean)
@@ -137,11 +137,11 @@ def test_layer_rates() -> None:
 def test_the_initial_function_is_the_start_and_what_points_make_of_it() -> None:
     run = trained("maml")
     found = interpret.initial_function(run, n_tasks=2, seed=3)
-    theta, support = run.shown.theta, draw_tasks(run, run.plan.tasks, 2, 3)[0]
+    theta, support = run.loop.snapshot.theta, draw_tasks(run, run.plan.tasks, 2, 3)[0]
     new = found.x[None, :, None]
-    np.testing.assert_array_equal(found.start, np.tile(run.problem.predict(theta[None], new)[0, :, 0], (2, 1)))
+    np.testing.assert_array_equal(found.start, np.tile(run.plan.problem.predict(theta[None], new)[0, :, 0], (2, 1)))
     one = Batch(support.x[:1], support.y[:1])
-    adapted = run.problem.predict(run.algorithm.adapt(run.problem, theta, one), new)[0, :, 0]
+    adapted = run.plan.problem.predict(run.loop.algorithm.adapt(run.plan.problem, theta, one), new)[0, :, 0]
     np.testing.assert_allclose(found.adapted[0], adapted, rtol=1e-12)
     assert np.abs(found.adapted[0] - found.adapted[1]).max() > 1e-3
     figure = charts.initial_function(found)
@@ -167,7 +167,9 @@ def test_calibration_is_that_of_the_adapted_probabilities() -> None:
     found = interpret.calibration(run, n_tasks=14)
     support, query = draw_tasks(run, run.plan.tasks, 14, 1)
     logits = np.asarray(
-        run.algorithm.predict(run.problem, run.algorithm.adapt(run.problem, run.theta, support), query.x)
+        run.loop.algorithm.predict(
+            run.plan.problem, run.loop.algorithm.adapt(run.plan.problem, run.loop.theta, support), query.x
+        )
     )
     p = np.exp(logits[..., 1]) / np.exp(logits).sum(axis=-1)
     y = query.y[..., 1]

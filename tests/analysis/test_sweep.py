@@ -211,7 +211,7 @@ def test_the_cell(ip: Any) -> None:
 def test_a_comma_list_stays_one_setting(ip: Any) -> None:
     cell(ip, "tasks = quadratics(np.ones(2), np.ones((2, 2)))")
     assert cell(ip, "%metagd maml --inner-lr 0.1,0.2 --steps 3 --wait --no-plot").error is None
-    assert ip.user_ns["run"].algorithm.inner_lr == (0.1, 0.2)
+    assert ip.user_ns["run"].loop.algorithm.inner_lr == (0.1, 0.2)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_curve_moves_under_a_persons_hands(lab: Lab, artefacts: Path) -> Non
     lab.page.screenshot(path=artefacts / "running-light.png")
 
     button(lab, "Pause").click()
-    lab.until("run.held")
+    lab.until("run.loop.idle")
     button(lab, "Resume").wait_for()
     lab.page.wait_for_timeout(300)
     at, picture = lab.ask("print(run.iteration)"), lab.picture(1)
@@ -100,7 +100,7 @@ def test_the_curve_moves_under_a_persons_hands(lab: Lab, artefacts: Path) -> Non
     lab.theme(DARK)
     lab.page.screenshot(path=artefacts / "running-dark.png")
     button(lab, "Stop").click()
-    lab.until("run.stopped == 'user' and not run.running")
+    lab.until("run.stopped == 'user' and not run.loop.running")
     assert lab.ask("print([e.kind for e in run.events])") == "['pause', 'step', 'resume', 'stop']"
     assert lab.ask("print(run.loss == run.record['loss'][-1])") == "True"
 
@@ -202,7 +202,7 @@ def test_the_plot_keeps_its_place_when_the_controls_leave(lab: Lab) -> None:
     hands = settled_box(lab, lab.page.locator(".jp-OutputArea-output:has(.jupyter-button)").first)
     assert hands["y"] >= place["y"] + place["height"]  # under the picture, as in a player
     button(lab, "Stop").click()
-    lab.until("run.stopped == 'user' and not run.running")
+    lab.until("run.stopped == 'user' and not run.loop.running")
     lab.page.locator(".jupyter-button").first.wait_for(state="detached")
     assert settled_box(lab, image) == place
 
@@ -210,7 +210,7 @@ def test_the_plot_keeps_its_place_when_the_controls_leave(lab: Lab) -> None:
 def test_the_plot_stays_in_the_file_without_a_kernel(lab: Lab, artefacts: Path) -> None:
     lab.open("kept", [SETUP, CELL.replace("100000000", "2000")])
     lab.run_all()
-    lab.until("run.stopped == 'steps' and not run.running")
+    lab.until("run.stopped == 'steps' and not run.loop.running")
     lab.poll(lambda: lab.picture(1), bool)
     lab.page.wait_for_timeout(300)
     saved = lab.save()

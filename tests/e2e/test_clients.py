@@ -185,15 +185,15 @@ def test_notebook_7(page: Lab) -> None:
     page.poll(lambda: frames.add(page.picture(1)) or len(frames), lambda n: n >= 4)  # the curve moves
     button = page.page.locator(".jp-OutputArea button")
     button.filter(has_text="Pause").click()
-    page.until("run.held")
+    page.until("run.loop.idle")
     button.filter(has_text="Resume").click()
-    page.until("not run.held")
+    page.until("not run.loop.idle")
     button.filter(has_text="Stop").click()
-    page.until("run.stopped == 'user' and not run.running")
+    page.until("run.stopped == 'user' and not run.loop.running")
     page.run_cell(2)
     page.page.wait_for_selector(".jp-OutputArea select")
     button.filter(has_text="Run").first.click()
-    page.until("run.method == 'maml' and run.stopped is None and run.iteration > 5")
+    page.until("run.plan.method == 'maml' and run.stopped is None and run.iteration > 5")
     button.filter(has_text="Insert cell").click()
     page.poll(
         lambda: page.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length"),

@@ -228,7 +228,7 @@ def front(kernel: Front) -> Iterator[Front]:
     if not all(cell.done for cell in kernel.cells.values()):  # a test has failed, and its cell still waits
         kernel.manager.interrupt_kernel()
     kernel.run(
-        "for _value in list(globals().values()):\n    if type(_value).__name__ == 'Run': _value.request('stop')\n"
+        "for _value in list(globals().values()):\n    if type(_value).__name__ == 'Run': _value.loop.request('stop')\n"
         "import os as _os; _os.environ.pop('METAGD_WAIT', None)"
     )
     kernel.run("for _value in list(globals().values()):\n    if type(_value).__name__ == 'Run': _value.wait()")
@@ -289,9 +289,9 @@ def test_every_control_acts_while_it_trains(front: Front) -> None:
     cell = front.run(FOREVER)
     front.click(cell.widgets()["Pause"])
     front.until(lambda: "Resume" in cell.widgets())
-    here = front.ask("(run.paused, run.iteration)")
+    here = front.ask("(run.loop.paused, run.iteration)")
     time.sleep(0.1)
-    assert front.ask("(run.paused, run.iteration)") == [True, here[1]] == here
+    assert front.ask("(run.loop.paused, run.iteration)") == [True, here[1]] == here
     front.click(cell.widgets()["Step"])
     front.until(lambda: cell.widgets()["FloatProgressModel"]["value"] == here[1] + 1)
     front.drag(cell.widgets()["learning rate"], 2e-4)
@@ -315,7 +315,7 @@ def test_two_runs_do_not_cross(front: Front) -> None:
     front.drag(two.widgets()["meta learning rate"], 0.002)
     front.until(lambda: front.ask("two.rates['meta_lr']") == 0.002)
     assert "Pause" in two.widgets()
-    assert front.ask("(one.paused, two.paused, one.rates['meta_lr'])") == [True, False, 0.001]
+    assert front.ask("(one.loop.paused, two.loop.paused, one.rates['meta_lr'])") == [True, False, 0.001]
     front.until(lambda: len(one.updates) >= 1 and len(two.updates) >= 1)
     assert front.run("print('a')").text == "a\n"  # nobody else's output
 

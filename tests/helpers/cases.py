@@ -88,7 +88,7 @@ def assert_same(a: Run, b: Run) -> None:
     assert len(a.record) == len(b.record)
     for (name, left), (_, right) in zip(deterministic(a), deterministic(b), strict=True):
         np.testing.assert_array_equal(left, right, err_msg=name)
-    np.testing.assert_array_equal(a.shown.theta, b.shown.theta)
+    np.testing.assert_array_equal(a.loop.snapshot.theta, b.loop.snapshot.theta)
     assert a.stopped == b.stopped
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,23 +21,25 @@ class StandInRun:
         sampled: bool = False,
         steps: int = 500,
         references: Iterable[tuple[float, str]] = (),
-        panel: Callable[[], Any] | None = None,
     ) -> None:
-        self.method, self.sampled, self.rates = method, sampled, dict(rates or {"lr": 0.1})
-        self.settings = SimpleNamespace(steps=steps)
-        self.references = [SimpleNamespace(value=value, label=label) for value, label in references]
+        shown = [SimpleNamespace(value=value, label=label) for value, label in references]
+        settings = SimpleNamespace(steps=steps, record_every=1)
+        self.plan = SimpleNamespace(method=method, settings=settings, references=shown, tasks=None)
+        self.rates = dict(rates or {"lr": 0.1})
         self.record = Record(("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds", *self.rates))
         self.stopped: str | None = None
-        self.paused = False
-        self.note: str | None = None
-        self.panel = panel or (lambda: None)
+        self.loop = SimpleNamespace(
+            plan=self.plan, algorithm=None, sampled=sampled, paused=False, snapshot=None, note=None
+        )
 
-    def peek(self) -> dict[str, Any]:
-        return {"loss": self.record.last("loss")}
+    @property
+    def note(self) -> str | None:
+        return self.loop.note
 
     def add(self, loss: float, grad_norm: float = 1.0) -> None:
         n = len(self.record)
         self.record.append((n, loss, grad_norm, n, 0, 0.01 * n, *self.rates.values()))
+        self.loop.snapshot = SimpleNamespace(step=n, loss=loss)
 
     def fill(self, losses: Iterable[float]) -> StandInRun:
         for loss in losses:

@@ -238,7 +238,7 @@ def test_the_reference_of_classes_is_the_best_constant_prediction() -> None:
     for nudge in 0.1 * np.eye(3):
         assert entropy(np.log(share) + nudge) > known.value
     run = mg.prepare("maml", model=model, tasks=family, steps=1)
-    assert run.references == (known,)
+    assert run.plan.references == (known,)
     assert mg.prepare("maml", model=model, tasks=family, steps=1, loss="mse").references == ()
 
 

@@ -50,7 +50,7 @@ def made() -> Iterator[Callable[..., Controls]]:
 
 def settled(run: Any, controls: Controls) -> None:
     """What a driver does between two steps, then a frame."""
-    run.obey()
+    run.loop.handle_requests()
     controls.frame()
 
 
@@ -72,15 +72,15 @@ def test_pause_and_resume_are_one_button(made: Callable[..., Controls]) -> None:
     controls = made(run)
     assert (controls.pause.description, controls.pause.icon) == ("Pause", "pause")
     click(controls.pause)
-    assert run.pending
-    assert not run.paused  # only asked for: the callback does nothing itself
+    assert run.loop.requests.pending
+    assert not run.loop.paused  # only asked for: the callback does nothing itself
     settled(run, controls)
-    assert run.paused
+    assert run.loop.paused
     assert (controls.pause.description, controls.pause.icon) == ("Resume", "play")
     assert "paused" in controls.told.value
     click(controls.pause)
     settled(run, controls)
-    assert not run.paused
+    assert not run.loop.paused
     assert controls.pause.description == "Pause"
     assert "paused" not in controls.told.value
     assert [event.kind for event in run.events] == ["pause", "resume"]
@@ -90,10 +90,10 @@ def test_the_first_button_means_what_it_said_when_it_was_pressed(made: Callable[
     run = descent()
     controls = made(run)
     click(controls.pause)
-    run.obey()  # paused, but the frame that says Resume has not been drawn
+    run.loop.handle_requests()  # paused, but the frame that says Resume has not been drawn
     click(controls.pause)
     settled(run, controls)
-    assert run.paused
+    assert run.loop.paused
 
 
 def test_step_holds_and_does_one(made: Callable[..., Controls]) -> None:
@@ -101,9 +101,9 @@ def test_step_holds_and_does_one(made: Callable[..., Controls]) -> None:
     controls = made(run)
     click(controls.step)
     settled(run, controls)
-    assert run.paused
-    run.advance()
-    assert run.held
+    assert run.loop.paused
+    run.loop.advance()
+    assert run.loop.idle
     controls.frame()
     assert controls.bar.value == 1
     assert "1 of 50 steps" in controls.told.value
@@ -113,7 +113,7 @@ def test_stop(made: Callable[..., Controls]) -> None:
     run = descent()
     controls = made(run, leave=False)
     click(controls.stop)
-    run.obey()
+    run.loop.handle_requests()
     assert run.stopped == "user"
     controls.frame(final=True)
     assert "stopped by hand" in controls.told.value
@@ -148,7 +148,7 @@ def test_a_callback_that_fails_is_seen(made: Callable[..., Controls], monkeypatc
     def broken(kind: str, value: Any = None) -> None:
         raise RuntimeError("no <such> thing")
 
-    monkeypatch.setattr(run, "request", broken)
+    monkeypatch.setattr(run.loop, "request", broken)
     click(controls.stop)
     assert "RuntimeError: no &lt;such&gt; thing" in controls.status.value
     controls.frame()
@@ -175,10 +175,10 @@ def test_sliders_come_from_the_declarations(method: str, made: Callable[..., Con
     else:
         run = descent(method)
     controls = made(run)
-    declared = {name: one for name, one in hyperparameters(run.algorithm).items() if one.live}
+    declared = {name: one for name, one in hyperparameters(run.loop.algorithm).items() if one.live}
     assert list(controls.sliders) == list(declared)
     for name, slider in controls.sliders.items():
-        value = getattr(run.algorithm, name)
+        value = getattr(run.loop.algorithm, name)
         assert slider.value == pytest.approx(value)
         assert 10**slider.min <= value / 10
         assert 10**slider.max >= min(value * 10, declared[name].high or 1e9)
@@ -197,7 +197,7 @@ def test_a_slider_sets_its_rate(made: Callable[..., Controls]) -> None:
     settled(run, controls)
     assert run.rates["lr"] == 0.25
     assert run.events == [(0, "set", {"lr": 0.25})]
-    run.advance()
+    run.loop.advance()
     assert run.record.last("lr") == 0.25
     controls.frame(final=False)
     drag(controls.sliders["lr"], 0.1)
@@ -224,7 +224,7 @@ def test_a_rate_set_in_code_moves_the_slider_and_widens_it(made: Callable[..., C
     assert controls.sliders["lr"].value == pytest.approx(500)
     assert controls.sliders["lr"].max == 3  # whole powers of ten: the value is not cut at the edge
     assert len(run.events) == 1  # no echo
-    assert not run.pending
+    assert not run.loop.requests.pending
 
 
 def test_a_rate_that_moves_by_itself_moves_its_slider_without_an_echo(
@@ -235,14 +235,14 @@ def test_a_rate_that_moves_by_itself_moves_its_slider_without_an_echo(
     slider = controls.sliders["lr"]
     clock = time.monotonic()
     for _ in range(8):
-        run.advance()
+        run.loop.advance()
         clock += 2
         monkeypatch.setattr(time, "monotonic", lambda now=clock: now)
         controls.frame()
         assert slider.value == pytest.approx(run.rates["lr"], rel=0.01)
     assert slider.value > 0.02
     assert run.events == []
-    assert not run.pending
+    assert not run.loop.requests.pending
 
 
 def test_a_hand_on_a_slider_that_moves_by_itself(
@@ -252,11 +252,11 @@ def test_a_hand_on_a_slider_that_moves_by_itself(
     run = descent("hd", lr=0.01, hyper_lr=1e-3)
     controls = made(run)
     slider = controls.sliders["lr"]
-    run.advance()
+    run.loop.advance()
     drag(slider, 0.05)
-    run.obey()
+    run.loop.handle_requests()
     for _ in range(3):
-        run.advance()
+        run.loop.advance()
     controls.frame()
     assert run.rates["lr"] > 0.051
     assert slider.value == 0.05
@@ -266,7 +266,7 @@ def test_a_hand_on_a_slider_that_moves_by_itself(
     assert slider.value == pytest.approx(run.rates["lr"])
     at = slider.value
     for _ in range(3):
-        run.advance()
+        run.loop.advance()
     controls._next = 0.0
     controls.frame()
     assert abs(run.rates["lr"] / at - 1) > 0.01
@@ -314,11 +314,11 @@ def test_span() -> None:
 def test_speed_and_time_left(made: Callable[..., Controls]) -> None:
     run = descent(steps=1000)
     controls = made(run)
-    run.advance()
+    run.loop.advance()
     controls.frame()
     for _ in range(100):
-        run.rested(-0.01)  # as if each step had taken 10 ms
-        run.advance()
+        run.loop.clock.exclude(-0.01)  # as if each step had taken 10 ms
+        run.loop.advance()
     controls._next = 0.0
     controls.frame()
     assert "100 of 1,000 steps" in controls.told.value
@@ -330,11 +330,11 @@ def test_speed_and_time_left(made: Callable[..., Controls]) -> None:
 def test_another_stop_may_come_sooner(made: Callable[..., Controls]) -> None:
     run = descent(steps=10**6, loss_below=1e-3, seconds=5.0)
     controls = made(run)
-    run.advance()
+    run.loop.advance()
     controls.frame()
     for _ in range(3):
-        run.rested(-0.5)
-        run.advance()
+        run.loop.clock.exclude(-0.5)
+        run.loop.advance()
     controls._next = 0.0
     controls.frame()
     assert "at most 4 s left" in controls.told.value
@@ -371,11 +371,11 @@ def sent_by(controls: Controls, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_a_frame_sends_only_what_changed(made: Callable[..., Controls], monkeypatch: pytest.MonkeyPatch) -> None:
     run = descent(steps=10_000)
     controls = made(run)
-    run.advance()
+    run.loop.advance()
     controls.frame()
     sent = sent_by(controls, monkeypatch)
     for _ in range(50):
-        run.advance()
+        run.loop.advance()
         controls.frame()
     assert sent == []  # texts a few times a second, and nothing else has changed
     controls._next = 0.0
@@ -387,7 +387,7 @@ def test_a_frame_sends_only_what_changed(made: Callable[..., Controls], monkeypa
 def test_a_frame_costs_little(made: Callable[..., Controls]) -> None:
     run = descent(steps=10_000)
     controls = made(run)
-    run.advance()
+    run.loop.advance()
     controls.frame()
     start = time.thread_time()
     for _ in range(1000):
@@ -408,7 +408,7 @@ def test_frames_come_from_the_training_thread(made: Callable[..., Controls]) -> 
     click(controls.step)
     click(controls.stop)
     run.wait()
-    while run.running:
+    while run.loop.running:
         time.sleep(0.005)
     assert run.stopped == "user"
     assert [event.kind for event in run.events] == ["pause", "set", "step", "stop"]
@@ -422,7 +422,7 @@ def test_two_runs_do_not_cross(made: Callable[..., Controls]) -> None:
     drag(second.sliders["lr"], 0.3)
     settled(one, first)
     settled(two, second)
-    assert (one.paused, two.paused) == (True, False)
+    assert (one.loop.paused, two.loop.paused) == (True, False)
     assert (one.rates["lr"], two.rates["lr"]) == (0.1, 0.3)
 
 
@@ -434,12 +434,12 @@ def test_while_a_cell_waits(made: Callable[..., Controls], hears: bool) -> None:
     run = descent()
     controls = made(run)
     controls._hears = hears
-    run.waiting = 1
+    run.loop.waiting = 1
     controls.frame()
     assert controls.pause.disabled is not hears
     assert controls.sliders["lr"].disabled is not hears
     assert ("interrupt to stop" in controls.status.value) is not hears
-    run.waiting = 0
+    run.loop.waiting = 0
     controls.frame()
     assert not controls.pause.disabled
     assert "interrupt" not in controls.status.value
@@ -500,7 +500,7 @@ def test_closing_while_it_trains(made: Callable[..., Controls]) -> None:
     controls.close()
     run.stop()
     assert run.stopped == "user"
-    while run.running:
+    while run.loop.running:
         time.sleep(0.005)
     assert run.note is None
 
@@ -526,7 +526,7 @@ def test_those_that_have_left_let_the_run_go(made: Callable[..., Controls]) -> N
     drive(run, controls)
     drag(controls.sliders["lr"], 0.7)
     click(controls.stop)
-    assert not run.pending
+    assert not run.loop.requests.pending
 
 
 def test_nothing_is_displayed_without_a_kernel(ip: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,7 +123,7 @@ def test_a_terminal_gets_a_line_of_progress(
     live = LiveDisplay(run)
     live.show()
     live.frame()
-    run.stopped, run.note = "diverged", "diverged at step 1; a smaller lr usually helps"
+    run.stopped, run.loop.note = "diverged", "diverged at step 1; a smaller lr usually helps"
     live.frame(final=True)
     out, err = capsys.readouterr()
     assert out == ""

@@ -24,7 +24,7 @@ from metagd_nb.notebook.magic import FIRST_NAMES
 from metagd_nb.notebook.magic.cell import Frames
 from metagd_nb.notebook.magic.line import parse
 from metagd_nb.notebook.magic.options import allowed
-from metagd_nb.training.stopping import Settings
+from metagd_nb.training.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def test_how_options_are_written(line: str, options: dict[str, Any]) -> None:
 def test_a_variable_may_stand_in_the_line(ip: Any) -> None:
     cell(ip, "eta, n = 0.05, 7")
     done = cell(ip, "%%metagd gd --lr {eta} --steps $n --wait" + BODY)
-    assert (done.value.algorithm.lr, done.value.settings.steps) == (0.05, 7)
+    assert (done.value.loop.algorithm.lr, done.value.plan.settings.steps) == (0.05, 7)
 
 
 # ---- the body ---------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_a_waiting_cell_returns_the_run(ip: Any) -> None:
     done = cell(ip, "%%metagd gd --lr 0.1 --steps 20 --wait" + BODY)
     assert done.value is ip.user_ns["run"]
     assert repr(done.value) in done.text
-    assert not done.value.running
+    assert not done.value.loop.running
 
 
 @pytest.mark.parametrize(("value", "waits"), [("1", True), ("0", False), ("", False)])
@@ -298,8 +298,8 @@ def test_a_model_that_is_a_function_is_a_helper_of_the_loss(ip: Any) -> None:
 def test_tasks_and_a_model(ip: Any) -> None:
     line = "%%metagd maml --inner-lr 0.01 --inner-steps 1 --meta-lr 1e-3 --shots 10 --steps 20 --wait"
     run = cell(ip, line + "\ntasks = sinusoid()\nmodel = mlp(1, 40, 40, 1)").value
-    assert (run.method, run.iteration, run.algorithm.shots) == ("maml", 20, 10)
-    assert cell(ip, "%metagd fomaml --steps 3 --wait").value.method == "fomaml"
+    assert (run.plan.method, run.iteration, run.loop.algorithm.shots) == ("maml", 20, 10)
+    assert cell(ip, "%metagd fomaml --steps 3 --wait").value.plan.method == "fomaml"
 
 
 def test_quadratics_need_no_model(ip: Any) -> None:
@@ -335,10 +335,10 @@ def test_two_runs_do_not_cross(ip: Any) -> None:
     cell(ip, ENDLESS + " -o a" + BODY)
     cell(ip, ENDLESS + " -o b\nw = np.ones(3)")
     a, b = ip.user_ns["a"], ip.user_ns["b"]
-    assert a.running
-    assert b.running
+    assert a.loop.running
+    assert b.loop.running
     b.stop()
-    assert a.running
+    assert a.loop.running
     a.stop()
     assert a.record["loss"][0] != b.record["loss"][0]
 
@@ -348,13 +348,13 @@ def test_running_a_cell_again_stops_its_former_run(ip: Any) -> None:
     cell(ip, text)
     former = ip.user_ns["run"]
     cell(ip, ENDLESS + " -o other" + BODY)
-    assert former.running  # that was another cell
+    assert former.loop.running  # that was another cell
     cell(ip, text)
     assert former.stopped == "user"
     assert ip.user_ns["run"] is not former
-    assert ip.user_ns["run"].running
+    assert ip.user_ns["run"].loop.running
     cell(ip, text.replace("y = x", "y = 1 / 0 * x"))  # fails: then nothing is replaced
-    assert ip.user_ns["run"].running
+    assert ip.user_ns["run"].loop.running
 
 
 def message(cell_id: str | None, msg_id: str) -> Any:
@@ -367,12 +367,12 @@ def test_a_cell_is_known_by_its_id_in_the_notebook(ip: Any) -> None:
     cell(ip, ENDLESS + " -o a" + BODY)
     ip.get_parent = message("two", "2")
     cell(ip, ENDLESS + " -o b" + BODY)
-    assert ip.user_ns["a"].running
+    assert ip.user_ns["a"].loop.running
     ip.get_parent = message("one", "3")
     cell(ip, ENDLESS + " -o c --seed 1" + BODY)  # edited, and still the same cell
     assert ip.user_ns["a"].stopped == "user"
-    assert ip.user_ns["b"].running
-    assert ip.user_ns["c"].running
+    assert ip.user_ns["b"].loop.running
+    assert ip.user_ns["c"].loop.running
 
 
 def test_several_lines_in_one_cell_are_several_runs(ip: Any) -> None:
@@ -381,12 +381,12 @@ def test_several_lines_in_one_cell_are_several_runs(ip: Any) -> None:
     both = "%metagd gd --lr 1e-9 --steps 1000000000 -o a\n%metagd gd --lr 1e-9 --steps 1000000000 -o b"
     cell(ip, both)
     a, b = ip.user_ns["a"], ip.user_ns["b"]
-    assert a.running
-    assert b.running
+    assert a.loop.running
+    assert b.loop.running
     ip.get_parent = message("one", "2")
     cell(ip, both)
     assert (a.stopped, b.stopped) == ("user", "user")
-    assert ip.user_ns["a"].running
+    assert ip.user_ns["a"].loop.running
 
 
 # ---- displays ---------------------------------------------------------------------------------------------------
@@ -658,7 +658,7 @@ def test_compare_draws_means_of_noisy_losses_and_takes_a_run_under_way(ip: Any) 
     (ax,) = overlay({"one": ip.user_ns["one"], "two": ip.user_ns["two"]}).axes
     assert ax.yaxis.label.get_text().startswith("query loss: means")
     assert not any(patch.get_visible() for patch in ax.patches)
-    assert ip.user_ns["two"].running
+    assert ip.user_ns["two"].loop.running
     assert "three is not a run" in cell(ip, "%metagd compare one three").line
     assert cell(ip, "%metagd compare one tow").line == "metagd: tow is not a run; did you mean 'two'?"
     assert len(overlay({"new": mg.prepare("gd", loss=lambda w: w**2, params={"w": 1.0})}).axes) == 1  # no row yet

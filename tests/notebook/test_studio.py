@@ -40,7 +40,7 @@ def finished(studio: Studio) -> Any:
     assert studio.run is not None, studio.status.value
     studio.run.wait()
     until = time.monotonic() + 20
-    while studio.run.running and time.monotonic() < until:
+    while studio.run.loop.running and time.monotonic() < until:
         time.sleep(0.01)
     return studio.run
 
@@ -121,7 +121,7 @@ def test_every_example_runs_and_its_cell_gives_the_same_loss(ip: Any, studio: St
     assert studio.status.value == ""
     assert run.stopped == "steps"
     text = shown_cell(studio)
-    assert text == run.cell
+    assert text == run.loop.cell
     again = cell(ip, text.replace("\n", " --wait --no-plot\n", 1)).value
     np.testing.assert_array_equal(again.record["loss"], run.record["loss"])
 
@@ -139,7 +139,7 @@ def test_a_run_is_seen_and_steered(studio: Studio) -> None:
     finished(studio)
     assert studio.run is run
     assert [e.kind for e in run.events] == ["set", "stop"]
-    assert run.algorithm.inner_lr == pytest.approx(0.02)
+    assert run.loop.algorithm.inner_lr == pytest.approx(0.02)
     assert "data:image/png;base64," in studio.views[0].value
     assert 'alt="maml' in studio.views[0].value
     assert not studio.hands.children

@@ -29,6 +29,7 @@ from metagd_nb.plotting import style as axes
 from metagd_nb.plotting.downsample import MinMaxBuckets
 from metagd_nb.plotting.run_figure import LiveRunFigure, figure, png
 from metagd_nb.plotting.style import ticks
+from metagd_nb.training.adaptation import held_out_panel
 
 RNG = np.random.default_rng(0)
 
@@ -235,8 +236,9 @@ def test_a_loss_that_is_never_negative_has_no_axis_below_zero() -> None:
     assert plot.panels[0].ax.get_ylim()[0] < -1.0
 
 
-def test_a_cached_frame_is_pixel_for_pixel_a_full_one() -> None:
-    run = StandInRun("maml", {"inner_lr": 0.1, "meta_lr": 0.01}, True, panel=held_out, references=[(3.0, "best")])
+def test_a_cached_frame_is_pixel_for_pixel_a_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plot, "held_out_panel", lambda loop: held_out())
+    run = StandInRun("maml", {"inner_lr": 0.1, "meta_lr": 0.01}, True, references=[(3.0, "best")])
     run.fill(noisy(300))
     shown = LiveRunFigure(run)
     shown.pixels()
@@ -304,8 +306,9 @@ def test_the_rate_has_a_panel_only_when_it_moves() -> None:
     assert tuple(loss_panel(shown).curves[0].line.get_xydata()[-1]) == (39, decay(10)[-1])  # nothing is lost
 
 
-def test_held_out_task_shows_support_truth_before_and_after() -> None:
-    run = StandInRun("maml", {"meta_lr": 1e-3}, True, panel=held_out).fill(noisy(100))
+def test_held_out_task_shows_support_truth_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plot, "held_out_panel", lambda loop: held_out())
+    run = StandInRun("maml", {"meta_lr": 1e-3}, True).fill(noisy(100))
     shown = LiveRunFigure(run)
     shown.pixels()
     assert shown.held_out is not None
@@ -315,17 +318,19 @@ def test_held_out_task_shows_support_truth_before_and_after() -> None:
     np.testing.assert_array_equal(shown.held_out.support.get_xydata()[:, 0], task.x_support)
     legend = [text.get_text() for text in shown.held_out.ax.get_legend().get_texts()]
     assert legend == ["support", "true curve", "before adapting", "after adapting"]
+    monkeypatch.undo()
     assert LiveRunFigure(StandInRun()).held_out is None
 
 
-def test_a_wild_prediction_does_not_take_the_task_out_of_sight() -> None:
+def test_a_wild_prediction_does_not_take_the_task_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     def wild() -> Any:
         task = held_out()
         task.after = np.where(task.x > 0, 1e300, np.nan)
         task.truth = None
         return task
 
-    shown = LiveRunFigure(StandInRun("maml", {"meta_lr": 1e-3}, True, panel=wild).fill([1.0]))
+    monkeypatch.setattr(plot, "held_out_panel", lambda loop: wild())
+    shown = LiveRunFigure(StandInRun("maml", {"meta_lr": 1e-3}, True).fill([1.0]))
     shown.pixels()
     assert shown.held_out is not None
     assert shown.held_out.ax.get_ylim()[1] < 40
@@ -370,13 +375,13 @@ def test_labels_keep_clear_of_the_curve_and_of_each_other(losses: np.ndarray) ->
 def test_the_summary_is_in_the_picture(stopped: str, words: str) -> None:
     run = StandInRun().fill([4.0, 2.0, 0.0312])
     assert plot.status(run) == "step 2 of 500  ·  loss 0.0312"
-    run.paused = True
+    run.loop.paused = True
     assert plot.status(run).startswith("paused at step 2")
-    run.stopped, run.note = stopped, "a line for the person"
+    run.stopped, run.loop.note = stopped, "a line for the person"
     texts = [text.get_text() for text in figure(run).texts]
     assert f"{words}  ·  2 steps  ·  loss 4 → 0.0312" in texts
     assert run.note in texts
-    assert run.method in texts
+    assert run.plan.method in texts
 
 
 # ---- for every eye -----------------------------------------------------------------------------------------------
@@ -495,14 +500,14 @@ def test_a_real_descent_plots_its_record() -> None:
     still = run.plot()
     line = max(still.axes[0].lines, key=lambda one: len(one.get_xydata()))
     np.testing.assert_array_equal(line.get_xydata()[:, 1], run.record["loss"])
-    assert [r.label for r in run.references] == [t.get_text() for t in still.axes[0].texts]
+    assert [r.label for r in run.plan.references] == [t.get_text() for t in still.axes[0].texts]
 
 
 def test_a_real_maml_run_has_its_task_panel() -> None:
     run = mg.train("maml", model=mg.mlp(1, 8, 1), tasks=mg.sinusoid(), inner_lr=0.01, steps=30, seed=0)
     shown = LiveRunFigure(run)
     shown.show(final=True)
-    panel = run.panel()
+    panel = held_out_panel(run.loop)
     assert shown.held_out is not None
     np.testing.assert_array_equal(shown.held_out.after.get_xydata()[:, 1], panel.after)
     assert "query loss" in loss_panel(shown).ax.get_ylabel()

@@ -60,7 +60,7 @@ def peak_of_steps(run: mg.Run, steps: int) -> tuple[int, int]:
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     for _ in range(steps):
-        run.advance()
+        run.loop.advance()
     gc.collect()
     now, peak = tracemalloc.get_traced_memory()
     return now - before, peak - before
@@ -95,7 +95,7 @@ def test_a_step_holds_few_copies_of_phi(steps: int, learn_rates: str) -> None:
     activations = (steps + 3) * 12 * 4 * tasks * points * (hidden + 1)
     tracemalloc.start()
     try:
-        run.advance()
+        run.loop.advance()
         _, peak = peak_of_steps(run, 2)
     finally:
         tracemalloc.stop()
@@ -108,7 +108,7 @@ def test_a_step_holds_few_copies_of_phi(steps: int, learn_rates: str) -> None:
 
 def fresh(run: mg.Run, theta: Any, batch: Any, algorithm: Any) -> np.ndarray:
     """The meta-gradient on a problem that has prepared nothing yet."""
-    return algorithm.meta_gradient(copy.deepcopy(run.problem), theta, batch).grad  # type: ignore[no-any-return]
+    return algorithm.meta_gradient(copy.deepcopy(run.plan.problem), theta, batch).grad  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("method", ["maml", "fomaml", "anil", "reptile", "meta-sgd", "pretrain"])
@@ -121,11 +121,11 @@ def test_passes_made_again_find_what_new_ones_find(method: str, steps: int, acti
     rng = np.random.default_rng(0)
     for i in range(3 * ReplayCache.MOST):
         rate = 1e-3 * (1 + i // 2 % (ReplayCache.MOST + 2))
-        algorithm = run.algorithm if method == "pretrain" else replace(run.algorithm, inner_lr=rate)
-        theta = algorithm.init_parameters(run.problem, 0.3 * rng.standard_normal(net.layout.size), tasks)
+        algorithm = run.loop.algorithm if method == "pretrain" else replace(run.loop.algorithm, inner_lr=rate)
+        theta = algorithm.init_parameters(run.plan.problem, 0.3 * rng.standard_normal(net.layout.size), tasks)
         batch = run.plan.batches(i)
         batch = TaskBatch(*(Batch(part.x[: 20 + i % 3], part.y[: 20 + i % 3]) for part in batch))
-        found = algorithm.meta_gradient(run.problem, theta, batch).grad
+        found = algorithm.meta_gradient(run.plan.problem, theta, batch).grad
         np.testing.assert_array_equal(found, fresh(run, theta, batch, algorithm))
 
 
@@ -179,10 +179,10 @@ def test_few_passes_are_kept() -> None:
     tracemalloc.start()
     try:
         for i in range(40):
-            run.request("set", {"inner_lr": 1e-4 * (1 + i)})
-            run.obey()
-            run.advance()
-            run.advance()
+            run.loop.request("set", {"inner_lr": 1e-4 * (1 + i)})
+            run.loop.handle_requests()
+            run.loop.advance()
+            run.loop.advance()
             if i == 20:
                 gc.collect()
                 before = tracemalloc.get_traced_memory()[0]

@@ -19,6 +19,7 @@ from metagd_nb.core.errors import MetagdError
 from metagd_nb.problems.closed_form.least_squares import LeastSquares
 from metagd_nb.tasks import Batch
 from metagd_nb.training import backend_choice
+from metagd_nb.training.adaptation import held_out_panel
 from metagd_nb.training.drivers import background, drive
 from metagd_nb.training.run import Run
 
@@ -39,13 +40,13 @@ ONE_BY_ONE = [name for name, kind in ALGORITHMS.items() if not kind.compiles]
 
 def assert_alike(ours: Run, numpys: Run, rtol: float = 1e-10) -> None:
     """Equal rows, parameters and ends, but for rounding."""
-    assert ours.error is None
-    assert numpys.error is None
+    assert ours.loop.error is None
+    assert numpys.loop.error is None
     assert len(ours.record) == len(numpys.record)
     for (name, left), (_, right) in zip(deterministic(ours), deterministic(numpys), strict=True):
         np.testing.assert_allclose(left, right, rtol=rtol, atol=rtol * np.abs(right).max(), err_msg=name)
-    scale = np.abs(numpys.shown.theta).max()
-    np.testing.assert_allclose(ours.shown.theta, numpys.shown.theta, rtol=rtol, atol=rtol * scale)
+    scale = np.abs(numpys.loop.snapshot.theta).max()
+    np.testing.assert_allclose(ours.loop.snapshot.theta, numpys.loop.snapshot.theta, rtol=rtol, atol=rtol * scale)
     assert ours.stopped == numpys.stopped
 
 
@@ -53,7 +54,7 @@ def assert_alike(ours: Run, numpys: Run, rtol: float = 1e-10) -> None:
 def test_every_method_runs_as_on_numpy(method: str) -> None:
     ours, numpys = (drive(prepared(method, steps=60, backend=backend)) for backend in ("jax", "numpy"))
     assert_alike(ours, numpys)
-    assert isinstance(ours._executor, UncompiledExecutor if method in ONE_BY_ONE else ChunkedExecutor)
+    assert isinstance(ours.loop.executor, UncompiledExecutor if method in ONE_BY_ONE else ChunkedExecutor)
     assert (ours.note is not None) == (method in ONE_BY_ONE)
 
 
@@ -99,7 +100,7 @@ def test_a_start_for_each_kind(kinds: str) -> None:
     tasks = mg.mixed("sinusoid", "line")
     given: dict[str, Any] = {"tasks": tasks, "model": mg.mlp(1, 4, 1, activation="tanh"), "meta_lr": 0.01}
     ours, numpys = both("multimodal", kinds=kinds, **given)
-    assert isinstance(ours._executor, ChunkedExecutor)
+    assert isinstance(ours.loop.executor, ChunkedExecutor)
     assert np.abs(numpys.learned["starts"][0] - numpys.learned["starts"][1]).max() > 0.01
     assert_alike(ours, numpys)
 
@@ -171,7 +172,7 @@ def test_descent_from_every_kind_of_problem(method: str, kind: str) -> None:
 
 def test_float32_is_honoured() -> None:
     ours, numpys = both("maml", tasks=mg.sinusoid(), model=mg.mlp(1, 8, 1), dtype="float32")
-    assert ours.theta.dtype == np.float32
+    assert ours.loop.theta.dtype == np.float32
     assert_alike(ours, numpys, rtol=1e-4)
     assert np.float32(ours.record["loss"][5]) == ours.record["loss"][5]
 
@@ -217,30 +218,30 @@ def test_parameters_within_a_chunk_are_those_of_their_row() -> None:
     chunked, stepped = small(), small()
     seen = []
     while chunked.stopped is None:
-        chunked.advance()
+        chunked.loop.advance()
         if chunked.iteration in (7, 8, 33):
-            assert isinstance(chunked.shown, LazySnapshot)
-            seen.append(chunked.shown.theta.copy())
-    assert chunked._executor._quick > 1  # type: ignore[attr-defined]  # or there was no chunk to be within
+            assert isinstance(chunked.loop.snapshot, LazySnapshot)
+            seen.append(chunked.loop.snapshot.theta.copy())
+    assert chunked.loop.executor._quick > 1  # type: ignore[attr-defined]  # or there was no chunk to be within
     found = []
     for _ in range(34):
-        stepped._executor._quick = 1  # type: ignore[attr-defined]
-        stepped.advance()
+        stepped.loop.executor._quick = 1  # type: ignore[attr-defined]
+        stepped.loop.advance()
         if stepped.iteration in (7, 8, 33):
-            found.append(stepped.theta.copy())
+            found.append(stepped.loop.theta.copy())
     np.testing.assert_array_equal(seen, found)
     np.testing.assert_array_equal(stepped.record["loss"], chunked.record["loss"][:34])
 
 
 def test_a_first_chunk_of_several_steps_stays_for_one_look_alone() -> None:
     run = small(steps=9)
-    run._executor._quick = 5  # type: ignore[attr-defined]
+    run.loop.executor._quick = 5  # type: ignore[attr-defined]
     assert_alike(drive(run), drive(small(steps=9, backend="numpy")))
 
 
 def test_nothing_is_drawn_that_no_step_needs() -> None:
     run, asked = small(steps=9), list[int]()
-    engine: Any = run._executor
+    engine: Any = run.loop.executor
     batches = engine.plan.batches
     engine.plan = engine.plan._replace(batches=lambda step: asked.append(step) or batches(step))
     engine._quick = 500
@@ -268,9 +269,9 @@ def test_a_rate_set_within_a_chunk_acts_on_the_next_step_and_compiles_nothing(mo
     )  # another program could not be made
     for run in runs.values():
         while run.iteration < 41:
-            run.advance()
-        run.request("set", {"inner_lr": 0.05, "meta_lr": 0.002})
-        run.obey()
+            run.loop.advance()
+        run.loop.request("set", {"inner_lr": 0.05, "meta_lr": 0.002})
+        run.loop.handle_requests()
         drive(run)
     assert_alike(runs["jax"], runs["numpy"])
     assert [(e.step, e.kind) for e in runs["jax"].events] == [(41, "set")]
@@ -285,9 +286,9 @@ def test_learned_rates_go_on_from_where_they_were_set(method: str, changed: dict
     runs = {backend: prepared(method, backend=backend, steps=50) for backend in ("jax", "numpy")}
     for run in runs.values():
         while run.iteration < 20:
-            run.advance()
-        run.request("set", changed)
-        run.obey()
+            run.loop.advance()
+        run.loop.request("set", changed)
+        run.loop.handle_requests()
         assert run.rates[next(iter(changed))] == pytest.approx(next(iter(changed.values())))
         drive(run)
     assert_alike(runs["jax"], runs["numpy"])
@@ -298,9 +299,9 @@ def test_a_rate_that_becomes_several() -> None:
     runs = {backend: small(backend=backend, steps=30) for backend in ("jax", "numpy")}
     for run in runs.values():
         while run.iteration < 10:
-            run.advance()
-        run.request("set", {"inner_lr": tuple(np.linspace(0, 0.05, run.problem.layout.size))})
-        run.obey()
+            run.loop.advance()
+        run.loop.request("set", {"inner_lr": tuple(np.linspace(0, 0.05, run.plan.problem.layout.size))})
+        run.loop.handle_requests()
         drive(run)
     assert_alike(runs["jax"], runs["numpy"])
 
@@ -311,7 +312,7 @@ def test_pause_step_and_stop_hold_at_their_step() -> None:
         pass
     run.pause()
     at = run.iteration
-    held = run.shown
+    held = run.loop.snapshot
     assert len(run.record) == at + 1
     assert held.step == at
     run.step(3)
@@ -320,7 +321,7 @@ def test_pause_step_and_stop_hold_at_their_step() -> None:
     assert run.stopped == "user"
     assert run.iteration == at + 3
     alone = small(steps=at + 3)
-    np.testing.assert_array_equal(drive(alone).shown.theta, run.shown.theta)
+    np.testing.assert_array_equal(drive(alone).shown.theta, run.loop.snapshot.theta)
     assert_same(run.replay(), run)
 
 
@@ -364,9 +365,9 @@ def test_replay_to_the_bit(method: str) -> None:
 
 def test_runs_of_one_kind_share_a_program() -> None:
     first, second = small(), small(inner_lr=0.03, seed=7)
-    assert first._executor._program is second._executor._program  # type: ignore[attr-defined]
+    assert first.loop.executor._program is second.loop.executor._program  # type: ignore[attr-defined]
     other = small(inner_steps=1)
-    assert other._executor._program is not first._executor._program  # type: ignore[attr-defined]
+    assert other.loop.executor._program is not first.loop.executor._program  # type: ignore[attr-defined]
 
 
 # ---- results --------------------------------------------------------------------------------------------------------
@@ -378,7 +379,7 @@ def test_evaluate_adapt_and_panel() -> None:
     np.testing.assert_allclose(scores[0].mean, scores[1].mean, rtol=1e-10)
     adapted = [run.adapt([0.0, 1.0, 2.0], [0.5, 1.0, -1.0])(np.arange(4.0)) for run in (ours, numpys)]
     np.testing.assert_allclose(*adapted, rtol=1e-10)
-    panels = [run.panel() for run in (ours, numpys)]
+    panels = [held_out_panel(run.loop) for run in (ours, numpys)]
     assert panels[0] is not None
     assert panels[1] is not None
     np.testing.assert_allclose(panels[0].after, panels[1].after, rtol=1e-10)
@@ -392,7 +393,7 @@ def test_a_model_written_for_jax_itself() -> None:
 
     start = {"w": np.linspace(-1, 1, 4)[None], "v": np.ones((4, 1))}
     run = mg.train("maml", model=model, params=start, tasks=mg.sinusoid(), steps=5, backend="jax", inner_steps=1)
-    assert run.theta.dtype == np.float64
+    assert run.loop.theta.dtype == np.float64
     predict = run.adapt([0.0, 1.0], [0.0, 1.0])
     assert predict([0.5]).dtype == np.float64
     by_hand = mg.train(
@@ -417,11 +418,11 @@ def test_the_users_settings_are_not_touched() -> None:
     before = {name: getattr(jax.config, name) for name in dir(jax.config) if name.startswith("jax_")}
     seen: list[Any] = []
     run = background(small(steps=3000))
-    while run.running:
+    while run.loop.running:
         seen.append(jax.numpy.ones(2).dtype)  # in this thread, while the other computes in float64
     run.wait()
     run.evaluate(n_tasks=5)
-    assert run.theta.dtype == np.float64
+    assert run.loop.theta.dtype == np.float64
     assert set(seen) == {np.dtype("float32")}
     assert {name: getattr(jax.config, name) for name in before} == before
     assert jax.numpy.ones(2).dtype == np.float32
@@ -432,7 +433,7 @@ def test_a_user_in_float64_gets_float32_where_they_ask_for_it() -> None:
 
     with precise("float64"):  # as if they had enabled it
         run = drive(small(dtype="float32", steps=3))
-        assert run.theta.dtype == np.float32
+        assert run.loop.theta.dtype == np.float32
         assert jax.numpy.ones(2).dtype == np.float64
 
 
@@ -446,7 +447,7 @@ def test_float32_is_float32_within_the_users_function_too() -> None:
         return np.mean(off**2)
 
     run = mg.train("gd", loss=loss, params={"w": np.zeros(3)}, backend="jax", dtype="float32", steps=2)
-    assert run.theta.dtype == np.float32
+    assert run.loop.theta.dtype == np.float32
     assert len(seen) > 1
     assert set(seen) == {np.dtype("float32")}
 
@@ -524,7 +525,7 @@ def test_a_model_that_does_not_fit_is_refused() -> None:
 def test_auto_takes_jax_where_it_pays_off(monkeypatch: Any) -> None:
     def taken(method: str, **given: Any) -> str:
         run = mg.prepare(method, **({"backend": "auto"} | given))
-        return run.settings.backend
+        return run.plan.settings.backend
 
     own: dict[str, Any] = {"loss": lambda w: np.sum((w - 1) ** 2), "params": {"w": np.zeros(3)}}
     net: dict[str, Any] = {"tasks": mg.sinusoid(), "model": mg.mlp(1, 5, 1)}
@@ -569,11 +570,11 @@ for devices in (1, 2, 4):
                      meta_batch_size=8, backend="jax", devices=devices)
     from metagd_nb.training.drivers import drive
     drive(run)
-    held = run._executor._chunk._held if devices == 1 else run._executor._program._placed(
-        run._executor._here, np.True_, np.int32(0), {}, run._executor._chunk._held)[4]
+    held = run.loop.executor._chunk._held if devices == 1 else run.loop.executor._program._placed(
+        run.loop.executor._here, np.True_, np.int32(0), {}, run.loop.executor._chunk._held)[4]
     x = held.support.x
     parts = 1 if devices == 1 else len({s.device for s in x.addressable_shards})
-    rows[devices] = [run.record["loss"].tolist(), run.theta.tolist(), parts]
+    rows[devices] = [run.record["loss"].tolist(), run.loop.theta.tolist(), parts]
     assert (run.replay().record["loss"] == run.record["loss"]).all()
 print(json.dumps(rows))
 """
@@ -607,7 +608,7 @@ def test_a_run_goes_on_from_a_saved_state_within_a_chunk() -> None:
     whole, first, second = small(), small(), small()
     drive(whole)
     while first.iteration < 41:
-        first.advance()
-    second.restore(first.state(), first.algorithm, first.record)
+        first.loop.advance()
+    second.restore(first.state(), first.loop.algorithm, first.record)
     drive(second)
     assert_same(second, whole)

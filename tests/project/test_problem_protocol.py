@@ -15,7 +15,7 @@ PROBES = {"getattr", "hasattr", "isinstance", "issubclass", "type", "vars", "dir
 
 
 def is_problem(node: ast.AST) -> bool:
-    """True for ``problem``, ``self._problem``, ``run.problem``, ``plan.problem.loss`` and the like."""
+    """True for ``problem``, ``self._problem``, ``run.plan.problem``, ``plan.problem.loss`` and the like."""
     if isinstance(node, ast.Name):
         return node.id.strip("_") == "problem"
     return isinstance(node, ast.Attribute) and (node.attr.strip("_") == "problem" or is_problem(node.value))
@@ -56,14 +56,14 @@ def test_no_module_looks_behind_the_protocol(path: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "net = getattr(run.problem, 'net', None)",
+        "net = getattr(run.plan.problem, 'net', None)",
         "ok = hasattr(problem, 'predict')",
         "ok = isinstance(plan.problem, Net)",
         "ok = isinstance(thing, NetProblem)",
         "ok = isinstance(thing, (int, closed_form.LeastSquares))",
         "ok = type(self._problem) is int",
         "ok = getattr(self.problem.loss, 'parts', None)",
-        "data = run.problem._binding",
+        "data = run.plan.problem._binding",
         "def f(problem: Any): pass",
         "def f(problem): pass",
         "class Plan:\n    problem: Any",

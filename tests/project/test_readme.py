@@ -45,7 +45,7 @@ def test_every_block_runs_in_order(ip: Any, capsys: pytest.CaptureFixture[str]) 
     assert ip.user_ns["run"].stopped == "loss-below"
     assert [round(w, 2) for w in ip.user_ns["run"].params["w"]] == [1.0, -2.0, 0.5]
     execute(ip, cells[3:])
-    assert ip.user_ns["run"].method == "maml"
+    assert ip.user_ns["run"].plan.method == "maml"
     assert ip.user_ns["run"].record["step"][-1] == 500
 
 

@@ -118,7 +118,7 @@ def test_learning_from_episodes() -> None:
     tasks = mg.episodes(x, y, ways=3)
     run = mg.train("maml", model=mg.mlp(2, 20, 3, activation="tanh"), tasks=tasks, shots=5, inner_lr=0.5,
                    inner_steps=3, meta_lr=0.01, steps=100, meta_batch_size=8)  # fmt: skip
-    assert [(round(r.value, 12), r.label) for r in run.references] == [(round(math.log(3), 12), "guessing")]
+    assert [(round(r.value, 12), r.label) for r in run.plan.references] == [(round(math.log(3), 12), "guessing")]
     scored = run.evaluate(metric="accuracy", n_tasks=100)
     assert abs(scored.mean[0] - 1 / 3) < 0.1
     assert scored.mean[-1] > 0.6

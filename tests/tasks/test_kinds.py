@@ -16,6 +16,7 @@ from metagd_nb.problems.closed_form.mlp import NetProblem
 from metagd_nb.tasks import Batch, Sampler
 from metagd_nb.tasks import meta_features as supports
 from metagd_nb.tasks.synthetic.mixed import KINDS
+from metagd_nb.training.adaptation import held_out_panel
 
 CLASSES = mg.groups(np.zeros(4), np.zeros(4), np.arange(4), loss="mse")
 CLASSES.loss = "cross-entropy"
@@ -399,7 +400,7 @@ def test_multimodal_from_the_cell(ip: Any) -> None:
     assert run.evaluate(n_tasks=10).mean.shape == (2,)
     assert run.evaluate(mg.mixed("sinusoid", "line").only("line"), n_tasks=10).n_tasks == 10
     assert_same(run.replay(), run)
-    assert run.panel() is not None
+    assert held_out_panel(run.loop) is not None
 
 
 def test_told_needs_to_be_told() -> None:

@@ -51,14 +51,14 @@ def test_peak_joins_a_tracing_under_way() -> None:
 
 
 def test_a_counted_problem_is_what_it_was_and_counts(run: Run) -> None:
-    counted, batch = CountingProblem(run.problem), run._batches(0).support
-    point = counted.linearize(run.theta, batch)
-    plain = run.problem.linearize(run.theta, batch)
-    v = np.ones((4, run.theta.size))
+    counted, batch = CountingProblem(run.plan.problem), run.plan.batches(0).support
+    point = counted.linearize(run.loop.theta, batch)
+    plain = run.plan.problem.linearize(run.loop.theta, batch)
+    v = np.ones((4, run.loop.theta.size))
     np.testing.assert_array_equal(np.asarray(point.hvp(v)), np.asarray(plain.hvp(v)))
     np.testing.assert_array_equal(np.asarray(point.grad), np.asarray(plain.grad))
     assert (counted.grad_evals, counted.hvps) == (4, 4)
-    assert counted.layout is run.problem.layout
+    assert counted.layout is run.plan.problem.layout
 
 
 def test_what_fails_aside_fails_here() -> None:
@@ -74,7 +74,7 @@ def test_memory_is_the_same_at_each_measurement() -> None:
     first, second = run.costs.peak_bytes, run.costs.peak_bytes
     assert first == pytest.approx(second, rel=0.02)
     with Peak() as warm:
-        run.algorithm.evaluate(run.problem, run.theta, run._state, run._batches(5))
+        run.loop.algorithm.evaluate(run.plan.problem, run.loop.theta, run.loop.executor.state, run.plan.batches(5))
         assert first > 2 * warm.bytes()
 
 
@@ -84,7 +84,7 @@ def test_training_costs_are_those_of_the_record(method: str) -> None:
     grad_evals, hvps, seconds, peak = run.costs
     assert (grad_evals, hvps) == (run.record["grad_evals"][-1], run.record["hvps"][-1])
     assert seconds == run.record["seconds"][-1] > 0
-    assert run.theta.nbytes < peak < 3e6  # a gradient at least
+    assert run.loop.theta.nbytes < peak < 3e6  # a gradient at least
     assert_same(run.replay(), run)  # measuring changed nothing
 
 

@@ -12,6 +12,7 @@ import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.tasks import Batch, TaskBatch, Tasks
 from metagd_nb.training import evaluation as module
+from metagd_nb.training.adaptation import held_out_panel
 from metagd_nb.training.run import Run
 
 
@@ -27,14 +28,14 @@ def test_mean_and_interval_are_what_they_say(run: Run) -> None:
     """Recomputed task by task: adapt on the support set, judge on the query set, 1.96·s/√n."""
     found = run.evaluate(shots=7, steps=3, n_tasks=25, seed=4, queries=9)
     drawn = mg.sinusoid().sample(np.random.default_rng([4, 25, 0xE]), 1, 25, 7, 9)
-    theta = run.problem.layout.flatten(run.params)
+    theta = run.plan.problem.layout.flatten(run.params)
     scores = np.empty((4, 25))
     for t in range(25):
         phi = theta
         support, query = drawn.support[t : t + 1], drawn.query[t : t + 1]
         for step in range(4):
-            scores[step, t] = ((run.problem.predict(phi, query.x) - query.y) ** 2).mean()
-            phi = phi - 0.02 * run.problem.linearize(phi, support).grad
+            scores[step, t] = ((run.plan.problem.predict(phi, query.x) - query.y) ** 2).mean()
+            phi = phi - 0.02 * run.plan.problem.linearize(phi, support).grad
     np.testing.assert_allclose(found.mean, scores.mean(axis=1), rtol=1e-10)
     deviation = np.sqrt(((scores - scores.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) / 24)
     np.testing.assert_allclose(found.interval, 1.96 * deviation / 5, rtol=1e-10)
@@ -59,8 +60,8 @@ def test_seed_decides_the_tasks(run: Run) -> None:
 
 
 def test_test_tasks_are_not_those_of_training(run: Run) -> None:
-    seen = run._batches(0).support.x
-    drawn = mg.sinusoid().sample(np.random.default_rng([run.settings.seed, 4, 0xE]), 1, 4, 5, 10)
+    seen = run.plan.batches(0).support.x
+    drawn = mg.sinusoid().sample(np.random.default_rng([run.plan.settings.seed, 4, 0xE]), 1, 4, 5, 10)
     assert not np.isin(drawn.support.x, seen).any()
 
 
@@ -161,13 +162,13 @@ def test_evaluate_refuses(run: Run, given: dict[str, Any], line: str) -> None:
 def test_adapt_is_descent_on_the_points_given(run: Run) -> None:
     rng = np.random.default_rng(0)
     x, y, new = rng.uniform(-5, 5, 6), rng.standard_normal(6), np.linspace(-5, 5, 11)
-    phi = run.problem.layout.flatten(run.params)
+    phi = run.plan.problem.layout.flatten(run.params)
     for steps in range(4):
-        expected = run.problem.predict(phi, new[:, None])[:, 0]
+        expected = run.plan.problem.predict(phi, new[:, None])[:, 0]
         np.testing.assert_allclose(run.adapt(x, y, steps=steps)(new), expected, rtol=1e-10)
         if steps == 2:  # as in training
             np.testing.assert_array_equal(run.adapt(x, y)(new), run.adapt(x, y, steps=2)(new))
-        phi = (phi - 0.02 * run.problem.linearize(phi, Batch(x[None, :, None], y[None, :, None])).grad)[0]
+        phi = (phi - 0.02 * run.plan.problem.linearize(phi, Batch(x[None, :, None], y[None, :, None])).grad)[0]
 
 
 def test_shapes_are_given_back_as_they_came(run: Run) -> None:
@@ -193,7 +194,7 @@ def test_a_predictor_keeps_its_own_adaptation() -> None:
     run = trained("maml", steps=3)
     predict = run.adapt([0.0, 1.0], [0.0, 1.0])
     before = predict(np.arange(3.0))
-    run.theta[...] += 1.0
+    run.loop.theta[...] += 1.0
     np.testing.assert_array_equal(predict(np.arange(3.0)), before)
 
 
@@ -224,7 +225,7 @@ def test_every_method_adapts_and_is_evaluated(method: str) -> None:
     x = np.array([[0.0, 0.5], [1.0, 1.5]])[:, : run.plan.tasks.inputs]  # type: ignore[union-attr]
     assert np.isfinite(run.adapt(x, [1.0, 2.0])(x[:1])).all()
     found = run.evaluate(n_tasks=5)
-    assert found.mean.shape == (run.algorithm.inner_steps + 1,)  # type: ignore[attr-defined]
+    assert found.mean.shape == (run.loop.algorithm.inner_steps + 1,)  # type: ignore[attr-defined]
     assert np.isfinite(found.mean).all()
 
 
@@ -282,23 +283,23 @@ def test_quadratics_have_nothing_to_predict() -> None:
     flat = mg.train("maml", tasks=mg.quadratics((1.0,), [[1.0, 2.0]]), steps=0)
     with pytest.raises(MetagdError, match=r"^metric: 'accuracy' compares classes"):
         flat.evaluate(metric="accuracy")
-    assert run.panel() is None
+    assert held_out_panel(run.loop) is None
 
 
 # ---- panel --------------------------------------------------------------------------------------------------------
 
 
 def test_panel_is_one_held_out_task_before_and_after(run: Run) -> None:
-    panel, again = run.panel(), run.panel()
+    panel, again = held_out_panel(run.loop), held_out_panel(run.loop)
     assert panel is not None
     assert again is not None
     np.testing.assert_array_equal(panel.after, again.after)
     assert panel.x_support.shape == panel.y_support.shape == (5,)
     assert panel.x.shape == panel.before.shape == panel.after.shape == (201,)
-    theta = run.problem.layout.flatten(run.params)
-    np.testing.assert_allclose(panel.before, run.problem.predict(theta, panel.x[:, None])[:, 0], rtol=1e-12)
+    theta = run.plan.problem.layout.flatten(run.params)
+    np.testing.assert_allclose(panel.before, run.plan.problem.predict(theta, panel.x[:, None])[:, 0], rtol=1e-12)
     np.testing.assert_allclose(panel.after, run.adapt(panel.x_support, panel.y_support)(panel.x), rtol=1e-12)
-    fresh = trained("maml", steps=0, shots=5).panel()
+    fresh = held_out_panel(trained("maml", steps=0, shots=5).loop)
     assert fresh is not None
     np.testing.assert_array_equal(fresh.x_support, panel.x_support)  # the same task all along
     assert not np.array_equal(fresh.before, panel.before)
@@ -306,7 +307,7 @@ def test_panel_is_one_held_out_task_before_and_after(run: Run) -> None:
 
 def test_no_panel_where_inputs_have_more_dimensions() -> None:
     run = mg.train("maml", model=mg.linear(2), tasks=mg.regression(2), steps=1)
-    assert run.panel() is None
+    assert held_out_panel(run.loop) is None
 
 
 def test_adaptation_that_diverges_says_so_in_numbers_alone() -> None:

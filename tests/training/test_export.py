@@ -107,10 +107,10 @@ def ran(*paths: Path) -> list[dict[str, Any]]:
 
 
 def equal(run: Run, found: dict[str, Any]) -> None:
-    np.testing.assert_array_equal(found["losses"], run.record["loss"], err_msg=run.method)
+    np.testing.assert_array_equal(found["losses"], run.record["loss"], err_msg=run.plan.method)
     assert found["loss"] == run.loss
     for name, value in run.params.items():
-        np.testing.assert_array_equal(found["params"][name], value, err_msg=run.method)
+        np.testing.assert_array_equal(found["params"][name], value, err_msg=run.plan.method)
 
 
 def same(run: Run, path: Path) -> None:
@@ -120,7 +120,7 @@ def same(run: Run, path: Path) -> None:
 
 def test_a_script_of_every_method_trains_the_same_again(tmp_path: Path) -> None:
     runs = [cases.trained(method, seed=3) for method in cases.METHODS]
-    paths = [tmp_path / f"{run.method}.py" for run in runs]
+    paths = [tmp_path / f"{run.plan.method}.py" for run in runs]
     for run, path in zip(runs, paths, strict=True):
         run.export(path)
     for run, found in zip(runs, ran(*paths), strict=True):

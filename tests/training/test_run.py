@@ -65,8 +65,8 @@ def going() -> Iterator[Callable[..., Run]]:
 
     yield start
     for run in runs:
-        run.request("stop")
-    until(lambda: not any(run.running for run in runs))
+        run.loop.request("stop")
+    until(lambda: not any(run.loop.running for run in runs))
 
 
 @contextmanager
@@ -91,7 +91,7 @@ class Frames:
 
     def frame(self, final: bool = False) -> None:
         self.threads.add(threading.current_thread())
-        self.seen.append((self.run.iteration, self.run.paused, final))
+        self.seen.append((self.run.iteration, self.run.loop.paused, final))
         self.at.append(time.perf_counter())
         time.sleep(self.cost if len(self.at) > 1 else max(self.cost, self.first))
 
@@ -127,7 +127,7 @@ def test_reading_does_not_give_the_state_away() -> None:
     run = drive(descent(steps=3))
     run.params["w"][...] = 99.0
     assert run.params["w"] < 3
-    assert run.peek()["params"]["w"] < 3
+    assert run.loop.peek()["params"]["w"] < 3
 
 
 @pytest.mark.parametrize("method", mg.ALGORITHMS)
@@ -156,12 +156,12 @@ def test_repr_has_neither_times_nor_addresses() -> None:
 def test_pause_freezes_and_resume_continues(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER))
     run.pause()
-    assert run.paused
+    assert run.loop.paused
     here = run.iteration
     time.sleep(0.1)
     assert run.iteration == here == int(run.record.last("step"))
     run.resume()
-    assert not run.paused
+    assert not run.loop.paused
     until(lambda: run.iteration > here)
     assert [(e.kind, e.step) for e in run.events] == [("pause", here), ("resume", here)]
 
@@ -174,7 +174,7 @@ def test_step_does_just_that_many(going: Callable[..., Run]) -> None:
     assert run.iteration == here + 1
     run.step(5)
     assert run.iteration == here + 6
-    assert run.paused
+    assert run.loop.paused
     assert [(e.kind, e.value) for e in run.events] == [("pause", None), ("step", 1), ("step", 5)]
 
 
@@ -200,7 +200,7 @@ def test_stop_returns_when_it_has_stopped(going: Callable[..., Run]) -> None:
     run.stop()
     assert run.stopped == "user"
     here = run.iteration
-    until(lambda: not run.running)
+    until(lambda: not run.loop.running)
     assert run.iteration == here
     assert run.events[-1][:2] == (here, "stop")
     run.stop()  # nothing happens to one that has ended
@@ -211,7 +211,7 @@ def test_stop_while_paused(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER))
     run.pause()
     run.stop()
-    until(lambda: not run.running)
+    until(lambda: not run.loop.running)
     assert run.stopped == "user"
 
 
@@ -233,7 +233,7 @@ def test_set_of_an_inner_rate(going: Callable[..., Run]) -> None:
     run.set(inner_lr=0.02, meta_lr=0.005)
     assert run.rates["inner_lr"] == 0.02
     until(lambda: run.record.last("inner_lr") == 0.02)
-    assert run.algorithm.meta_lr == 0.005
+    assert run.loop.algorithm.meta_lr == 0.005
 
 
 @pytest.mark.parametrize(
@@ -252,14 +252,14 @@ def test_set_refuses_at_once(changed: dict[str, Any], words: str, going: Callabl
         run.set(**changed)
     assert words in str(caught.value)
     with pytest.raises(MetagdError):
-        run.request("set", changed)
+        run.loop.request("set", changed)
     assert run.events == []
     assert run.stopped is None
 
 
 def test_unknown_request() -> None:
     with pytest.raises(MetagdError, match="unknown request 'paus'; did you mean 'pause'"):
-        descent().request("paus")
+        descent().loop.request("paus")
 
 
 def test_nothing_can_be_asked_of_what_has_ended() -> None:
@@ -282,10 +282,10 @@ def test_a_request_returns_at_once_and_in_order(going: Callable[..., Run]) -> No
     going(run, Gate(run))
     start = time.perf_counter()
     for kind, value in (("pause", None), ("set", {"lr": 0.2}), ("step", 2), ("resume", None), ("stop", None)):
-        run.request(kind, value)
+        run.loop.request(kind, value)
     assert time.perf_counter() - start < 0.1
     assert run.events == []  # nobody could obey yet
-    assert run.pending
+    assert run.loop.requests.pending
     gate.set()
     until(lambda: run.stopped)
     assert [e.kind for e in run.events] == ["pause", "set", "step", "resume", "stop"]
@@ -307,15 +307,15 @@ def test_requests_from_many_threads(going: Callable[..., Run]) -> None:
 def test_a_wish_while_the_pause_is_drawn_is_not_lost(kind: str, going: Callable[..., Run]) -> None:
     class Impatient(Frames):
         def frame(self, final: bool = False) -> None:
-            if self.run.paused and len(self.run.events) == 1:
-                self.run.request(kind)
+            if self.run.loop.paused and len(self.run.events) == 1:
+                self.run.loop.request(kind)
 
     run = descent(steps=FOREVER)
     going(run, Impatient(run))
-    run.request("pause")
+    run.loop.request("pause")
     until(lambda: len(run.events) == 2, 2)
     here = run.events[1].step
-    until(lambda: not run.running if kind == "stop" else run.iteration > here, 2)
+    until(lambda: not run.loop.running if kind == "stop" else run.iteration > here, 2)
 
 
 def test_a_run_that_nobody_drives_obeys_at_once() -> None:
@@ -359,7 +359,7 @@ def test_a_result_waits(read: Callable[[Run], Any], going: Callable[..., Run]) -
         lambda run: run.stopped,
         lambda run: run.events,
         lambda run: run.record["loss"],
-        lambda run: run.peek(),
+        lambda run: run.loop.peek(),
         lambda run: run.rates,
         lambda run: run.plot(),
     ],
@@ -385,18 +385,18 @@ def test_waiting_is_counted(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER))
     waiter = threading.Thread(target=run.wait)
     waiter.start()
-    until(lambda: run.waiting == 1)
+    until(lambda: run.loop.waiting == 1)
     run.stop()
     waiter.join(5)
-    assert run.waiting == 0
+    assert run.loop.waiting == 0
 
 
 def test_a_reader_is_let_go_by_a_pause(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER))
     waiter = threading.Thread(target=run.wait)
     waiter.start()
-    until(lambda: run.waiting == 1)
-    run.request("pause")
+    until(lambda: run.loop.waiting == 1)
+    run.loop.request("pause")
     waiter.join(5)
     assert not waiter.is_alive()
     assert run.stopped is None
@@ -407,14 +407,14 @@ def test_a_reader_after_a_wish_to_resume_waits_for_the_end(going: Callable[..., 
 
     class Gate(Frames):
         def frame(self, final: bool = False) -> None:
-            if self.run.paused:
+            if self.run.loop.paused:
                 gate.wait(10)
 
     run = descent(steps=2000)
     going(run, Gate(run))
-    run.request("pause")
-    until(lambda: run.held)
-    run.request("resume")  # what a click does: the driver has not seen it yet
+    run.loop.request("pause")
+    until(lambda: run.loop.idle)
+    run.loop.request("resume")  # what a click does: the driver has not seen it yet
     waiter = threading.Thread(target=run.wait, daemon=True)
     waiter.start()
     time.sleep(0.05)
@@ -429,8 +429,8 @@ def test_an_interrupt_of_a_waiting_reader_stops_the_run(going: Callable[..., Run
     with interrupted():
         loss = run.loss
     assert run.stopped == "interrupted"
-    assert not run.running
-    assert run.waiting == 0
+    assert not run.loop.running
+    assert run.loop.waiting == 0
     assert loss == run.record.last("loss") == parabola(run.params["w"])
     assert run.events[-1] == (run.iteration, "stop", "interrupted")
 
@@ -468,9 +468,9 @@ def test_background_returns_at_once() -> None:
     start = time.perf_counter()
     run = mg.start("gd", loss=slow, params={"w": 0.0}, steps=FOREVER)
     assert time.perf_counter() - start < 1
-    assert run.running
+    assert run.loop.running
     run.stop()
-    until(lambda: not run.running)
+    until(lambda: not run.loop.running)
 
 
 def test_the_thread_ends_with_the_run() -> None:
@@ -483,7 +483,7 @@ def test_the_thread_ends_with_the_run() -> None:
 def test_a_snapshot_belongs_together(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER, lr=1e-6))
     for _ in range(2000):
-        seen = run.peek()
+        seen = run.loop.peek()
         if seen["step"] >= 0:
             assert seen["loss"] == pytest.approx(parabola(seen["params"]["w"]), rel=1e-12)
 
@@ -515,17 +515,17 @@ def test_an_event_loop_stays_alive() -> None:
         while time.monotonic() < until_then:
             await asyncio.sleep(0.005)
             ticks += 1
-        run.request("pause")
+        run.loop.request("pause")
         await asyncio.sleep(0.1)
-        assert run.paused
-        run.request("stop")
+        assert run.loop.paused
+        run.loop.request("stop")
         await task
         return run, ticks
 
     run, ticks = asyncio.run(main())
     assert ticks >= 5
     assert run.stopped == "user"
-    assert not run.running
+    assert not run.loop.running
 
 
 # ---- frames ---------------------------------------------------------------------------------------------------
@@ -540,11 +540,11 @@ def test_frames_at_the_start_at_events_and_at_the_end(going: Callable[..., Run])
     paused = run.iteration
     until(lambda: (paused, True, False) in frames.seen)
     time.sleep(0.02)
-    run.request("step")
+    run.loop.request("step")
     until(lambda: (paused + 1, True, False) in frames.seen)
     time.sleep(0.02)
-    run.request("stop")
-    until(lambda: not run.running)
+    run.loop.request("stop")
+    until(lambda: not run.loop.running)
     assert frames.seen[0][1:] == (False, False)
     assert [final for *_, final in frames.seen].count(True) == 1
     assert frames.seen[-1] == (run.iteration, True, True)
@@ -640,8 +640,8 @@ def test_two_runs_share_the_time_for_drawing(going: Callable[..., Run]) -> None:
         going(run, frame)
     time.sleep(4)
     for run in runs:
-        run.request("stop")
-    until(lambda: not any(run.running for run in runs))
+        run.loop.request("stop")
+    until(lambda: not any(run.loop.running for run in runs))
     drawn = [cost * len(frame.at) for frame in frames]
     assert sum(drawn) < 0.06 * 4 + 2 * ALLOWANCE
     assert min(drawn) > 0.02
@@ -767,7 +767,7 @@ def test_a_loss_that_fails_under_way() -> None:
     moody.calls = 0  # type: ignore[attr-defined]
     run = drive(mg.prepare("gd", loss=moody, params={"w": 0.0}, gradient=lambda w: 2 * (w - 3.0), check=False))
     assert run.stopped == "failed"
-    assert isinstance(run.error, RuntimeError)
+    assert isinstance(run.loop.error, RuntimeError)
     assert run.note is not None
     assert "RuntimeError: enough" in run.note
     assert run.loss == run.record.last("loss")
@@ -798,10 +798,10 @@ def test_replay_with_interventions(method: str, going: Callable[..., Run]) -> No
     run.step(3)
     run.set(**{name: run.rates[name] * 2})  # where it was: allowed for any rate
     run.resume()
-    run.request("set", {name: 0.003})
+    run.loop.request("set", {name: 0.003})
     until(lambda: run.iteration > 12)
     run.stop()
-    until(lambda: not run.running)
+    until(lambda: not run.loop.running)
     same(run, run.replay())
     same(run, run.replay().replay())
 

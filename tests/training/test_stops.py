@@ -18,7 +18,8 @@ from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.hyperparameters import hyperparameters
 from metagd_nb.training.drivers import drive, drive_async, foreground
 from metagd_nb.training.run import Run
-from metagd_nb.training.stopping import EXPLODED, WINDOW, Settings, StoppingRule
+from metagd_nb.training.settings import Settings
+from metagd_nb.training.stopping import EXPLODED, WINDOW, StoppingRule
 
 
 def reasons(losses: Any, sampled: bool = False, norms: Any = None, **settings: Any) -> tuple[str | None, int]:
@@ -80,7 +81,7 @@ def test_loss_below_of_sampled_runs_is_the_mean_of_twenty_rows() -> None:
 def test_full_batches_of_tasks_are_not_sampled() -> None:
     family = mg.quadratics((1.0, 3.0), (0.0, 1.0))
     run = mg.train("maml", tasks=family, loss_below=0.2, meta_lr=0.1)
-    assert not run.sampled
+    assert not run.loop.sampled
     assert run.stopped == "loss-below"
     assert run.loss < 0.2 <= run.record["loss"][-2]
 
@@ -219,7 +220,7 @@ def test_interrupt_of_one_who_waits(how: str) -> None:
         else:
             assert 0 < run.params["x"] <= 1
     assert run.stopped == "interrupted"
-    assert not run.running
+    assert not run.loop.running
     assert run.iteration > 0
     assert run.events[-1].kind == "stop"
     assert run.loss == run.record["loss"][-1]
@@ -340,7 +341,7 @@ def test_whatever_a_loss_raises_ends_the_run(driver: Any, late: int, error: Base
     calls: list[float] = []
     run = mg.prepare("gd", loss=lambda w: w**2, gradient=gradient, params={"w": 1.0}, check=False)
     driver(run)
-    assert (run.stopped, run.running, run.error) == ("failed", False, error)
+    assert (run.stopped, run.loop.running, run.loop.error) == ("failed", False, error)
     assert run.note == f"failed at step {late}: {told}"
     assert len(run.record) == late
 
@@ -355,7 +356,7 @@ def test_an_interrupt_that_the_loss_raises_stops_the_run(late: int) -> None:
 
     calls: list[float] = []
     run = foreground(mg.prepare("gd", loss=lambda w: w**2, gradient=gradient, params={"w": 1.0}, check=False))
-    assert (run.stopped, run.running, len(run.record)) == ("interrupted", False, late)
+    assert (run.stopped, run.loop.running, len(run.record)) == ("interrupted", False, late)
 
 
 def test_a_driver_that_is_closed_interrupts_its_run() -> None:
@@ -369,7 +370,7 @@ def test_a_driver_that_is_closed_interrupts_its_run() -> None:
 
     run = mg.prepare("gd", loss=lambda w: w**2, params={"w": 1.0}, steps=10**9)
     asyncio.run(cancelled())
-    assert (run.stopped, run.running) == ("interrupted", False)
+    assert (run.stopped, run.loop.running) == ("interrupted", False)
 
 
 def test_a_loss_that_raises_under_way() -> None:
@@ -380,7 +381,7 @@ def test_a_loss_that_raises_under_way() -> None:
 
     run = mg.train("gd", loss=loss, params={"x": 1.0}, lr=0.1, steps=100)
     assert run.stopped == "failed"
-    assert isinstance(run.error, RuntimeError)
+    assert isinstance(run.loop.error, RuntimeError)
     assert run.loss == run.record["loss"][-1]
     assert run.iteration == len(run.record) - 1
     assert run.note == f"failed at step {run.iteration + 1}: RuntimeError: no further"

@@ -24,13 +24,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import metagd_nb as mg
+from metagd_nb.core.environment import environment
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.provenance import rebuild, strip
 from metagd_nb.models.net import MODELS
 from metagd_nb.tasks import FAMILIES
 from metagd_nb.training import drivers as driving
+from metagd_nb.training.adaptation import held_out_panel
 from metagd_nb.training.drivers import drive
+from metagd_nb.training.persistence import checkpoint
 from metagd_nb.training.persistence import format as store
+from metagd_nb.training.persistence.contents import _storable, write_run
 from metagd_nb.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +56,8 @@ def same(one: Run, other: Run) -> None:
     cases.assert_same(one, other)
     for name, value in one.params.items():
         np.testing.assert_array_equal(value, other.params[name])
-    assert (repr(one), one.note, one.cell, one.loss) == (repr(other), other.note, other.cell, other.loss)
-    assert one.references == other.references
+    assert (repr(one), one.note, one.loop.cell, one.loss) == (repr(other), other.note, other.loop.cell, other.loss)
+    assert one.plan.references == other.plan.references
 
 
 def another_process(code: str, *arguments: str) -> str:
@@ -93,8 +97,8 @@ def test_a_loaded_run_adapts_and_is_evaluated(method: str, tmp_path: Path) -> No
     support = run.plan.batches(0).support
     x, y = support.x[0], support.y[0]
     np.testing.assert_array_equal(run.adapt(x, y)(x), loaded.adapt(x, y)(x))
-    if run.panel() is not None:
-        np.testing.assert_array_equal(run.panel().after, loaded.panel().after)  # type: ignore[union-attr]
+    if held_out_panel(run.loop) is not None:
+        np.testing.assert_array_equal(held_out_panel(run.loop).after, held_out_panel(loaded.loop).after)  # type: ignore[union-attr]
 
 
 def test_the_plot_of_a_loaded_run_is_that_of_the_run(tmp_path: Path) -> None:
@@ -135,7 +139,7 @@ def test_every_family_is_made_again(family: str, tmp_path: Path) -> None:
         return
     if family == "curves":  # a function of one's own too
         tasks = mg.curves(lambda x, a: a * x, a=(1, 2))
-        assert store._keepable(strip(tasks)) == store.SESSION
+        assert _storable(strip(tasks)) == store.SESSION
         return
     tasks = FAMILY[family]() if family in FAMILY else FAMILIES[family]()
     made = from_file(tasks, FAMILIES, tmp_path / "file")
@@ -327,7 +331,7 @@ def test_kept_in_the_middle_it_goes_on_as_if_nothing_had_been(
     whole, half = (done(cases.prepared(method, steps=10**6, dtype=dtype), before) for _ in range(2))
     half.save(tmp_path / "half.npz")
     loaded = mg.load(tmp_path / "half.npz")
-    assert loaded.paused
+    assert loaded.loop.paused
     assert loaded.stopped is None
     done(whole, after)
     done(loaded, after)
@@ -344,7 +348,7 @@ def test_gone_on_with_equals_not_interrupted(method: str, ending: str, tmp_path:
     for kept in (False, True):
         run = cases.prepared(method, steps=15 if ending == "user" else 6)
         for _ in range(7):
-            run.advance()
+            run.loop.advance()
         run.stop()
         assert (run.stopped, run.iteration) == (ending, 6)
         if kept:
@@ -416,7 +420,7 @@ def test_seconds_go_on_where_they_were(tmp_path: Path) -> None:
     loaded = mg.load(tmp_path / "run.npz")
     time.sleep(0.3)
     by_hand = mg.load(tmp_path / "run.npz")
-    by_hand.advance()
+    by_hand.loop.advance()
     loaded.resume(steps=8)
     loaded.wait()
     for gone_on in (loaded, by_hand):
@@ -436,7 +440,7 @@ def test_what_ends_it_has_seen_the_rows_before(method: str, rules: dict[str, Any
     assert whole.stopped not in ("steps", "diverged")
     part = cases.prepared(method, **rules)
     for _ in range(whole.iteration - 2):  # what it has seen by now decides when it ends
-        part.advance()
+        part.loop.advance()
     assert part.stopped is None
     part.save(tmp_path / "run.npz")
     loaded = mg.load(tmp_path / "run.npz")
@@ -455,23 +459,23 @@ def test_replay_in_another_process(tmp_path: Path) -> None:
             import sys, metagd_nb as mg
             run = mg.load(sys.argv[1])
             again = run.replay()
-            print(again.shown.theta.tobytes().hex(), again.record["loss"].tobytes().hex())
+            print(again.loop.snapshot.theta.tobytes().hex(), again.record["loss"].tobytes().hex())
             """,
             str(tmp_path / "run.npz"),
         )
         first, second, bits = out.splitlines()
         assert first == "metagd: to the bit: the machine, the versions and the BLAS threads are the same"
         assert second == "metagd: replayed 7 steps: equal to the bit"
-        assert bits == f"{run.shown.theta.tobytes().hex()} {run.record['loss'].tobytes().hex()}"
+        assert bits == f"{run.loop.snapshot.theta.tobytes().hex()} {run.record['loss'].tobytes().hex()}"
 
 
 def test_another_machine_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases.trained("maml").save(tmp_path / "run.npz")
     loaded = mg.load(tmp_path / "run.npz")
-    assert loaded.kept is not None
-    loaded.kept["environment"] |= {"numpy": "1.0.0", "BLAS threads": "99"}
+    assert loaded.loop.saved is not None
+    loaded.loop.saved["environment"] |= {"numpy": "1.0.0", "BLAS threads": "99"}
     loaded.replay()
-    now = store.environment()
+    now = environment()
     assert capsys.readouterr().out.splitlines()[0] == (
         f"metagd: not to the bit but to 1e-9 relative, because of numpy 1.0.0 → {now['numpy']},"
         f" BLAS threads 99 → {now['BLAS threads']}"
@@ -481,9 +485,9 @@ def test_another_machine_is_said_first(tmp_path: Path, capsys: pytest.CaptureFix
 def test_blas_threads_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    assert int(store.environment()["BLAS threads"]) >= 1
+    assert int(environment()["BLAS threads"]) >= 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert store.environment()["BLAS threads"] == "3"
+    assert environment()["BLAS threads"] == "3"
 
 
 # ---- what the file does not hold ------------------------------------------------------------------------------------
@@ -573,9 +577,9 @@ def test_the_cell_is_kept_as_text(ip: Any, tmp_path: Path) -> None:
     run = ip.user_ns["run"]
     run.save(tmp_path / "run.npz")
     loaded = mg.load(tmp_path / "run.npz")
-    assert loaded.cell is not None
-    assert loaded.cell.startswith("%%metagd gd --lr 0.1 --steps 7 --wait --no-plot\n")
-    assert "def loss(w):" in loaded.cell
+    assert loaded.loop.cell is not None
+    assert loaded.loop.cell.startswith("%%metagd gd --lr 0.1 --steps 7 --wait --no-plot\n")
+    assert "def loss(w):" in loaded.loop.cell
     same(run, loaded.replay(loss=ip.user_ns["loss"]))
 
 
@@ -704,7 +708,7 @@ run = mg.train("gd", loss=lambda w: (w - 3.0) ** 2, params={"w": 0.0}, steps=5)
 run.save(sys.argv[1])
 rows = np.zeros((4_000_000, len(run.record.columns)))   # 224 MB: the writer is killed in the middle of it
 rows[:, 0] = np.arange(len(rows))
-run.record = Record.of(run.record.columns, rows)
+run.loop.record = Record.of(run.record.columns, rows)
 print("now", flush=True)
 while True:
     run.save(sys.argv[1])
@@ -761,7 +765,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 
     killed(process, written_often)
     loaded = mg.load(path)
-    assert (loaded.stopped, loaded.paused) == (None, True)
+    assert (loaded.stopped, loaded.loop.paused) == (None, True)
     reached = loaded.iteration
     loaded.resume(steps=reached + 30)
     loaded.wait()
@@ -778,8 +782,12 @@ def test_checkpoints_are_written_in_time_and_at_the_end(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(driving.time, "perf_counter", tick)
     run = cases.prepared("gd", steps=400, checkpoint=str(tmp_path / "run.npz"), checkpoint_every=60.0)
-    real = run.write
-    monkeypatch.setattr(run, "write", lambda path: (written.append((now[0], run.iteration)), real(path)))
+
+    def noted(*arguments: Any, **more: Any) -> None:
+        written.append((now[0], run.iteration))
+        write_run(*arguments, **more)
+
+    monkeypatch.setattr(checkpoint, "write_run", noted)
     drive(run)
     assert written[-1][1] == 400
     gaps = np.diff([0.0, *(moment for moment, _ in written[:-1])])

@@ -18,7 +18,8 @@ from metagd_nb.training.executors.base import StepExecutor
 from metagd_nb.training.executors.least_squares import MOST, LeastSquaresExecutor
 from metagd_nb.training.record import Record
 from metagd_nb.training.run import Run
-from metagd_nb.training.stopping import Settings, StoppingRule
+from metagd_nb.training.settings import Settings
+from metagd_nb.training.stopping import StoppingRule
 
 
 def fit(inputs: int = 3, outputs: int = 1, method: str = "gd", rows: int = 40, **options: Any) -> Run:
@@ -33,15 +34,15 @@ def one_by_one(run: Run) -> Run:
     """Driven without strides."""
     with np.errstate(all="ignore"):
         while run.stopped is None:
-            run.advance()
+            run.loop.advance()
     return run
 
 
 def assert_one(strided: Run, single: Run) -> None:
     """All that two runs hold, but the clock."""
-    assert isinstance(strided._executor, LeastSquaresExecutor)
+    assert isinstance(strided.loop.executor, LeastSquaresExecutor)
     assert_same(strided, single)
-    one, other = strided.state(), single.state()
+    one, other = strided.loop.state(), single.loop.state()
     assert one["verdict"] == other["verdict"]
     for key in ("theta", "look", "shown", "best"):
         for a, b in zip(one[key], other[key], strict=True):
@@ -106,22 +107,22 @@ def test_time_is_up_at_the_first_row_that_says_so() -> None:
 def test_what_a_person_does_between_strides_is_at_its_step() -> None:
     """Paused, two steps, another rate, on to the end: the same again one by one, and from its events."""
     strided = fit()
-    strided.advance()
-    strided.request("step", 40)
-    strided.obey()
-    while not strided.held:
-        strided.advance_many()
+    strided.loop.advance()
+    strided.loop.request("step", 40)
+    strided.loop.handle_requests()
+    while not strided.loop.idle:
+        strided.loop.advance_many()
     assert (strided.iteration, len(strided.record)) == (40, 41)  # no further than the steps that were owed
-    strided.request("set", {"lr": 0.05})
-    strided.obey()
-    strided.request("resume")
-    strided.obey()
+    strided.loop.request("set", {"lr": 0.05})
+    strided.loop.handle_requests()
+    strided.loop.request("resume")
+    strided.loop.handle_requests()
     drive(strided)
     single = fit()
     while single.iteration < 40:
-        single.advance()
-    single.request("set", {"lr": 0.05})
-    single.obey()
+        single.loop.advance()
+    single.loop.request("set", {"lr": 0.05})
+    single.loop.handle_requests()
     one_by_one(single)
     assert_same(strided, single)
     assert strided.record["lr"][39:43].tolist() == [0.02, 0.02, 0.05, 0.05]
@@ -140,19 +141,19 @@ def test_a_run_from_a_file_goes_on_to_the_bit(tmp_path: Path) -> None:
 def test_a_snapshot_outlives_the_strides_after_it() -> None:
     """Each stride works in the arrays of the one before: what is kept of a row must be its own."""
     run = fit()
-    run.advance()
+    run.loop.advance()
 
     def stride() -> None:
-        run._executor._quick = 5  # always as long, so that the next one writes where this one did
-        run.advance_many()
+        run.loop.executor._quick = 5  # always as long, so that the next one writes where this one did
+        run.loop.advance_many()
 
     stride()
-    shown, best = run.shown, run._best
+    shown, best = run.loop.snapshot, run.loop._best
     held = shown.theta.copy()
     assert shown.step == best.step == 5
     stride()
-    assert run.shown.step == 10
-    assert not np.array_equal(run.shown.theta, held)
+    assert run.loop.snapshot.step == 10
+    assert not np.array_equal(run.loop.snapshot.theta, held)
     np.testing.assert_array_equal(shown.theta, held)
     np.testing.assert_array_equal(best.theta, held)
 
@@ -165,7 +166,7 @@ def test_one_stride_is_neither_long_nor_large(monkeypatch: pytest.MonkeyPatch) -
     run = drive(fit(steps=5000))
     assert taken[:3] == [1, 16, 256]
     assert max(taken) == MOST
-    assert run._executor._kept.nbytes == 4 * (MOST + 1) * 4 * 8  # type: ignore[attr-defined]
+    assert run.loop.executor._kept.nbytes == 4 * (MOST + 1) * 4 * 8  # type: ignore[attr-defined]
     monkeypatch.setattr("metagd_nb.training.executors.least_squares.LONG", 0.0)
     taken.clear()
     drive(fit(steps=50))
@@ -182,9 +183,9 @@ def test_only_plain_descent_on_least_squares_in_float64_is_strided() -> None:
         fit(method="momentum"),
         mg.prepare("gd", loss=lambda w: w * w, params={"w": 1.0}),
     ):
-        assert type(run._executor) is StepExecutor
-        run.advance_many()
-        run.advance_many()
+        assert type(run.loop.executor) is StepExecutor
+        run.loop.advance_many()
+        run.loop.advance_many()
         assert run.record["step"].tolist() == [0, 1]
     plan = fit().plan
     assert LeastSquaresExecutor.suits(plan)

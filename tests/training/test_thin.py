@@ -17,6 +17,7 @@ import metagd_nb as mg
 from metagd_nb.plotting.run_figure import LiveRunFigure
 from metagd_nb.training.drivers import background, drive
 from metagd_nb.training.pacing import ALLOWANCE, SHARE
+from metagd_nb.training.persistence.contents import write_run
 from metagd_nb.training.record import Record
 
 
@@ -26,7 +27,7 @@ def test_every_nth_row_and_the_last(method: str) -> None:
     assert thin.record["step"].tolist() == [0, 5, 10, 15, 20, 23]
     for column in set(whole.record.columns) - {"seconds"}:
         np.testing.assert_array_equal(thin.record[column], whole.record[column][thin.record["step"]])
-    np.testing.assert_array_equal(thin.shown.theta, whole.shown.theta)
+    np.testing.assert_array_equal(thin.loop.snapshot.theta, whole.loop.snapshot.theta)
     assert (thin.loss, repr(thin)) == (whole.loss, repr(whole))
 
 
@@ -46,9 +47,9 @@ def test_rows_of_events_are_kept(tmp_path: Path) -> None:
 def test_a_checkpoint_holds_the_last_row(tmp_path: Path) -> None:
     run = cases.prepared("gd", steps=100, record_every=10)
     for _ in range(15):
-        run.advance()
+        run.loop.advance()
     assert run.record["step"].tolist() == [0, 10]
-    run.write(tmp_path / "run.npz")
+    write_run(run.loop, tmp_path / "run.npz")
     assert run.record["step"].tolist() == [0, 10]  # time does not decide what the record holds
     loaded = mg.load(tmp_path / "run.npz")
     assert loaded.record["step"].tolist() == [0, 10, 14]
@@ -56,7 +57,7 @@ def test_a_checkpoint_holds_the_last_row(tmp_path: Path) -> None:
     loaded.wait()
     whole = cases.trained("gd", steps=100)
     np.testing.assert_array_equal(loaded.record["loss"], whole.record["loss"][loaded.record["step"]])
-    np.testing.assert_array_equal(loaded.shown.theta, whole.shown.theta)
+    np.testing.assert_array_equal(loaded.loop.snapshot.theta, whole.loop.snapshot.theta)
 
 
 def test_the_plot_of_a_thinned_record_is_over_steps() -> None:
@@ -112,7 +113,7 @@ def test_an_hour_of_live_plot_grows_nothing_but_the_record(monkeypatch: pytest.M
     now, hour = 0.0, 3600.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     run = cases.prepared("hd", steps=10**8)
-    plot, moments, alive, step = LiveRunFigure(run), [], [], run.advance_many
+    plot, moments, alive, step = LiveRunFigure(run), [], [], run.loop.advance_many
 
     class Watching:
         def frame(self, final: bool = False) -> None:
@@ -129,9 +130,9 @@ def test_an_hour_of_live_plot_grows_nothing_but_the_record(monkeypatch: pytest.M
         step()
         now += 0.2
         if now > hour:
-            run.request("stop")
+            run.loop.request("stop")
 
-    monkeypatch.setattr(run, "advance_many", stride)
+    monkeypatch.setattr(run.loop, "advance_many", stride)
     drive(run, Watching())
     assert run.stopped == "user"
     share = 0.015 * len(moments) / hour

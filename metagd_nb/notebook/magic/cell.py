@@ -14,6 +14,7 @@ from ...problems.gradient_check import check_functions
 from ...tasks import Tasks
 from ...training.drivers import background, foreground
 from ...training.pacing import Frame, render_lock
+from ...training.persistence.replay import reopen
 from ...training.prepare import prepare
 from ...training.run import Run
 from ..display import LiveDisplay, shows_pictures, unattended
@@ -40,7 +41,7 @@ class Frames:
             except Exception as error:  # a broken display must not cost the training
                 self.parts.remove(part)
                 name = type(part).__name__.removesuffix("Display").lower()
-                self.run.note = f"the {name} display stopped ({one_line(error)}); training went on"
+                self.run.loop.note = f"the {name} display stopped ({one_line(error)}); training went on"
 
 
 class Cell:
@@ -120,7 +121,7 @@ class Cell:
                 run = prepare(line.word, **found, **(advice.options | line.options))
         except MetagdError as error:
             raise _as_typed(error, line) from None
-        run.cell = text
+        run.loop.cell = text
         self._replace_former(run, hash(text))
         self.ip.user_ns[line.name] = run
         return run
@@ -134,10 +135,10 @@ class Cell:
     def _resume(self, line: Line, text: str) -> Run | None:
         name, run = kept.found(line, self.ip.user_ns)
         self._replace_former(run, hash(text))
-        if run.running:
+        if run.loop.running:
             run.resume(**line.options)
             return None
-        run.reopen(line.options)
+        reopen(run.loop, line.options)
         self.ip.user_ns[name] = run
         return self._followed(run, line)
 
@@ -151,8 +152,8 @@ class Cell:
             background(run, frame)
             return None
         foreground(run, frame)
-        if run.error is not None:
-            raise run.error
+        if run.loop.error is not None:
+            raise run.loop.error
         return run
 
     def _replace_former(self, run: Run, text: int) -> None:
@@ -296,11 +297,11 @@ def _as_typed(error: MetagdError, line: Line) -> MetagdError:
 
 
 def _stop(runs: weakref.WeakSet[Run]) -> None:
-    going = [run for run in runs if run.running]
+    going = [run for run in runs if run.loop.running]
     for run in going:
-        run.request("stop")
+        run.loop.request("stop")
     until = time.monotonic() + PATIENCE
-    while any(run.running for run in going) and time.monotonic() < until:
+    while any(run.loop.running for run in going) and time.monotonic() < until:
         time.sleep(0.005)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter, hyperparameters
 from ...training.persistence.replay import RULES
-from ...training.stopping import Settings
+from ...training.settings import Settings
 
 
 class Command(NamedTuple):

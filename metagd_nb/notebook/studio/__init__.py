@@ -240,7 +240,7 @@ class Studio:
         background(run, self)
 
     def _stop(self) -> None:
-        if self.run is not None and self.run.running:
+        if self.run is not None and self.run.loop.running:
             self.run.stop()
 
     def reset(self) -> None:
@@ -261,7 +261,7 @@ class Studio:
         if run is None or plot is None or controls is None:
             return
         controls.frame(final)
-        self.history.add(run.shown, last=final)
+        self.history.add(run.loop.snapshot, last=final)
         if self.tabs.selected_index in (0, None) or final:
             data, metadata = plot.show(final)
             self.views[0].value = picture(data["image/png"], metadata["image/png"]["alt"])

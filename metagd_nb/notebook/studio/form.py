@@ -10,7 +10,7 @@ from typing import Any
 
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter, hyperparameters
-from ...training.stopping import Settings
+from ...training.settings import Settings
 
 # Name → body. The first of each kind is where the studio begins; every body may be edited.
 EXAMPLES: dict[str, dict[str, str]] = {

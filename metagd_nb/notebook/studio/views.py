@@ -14,6 +14,8 @@ from ...plotting.charts import layer_rates as drawn_rates
 from ...plotting.charts import titled
 from ...plotting.run_figure import RunFigure
 from ...training.adaptation import curve, held_out
+from ...training.loop import TrainingLoop
+from ...training.persistence.replay import replay_into, replay_plan
 
 Array = np.ndarray
 KEPT = 64  # snapshots of θ
@@ -51,9 +53,9 @@ class History:
 
 def retraced(run: Any) -> History:
     """The history of a run that was over before it could be watched: taken once more, with its changes of rates."""
-    again, history = type(run)(run.plan_again({})), History()
-    run.replay_into(again, history.add)
-    history.add(again.shown, last=True)
+    again, history = TrainingLoop(replay_plan(run.loop, {})), History()
+    replay_into(run.loop, again, history.add)
+    history.add(again.snapshot, last=True)
     return history
 
 
@@ -65,11 +67,11 @@ def inner_loop(run: Any, shot: Shot) -> RunFigure:
     MetagdError
         Where there is no such picture, saying why.
     """
-    algorithm, problem, tasks = run.algorithm, run.problem, run.plan.tasks
+    algorithm, problem, tasks = run.loop.algorithm, run.plan.problem, run.plan.tasks
     if not isinstance(algorithm, Meta):
-        raise MetagdError(f"{run.method} has one task and no inner loop")
+        raise MetagdError(f"{run.plan.method} has one task and no inner loop")
     theta, steps = shot.theta.astype(problem.dtype), max(algorithm.inner_steps, 1)
-    found = held_out(problem, algorithm, tasks, theta, run.settings.seed, steps)
+    found = held_out(problem, algorithm, tasks, theta, run.plan.settings.seed, steps)
     if found is None:
         raise MetagdError("these tasks have no curve to draw: their inputs are not one number")
     example, path = found
@@ -94,7 +96,7 @@ def inner_loop(run: Any, shot: Shot) -> RunFigure:
     ax.set_ylim(known.min() - room, known.max() + room)
     ax.grid(True, color=style.GRID, linewidth=0.8)
     ax.legend(fontsize=style.SMALL, frameon=False, ncols=4, loc="upper left")
-    figure.alt = f"{run.method} on one held-out task at step {shot.step}: the curve before and after adapting"
+    figure.alt = f"{run.plan.method} on one held-out task at step {shot.step}: the curve before and after adapting"
     return figure
 
 
@@ -135,7 +137,7 @@ def heights(run: Any, where: Plane, size: int) -> tuple[Array, Array, Array]:
     low, high = where.path.min(axis=0), where.path.max(axis=0)
     reach = np.maximum(0.35 * (high - low), 0.15 * (high - low).max() + 1e-12)
     a, b = (np.linspace(lo - r, hi + r, size) for lo, hi, r in zip(low, high, reach, strict=True))
-    batch, problem, algorithm = run.plan.batches(0), run.problem, run.algorithm
+    batch, problem, algorithm = run.plan.batches(0), run.plan.problem, run.loop.algorithm
     found = np.empty((size, size))
     with np.errstate(all="ignore"):
         for i, v in enumerate(b):
@@ -152,7 +154,7 @@ def heights(run: Any, where: Plane, size: int) -> tuple[Array, Array, Array]:
 def landscape(run: Any, shots: list[Shot]) -> RunFigure:
     """The loss around the path that the run took, and the path."""
     where = plane(run, shots)
-    a, b, loss = heights(run, where, META_GRID if isinstance(run.algorithm, Meta) else GRID)
+    a, b, loss = heights(run, where, META_GRID if isinstance(run.loop.algorithm, Meta) else GRID)
     title = "loss and path" if where.exact else "loss in the plane of the path's two main directions"
     names = _two(run) if where.exact else ("first direction", "second direction")
     figure, ax = titled(title, *names)
@@ -167,12 +169,12 @@ def landscape(run: Any, shots: list[Shot]) -> RunFigure:
     ax.plot(*where.path[0], marker="s", markersize=7, color=style.INK, linestyle="", label="start")
     ax.plot(*where.path[-1], marker="*", markersize=12, color=style.INK, linestyle="", label="now")
     ax.legend(fontsize=style.SMALL, frameon=True, facecolor=style.SURFACE, edgecolor="none")
-    figure.alt = f"contours of the loss of {run.method}, darker where it is lower, and the path from start to now"
+    figure.alt = f"contours of the loss of {run.plan.method}, darker where it is lower, and the path from start to now"
     return figure
 
 
 def _two(run: Any) -> tuple[str, str]:
-    shapes = run.problem.layout.shapes
+    shapes = run.plan.problem.layout.shapes
     names = list(shapes) if len(shapes) == 2 else [f"{next(iter(shapes))}[{i}]" for i in (0, 1)]
     return names[0], names[1]
 

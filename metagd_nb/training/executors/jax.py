@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from ...algorithms import Meta
 from ...core.errors import MetagdError
-from .base import Executor, Plan, StepExecutor
+from ..plan import Plan
+from .base import Executor, StepExecutor
 
 try:
     import jax
@@ -40,10 +42,12 @@ def jax_executor(plan: Plan, theta: np.ndarray, state: Any) -> Executor:
         For a user's function that JAX cannot follow, and for devices that are not there or do not divide the tasks.
     """
     batch = plan.batches(0)
-    plan.problem.check(getattr(batch, "support", batch), getattr(plan.algorithm, "embeds", False))
+    meta = isinstance(plan.algorithm, Meta)
+    embeds = isinstance(plan.algorithm, Meta) and plan.algorithm.embeds
+    plan.problem.check(batch.support if meta else batch, embeds)
     devices = plan.settings.devices
     if devices > 1:
-        _spreads(plan, len(batch) if plan.algorithm.setting == "meta" else 1, devices)
+        _spreads(plan, len(batch) if meta else 1, devices)
     if plan.algorithm.compiles:
         return ChunkedExecutor(plan, theta, state)
     if devices > 1:

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from ...algorithms import Algorithm, StepEvaluation
-from .base import Plan, Row, Snapshot
+from ..plan import Plan
+from .base import Row, Snapshot
 from .jax_program import Carry, CompiledStep, compiled_step
 
 Array = np.ndarray
@@ -71,7 +72,9 @@ class LazySnapshot(Snapshot):
 
 
 class ChunkedExecutor:
-    """An `Engine` whose steps are compiled."""
+    """Executor whose steps are compiled."""
+
+    note: str | None = None
 
     def __init__(self, plan: Plan, theta: Array, state: Any) -> None:
         self.plan = plan
@@ -108,7 +111,7 @@ class ChunkedExecutor:
         return StepEvaluation(math.nan, here.grad, 0, 0, here.state) if self._began else None
 
     @property
-    def at_hand(self) -> bool:
+    def ready(self) -> bool:
         """Whether the chunk's end is reached."""
         return self._chunk is None or self._done == self._chunk.n
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...algorithms import Algorithm, StepEvaluation
 from ...problems.jax.precision import precise
-from .base import Plan
+from ..plan import Plan
 
 Array = np.ndarray
 KEPT = 16  # programs that are kept for the next run of their kind

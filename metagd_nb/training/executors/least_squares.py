@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...algorithms import ALGORITHMS, StepEvaluation
-from .base import Plan, StepExecutor
+from ..plan import Plan
+from .base import StepExecutor
 
 Array = np.ndarray
 LONG = 0.005  # seconds that a stride should take
@@ -29,6 +30,19 @@ class Stride(NamedTuple):
     loss: Array  # (n,)
     norm: Array  # (n,) of the gradient
     seconds: Array  # (n,) since the clock's start
+
+    def rows(self, count: int, step: int, grad_evals: int, hvps: int, rates: tuple[float, ...]) -> Array:
+        """Rows (count, columns) of the record for the first ``count`` steps, of which the first is ``step``."""
+        columns = (
+            np.arange(step, step + count),
+            self.loss[:count],
+            self.norm[:count],
+            np.arange(grad_evals + 1, grad_evals + count + 1),
+            np.full(count, hvps),
+            self.seconds[:count],
+            *(np.full(count, rate) for rate in rates),
+        )
+        return np.stack(columns, axis=1)
 
 
 class LeastSquaresExecutor(StepExecutor):

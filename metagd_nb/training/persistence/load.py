@@ -17,10 +17,12 @@ from ...core.provenance import rebuild
 from ...models.net import MODELS
 from ...problems.base import Problem
 from ...tasks import FAMILIES, Reference
-from ..prepare import Inputs, planned
+from ..plan import Inputs, Plan
+from ..prepare import planned
 from ..record import Record
-from ..run import Event, Plan, Run
-from ..stopping import Settings
+from ..requests import Event
+from ..run import Run
+from ..settings import Settings
 from .format import SESSION, read
 from .replay import expected
 
@@ -81,13 +83,13 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     MetagdError
         One line for a file that is damaged or foreign, and for one whose settings are not allowed.
     """
-    kept = read(path)
+    saved = read(path)
     try:
-        run = _restored(str(path), kept, session)
+        run = _restored(str(path), saved, session)
     except _CorruptFile as error:
         raise MetagdError(f"{path} is not a run that metagd saved, or it is damaged") from error.__cause__
-    if session and (told := expected(kept, run.plan)[1:]):
-        print(*told, sep="\n")
+    if session and (lines := expected(saved, run.plan)[1:]):
+        print(*lines, sep="\n")
     return run
 
 
@@ -113,6 +115,7 @@ class _Parts(NamedTuple):
     settings: Settings
     layout: ParameterLayout
     start: Array  # (P,)
+    theta: Array  # (M,), of the last row
     own: dict[str, Any]  # what could be made again
     missing: list[str]  # what only the session has
     references: tuple[Reference, ...]
@@ -128,8 +131,17 @@ class _Parts(NamedTuple):
             made = planned(self.method, self.algorithm, self.settings, Inputs(**{**found, "check": False}))
         else:
             absent = MissingProblem(self.path, missing, self.layout, self.start)
-            tasks, settings = found.get("tasks"), self.settings
-            made = Plan(self.method, self.algorithm.bind(tasks), absent, absent, settings, tasks, self.references)
+            made = Plan(
+                self.method,
+                self.algorithm.bind(found.get("tasks")),
+                absent,
+                absent,
+                self.settings,
+                self.start,
+                self.theta,
+                tasks=found.get("tasks"),
+                references=self.references,
+            )
         return made._replace(again=self.plan)
 
 
@@ -150,9 +162,9 @@ def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return own, missing
 
 
-def _parts(path: str, kept: dict[str, Any]) -> _Parts:
+def _parts(path: str, saved: dict[str, Any]) -> _Parts:
     with _trusting_nothing():
-        origin, method = kept["origin"], kept["method"]
+        origin, method = saved["origin"], saved["method"]
         given = origin["given"]
         own, missing = _again(given)
         if unfit := own.keys() - set(Inputs._fields):
@@ -160,24 +172,27 @@ def _parts(path: str, kept: dict[str, Any]) -> _Parts:
         return _Parts(
             path,
             method,
-            ALGORITHMS[method](**kept["algorithm"]),
-            Settings(**kept["settings"]),
+            ALGORITHMS[method](**saved["algorithm"]),
+            Settings(**saved["settings"]),
             ParameterLayout({name: tuple(shape) for name, shape in origin["shapes"].items()}),
             origin["start"],
+            saved["state"]["theta"],
             own,
             missing,
-            tuple(Reference(*one) for one in kept["references"]),
+            tuple(Reference(*one) for one in saved["references"]),
         )
 
 
-def _restored(path: str, kept: dict[str, Any], session: dict[str, Any]) -> Run:
-    parts = _parts(path, kept)
+def _restored(path: str, saved: dict[str, Any], session: dict[str, Any]) -> Run:
+    parts = _parts(path, saved)
     plan = parts.plan(**session)
     with _trusting_nothing():
         run = Run(plan)
-        run.kept, run.cell, run.note, run.sampled = kept, kept["cell"], kept["note"], kept["sampled"]
-        run.events = [Event(*event) for event in kept["events"]]
-        run.stopped, run.paused = kept["stopped"], kept["stopped"] is None  # a checkpoint of a run that went on
-        present = replace(run.algorithm, **kept["present"])
-        run.restore(kept["state"], present, Record.of(kept["columns"], kept["record"]))
+        loop = run.loop
+        loop.saved, loop.cell, loop.note = saved, saved["cell"], saved["note"]
+        loop.stopping.sampled = saved["sampled"]
+        loop.events = [Event(*event) for event in saved["events"]]
+        loop.stopped, loop.paused = saved["stopped"], saved["stopped"] is None  # a checkpoint of a run that went on
+        present = replace(loop.algorithm, **saved["present"])
+        loop.restore(saved["state"], present, Record.of(saved["columns"], saved["record"]))
     return run

@@ -18,6 +18,7 @@ from ...core.errors import MetagdError, shorten
 from ...core.hyperparameters import hyperparameters
 from ...core.provenance import strip
 from ...problems.capture.fingerprint import PACKAGE, global_names, written_by_user
+from ..loop import TrainingLoop
 from .replay import RULES
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
@@ -28,7 +29,7 @@ def _array(text, dtype, shape):
 '''
 
 
-def script(run: Any) -> str:
+def script(loop: TrainingLoop) -> str:
     """Python code that trains the same again, without the magic: equal to the bit on the same machine and versions.
 
     Raises
@@ -36,11 +37,11 @@ def script(run: Any) -> str:
     MetagdError
         Naming what cannot be written as code, such as a function whose text is not known.
     """
-    run.plan.problem.check_available()
+    loop.plan.problem.check_available()
     parts = _Parts()
-    call = parts.call(run)
+    call, steps = parts.call(loop), max(loop.snapshot.step, 0)
     head = [
-        f'"""{run.method}, as it ran with metagd_nb: {run.iteration} steps, last loss {run.shown.loss!r}."""',
+        f'"""{loop.plan.method}, as it ran with metagd_nb: {steps} steps, last loss {loop.snapshot.loss!r}."""',
         "",
         "from __future__ import annotations",
         "",
@@ -63,11 +64,11 @@ class _Parts:
         self.packed = False
         self._met: dict[str, Any] = {}
 
-    def call(self, run: Any) -> list[str]:
+    def call(self, loop: TrainingLoop) -> list[str]:
         """The lines that make and train the run."""
-        plan, given, problem = run.plan, run.plan.given, run.problem
+        plan, inputs, problem = loop.plan, loop.plan.inputs, loop.plan.problem
         arguments = {}
-        sources = {name: getattr(given, name) for name in ("loss", "gradient", "model")}
+        sources = {name: getattr(inputs, name) for name in ("loss", "gradient", "model")}
         copies = problem.user_functions()
         for name, value in sources.items():
             if isinstance(value, str):
@@ -76,42 +77,43 @@ class _Parts:
                 arguments[name] = self.function(copies.get(name, value), name)
             elif value is not None:
                 arguments[name] = self.made(value, name)
-        if given.tasks is not None:
-            arguments["tasks"] = self.made(given.tasks, "tasks")
+        if inputs.tasks is not None:
+            arguments["tasks"] = self.made(inputs.tasks, "tasks")
         for name in ("x", "y"):
-            if getattr(given, name) is not None:
-                arguments[name] = self.value(getattr(given, name), name)
-        if given.params:
-            start = problem.layout.views(problem.start(np.random.default_rng(run.settings.seed)))
+            if getattr(inputs, name) is not None:
+                arguments[name] = self.value(getattr(inputs, name), name)
+        if inputs.params:
+            start = problem.layout.views(problem.start(np.random.default_rng(plan.settings.seed)))
             arguments["params"] = self.value({name: np.asarray(v) for name, v in start.items()}, "params")
-        if plan.warm_start is not None:
-            arguments["warm_start"] = self.value(plan.warm_start, "warm_start")
-        if given.gradient is not None:
+        if inputs.warm_start is not None:
+            arguments["warm_start"] = self.value(plan.start, "warm_start")
+        if inputs.gradient is not None:
             arguments["check"] = "False"
         for name, value in problem.user_data().items():
             self.name(name, value)
-        return self._lines(run, arguments)
+        return self._lines(loop, arguments)
 
-    def _lines(self, run: Any, arguments: dict[str, str]) -> list[str]:
-        settings = {n: getattr(run.plan.algorithm, n) for n in hyperparameters(run.plan.algorithm)}
+    def _lines(self, loop: TrainingLoop, arguments: dict[str, str]) -> list[str]:
+        plan, last = loop.plan, loop.record.last_step
+        settings = {n: getattr(plan.algorithm, n) for n in hyperparameters(plan.algorithm)}
         settings |= {
-            n: getattr(run.settings, n) for n in hyperparameters(run.settings) if not n.startswith("checkpoint")
+            n: getattr(plan.settings, n) for n in hyperparameters(plan.settings) if not n.startswith("checkpoint")
         }
-        changes = [event for event in run.events if event.kind == "set"]
-        by_rule = (run.stopped in RULES and run.stopped != "seconds") or run.stopped == "diverged"
+        changes = [event for event in loop.events if event.kind == "set"]
+        by_rule = (loop.stopped in RULES and loop.stopped != "seconds") or loop.stopped == "diverged"
         settings["seconds"] = None
         if changes or not by_rule:
-            settings |= dict.fromkeys(RULES.values()) | {"steps": max(run.reached, 0)}
+            settings |= dict.fromkeys(RULES.values()) | {"steps": max(last, 0)}
         written = arguments | {n: self.value(v, n) for n, v in settings.items() if v is not None}
-        told = "".join(f"    {name}={text},\n" for name, text in written.items())
+        written_out = "".join(f"    {name}={text},\n" for name, text in written.items())
         if not changes:
-            return [f"run = mg.train(\n    {run.method!r},\n{told})"]
-        lines, at = [f"run = mg.prepare(\n    {run.method!r},\n{told})"], 0
+            return [f"run = mg.train(\n    {plan.method!r},\n{written_out})"]
+        lines, at = [f"run = mg.prepare(\n    {plan.method!r},\n{written_out})"], 0
         for event in changes:
             lines += [f"run.step({event.step - at})"] if event.step > at else []
             lines.append(f"run.set({', '.join(f'{n}={self.value(v, n)}' for n, v in event.value.items())})")
             at = max(at, event.step)
-        return [*lines, *([f"run.step({run.reached - at})"] if run.reached > at else [])]
+        return [*lines, *([f"run.step({last - at})"] if last > at else [])]
 
     # ---- values as code --------------------------------------------------------------------------------------------
 

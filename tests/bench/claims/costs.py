@@ -47,7 +47,7 @@ def learned(runs: dict[str, mg.Run]) -> list[list[str]]:
     """One row a method: score, what moves, what stays alike, rates."""
     rows = []
     for name, run in runs.items():
-        steps = run.algorithm.inner_steps
+        steps = run.loop.algorithm.inner_steps
         score = run.evaluate(shots=SHOTS, steps=steps, n_tasks=600)
         before, after = (f"{score.mean[i]:.3f} ± {score.interval[i]:.3f}" for i in (0, -1))
         try:

@@ -154,7 +154,7 @@ def one_task(method: str, name: str, folder: Path) -> dict[str, np.ndarray]:
 
 def _own(given: Given) -> np.ndarray:
     """The problem's own start, given as such: then no other is sought."""
-    return mg.prepare("gd", **given).beginning()
+    return mg.prepare("gd", **given).plan.start
 
 
 # ---- many tasks -----------------------------------------------------------------------------------------------------

@@ -143,9 +143,9 @@ def learned(method: str, field: Field, tasks: Tasks) -> Any:
 
 def meta_probabilities(run: Any, batch: TaskBatch, steps: int) -> np.ndarray:
     """(T, Q, C), said by a meta-learner after ``steps`` adaptation steps."""
-    algorithm, part = run.algorithm, batch.cast(run.problem.dtype)
-    phi = algorithm.adapt(run.problem, run.shown.theta, part.support, steps)
-    return _softmax(algorithm.predict(run.problem, phi, part.query.x))
+    algorithm, part = run.loop.algorithm, batch.cast(run.plan.problem.dtype)
+    phi = algorithm.adapt(run.plan.problem, run.loop.snapshot.theta, part.support, steps)
+    return _softmax(algorithm.predict(run.plan.problem, phi, part.query.x))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -195,7 +195,7 @@ def optimized(method: str, options: dict[str, float], batch: TaskBatch, seed: in
         run = mg.train(
             method, model=model, x=x, y=y, loss="cross-entropy", steps=OPTIMIZER_STEPS, seed=seed + t, **options
         )
-        found.append(_softmax(run.problem.predict(run.shown.theta, batch.query.x[t : t + 1]))[0])
+        found.append(_softmax(run.plan.problem.predict(run.loop.snapshot.theta, batch.query.x[t : t + 1]))[0])
     return np.array(found)
 
 

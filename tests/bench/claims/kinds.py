@@ -137,10 +137,10 @@ def methods(modes: int, inner_steps: int) -> dict[str, tuple[str, dict[str, Any]
 def scores(run: mg.Run, n_tasks: int, steps: int) -> np.ndarray:
     """Query loss (n_tasks,) of each task after ``steps`` adaptation steps; the same tasks for every run."""
     assert run.plan.tasks is not None
-    drawn = run.plan.tasks.sample(np.random.default_rng([7, n_tasks]), 1, n_tasks, run.algorithm.shots, 100)
-    drawn = drawn.cast(run.problem.dtype)
-    phi = run.algorithm.adapt(run.problem, run.shown.theta, drawn.support, steps)
-    return np.asarray(run.problem.linearize(phi, drawn.query).loss, float)
+    drawn = run.plan.tasks.sample(np.random.default_rng([7, n_tasks]), 1, n_tasks, run.loop.algorithm.shots, 100)
+    drawn = drawn.cast(run.plan.problem.dtype)
+    phi = run.loop.algorithm.adapt(run.plan.problem, run.loop.snapshot.theta, drawn.support, steps)
+    return np.asarray(run.plan.problem.linearize(phi, drawn.query).loss, float)
 
 
 def gap(one: np.ndarray, other: np.ndarray) -> str:

@@ -28,7 +28,7 @@ from metagd_nb.problems.closed_form.mlp import NetProblem
 from metagd_nb.tasks import Batch
 from metagd_nb.training.drivers import foreground
 from metagd_nb.training.run import Plan, Run
-from metagd_nb.training.stopping import Settings
+from metagd_nb.training.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 RESULTS, TABLE = HERE / "published.json", HERE / "PUBLISHED.md"
@@ -262,8 +262,10 @@ class CrossEntropy:
 def logistic(algorithm: Algorithm, seed: int, steps: int) -> tuple[Run, float]:
     """Logistic regression on the digits: the run, and its loss on the rows held out."""
     digits, problem = Digits(seed), NetProblem(mg.linear(64, 10), CrossEntropy())
-    run = foreground(Run(Plan("hd", algorithm, problem, digits, Settings(steps=steps, seed=seed))))
-    return run, float(problem.linearize(run.theta, digits.held).loss[0])
+    start = problem.start(np.random.default_rng(seed))
+    plan = Plan("hd", algorithm, problem, digits, Settings(steps=steps, seed=seed), start, start)
+    run = foreground(Run(plan))
+    return run, float(problem.linearize(run.loop.theta, digits.held).loss[0])
 
 
 def hypergradient(seed: int, steps: int) -> Iterator[tuple[int, Scores]]:

@@ -73,7 +73,7 @@ def measured(lab: Lab, name: str, cell: str, clicks: int) -> tuple[list[float], 
         lab.page.wait_for_function("n => window.shown.length > n", arg=number, timeout=10_000)
     clicked, shown = lab.page.evaluate("() => [window.clicked, window.shown]")
     obeyed = json.loads(lab.ask("print(times)"))
-    lab.ask("run.request('stop')")
+    lab.ask("run.loop.request('stop')")
     assert len(clicked) == len(shown) == len(obeyed) == clicks
     return _differences(obeyed, clicked), _differences(shown, clicked)
 

@@ -183,7 +183,7 @@ def apart(gradient: Callable[..., Any]) -> float:
     """
     run = prepared()
     batch = run.plan.batches(0)
-    flat = run.algorithm.evaluate(run.problem, run.theta, (), batch).grad
+    flat = run.loop.algorithm.evaluate(run.plan.problem, run.loop.theta, (), batch).grad
     found = gradient(start(), batch.support.x, batch.support.y, batch.query.x, batch.query.y)
     other = np.concatenate([np.ravel(g) for g in found])
     distance = float(np.abs(flat - other).max() / np.abs(other).max())
@@ -217,8 +217,8 @@ def breakdown(rounds: int, repeats: int = 200) -> dict[str, Timing]:
     """Seconds of each part of one step: the parts in turns, each repeated on the same values."""
     run = prepared()
     for _ in range(500):  # somewhere along the way, where some units are off
-        run.advance()
-    problem, algorithm, theta, look = run.problem, run.algorithm, run.theta, run._evaluation
+        run.loop.advance()
+    problem, algorithm, theta, look = run.plan.problem, run.loop.algorithm, run.loop.theta, run.loop.executor.evaluation
     batch = run.plan.batches(500)
     point = problem.linearize(theta, batch.support)
     phi = point.step(ALPHA)
@@ -237,7 +237,7 @@ def breakdown(rounds: int, repeats: int = 200) -> dict[str, Timing]:
         "Hessian·vector": lambda: point.hvp(ALPHA * v),
         "v − H(αv), mean over tasks": lambda: (v - v).mean(axis=0),
         "outer rule": lambda: algorithm.update(theta, look),
-        "whole step": run.advance,
+        "whole step": run.loop.advance,
     }
 
     def many(part: Callable[[], object]) -> float:

@@ -62,11 +62,11 @@ def contenders(tasks: int, hidden: int, points: int, steps: int) -> tuple[Callab
         dtype="float32",
     )
     batch: Any = run.plan.batches(0)
-    w = run.problem.net.matrices(run.theta)
+    w = run.plan.problem.net.matrices(run.loop.theta)
     data = (batch.support.x, batch.support.y, batch.query.x, batch.query.y)
 
     def ours() -> Array:
-        return np.asarray(run.algorithm.meta_gradient(run.problem, run.theta, batch).grad)
+        return np.asarray(run.loop.algorithm.meta_gradient(run.plan.problem, run.loop.theta, batch).grad)
 
     return ours, lambda: np.concatenate([g.ravel() for g in plain(w, steps, *data)])
 

@@ -196,7 +196,7 @@ def write_ours(path: str) -> None:
 
     run = prepared()
     batch = run.plan.batches(0)
-    grad = run.algorithm.evaluate(run.problem, run.theta, (), batch).grad
+    grad = run.loop.algorithm.evaluate(run.plan.problem, run.loop.theta, (), batch).grad
     parts = {"sx": batch.support.x, "sy": batch.support.y, "qx": batch.query.x, "qy": batch.query.y}
     starts = {f"start{i}": w for i, w in enumerate(start())}
     np.savez(path, grad=grad, **starts, **{name: np.ascontiguousarray(part) for name, part in parts.items()})

@@ -52,11 +52,11 @@ def our_frames(rows: int) -> Iterator[tuple[Callable[[int], None], Callable[[], 
         record._n += n
 
     record = Record(COLUMNS)
-    run = SimpleNamespace(
-        method="gd", record=record, rates={"lr": 0.1}, sampled=False, settings=SimpleNamespace(steps=10**9),
-        references=[SimpleNamespace(value=1.0, label="optimum")], stopped=None, paused=False, note=None,
-        panel=lambda: None,
-    )  # fmt: skip
+    settings = SimpleNamespace(steps=10**9, record_every=1)
+    references = [SimpleNamespace(value=1.0, label="optimum")]
+    plan = SimpleNamespace(method="gd", settings=settings, references=references, tasks=None)
+    loop = SimpleNamespace(plan=plan, algorithm=None, sampled=False, paused=False, snapshot=SimpleNamespace(loss=1.0))
+    run = SimpleNamespace(plan=plan, loop=loop, record=record, rates={"lr": 0.1}, stopped=None, note=None)
     add(rows)
     live = LiveDisplay(run)
     live.show()
@@ -117,7 +117,7 @@ def long_run(rows: int) -> Any:
     y = x @ rng.standard_normal(60) + rng.standard_normal(2000)
     run = mg.prepare("gd", model=mg.mlp(60, 20, 1), x=x, y=y, lr=1e-4, steps=10**9)
     while len(run.record) < min(rows, 1000):
-        run.advance()
+        run.loop.advance()
     for row in range(len(run.record), rows):
         run.record.append((row, *(float(run.record.since(c, row % 1000)[0]) for c in run.record.columns[1:])))
     return run
@@ -139,12 +139,12 @@ def slow_down(rows: int, seconds: float) -> tuple[Any, Timed]:
     run = long_run(rows)
     live = Timed(LiveDisplay(run))
     live.live.show()
-    pacer = FrameScheduler(run, live)
+    pacer = FrameScheduler(run.loop, live)
     warm = time.perf_counter() + WARM
     while time.perf_counter() < warm:
-        run.advance()
-        if run.trained() >= pacer.due:
-            pacer.draw()
+        run.loop.advance()
+        if run.loop.seconds() >= pacer.due:
+            pacer.call()
     live.frames, live.spent = 0, 0.0
     spent, steps = np.zeros((2, 2)), [0, 0]
     for turn in range(round(8 * seconds)):
@@ -152,15 +152,15 @@ def slow_down(rows: int, seconds: float) -> tuple[Any, Timed]:
         start = now = time.perf_counter()
         busy = time.process_time()
         while now < start + 0.25:
-            run.advance()
+            run.loop.advance()
             now = time.perf_counter()
-            if plotted and run.trained() >= pacer.due:
-                pacer.draw()
+            if plotted and run.loop.seconds() >= pacer.due:
+                pacer.call()
             steps[plotted] += 1
         now = time.perf_counter()
         spent[int(plotted)] += now - start, time.process_time() - busy
         if not plotted:
-            run.rested(now - start)
+            run.loop.clock.exclude(now - start)
     return spent[1] / steps[1] * steps[0] / spent[0], live
 
 

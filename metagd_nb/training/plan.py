@@ -1,0 +1,74 @@
+"""Plan of a run: all that it is made from, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..algorithms import Algorithm, StepEvaluation
+from ..models.net import Net
+from ..problems.base import Problem
+from ..tasks import Reference, Tasks
+from .settings import Settings
+
+Array = np.ndarray
+
+
+class Inputs(NamedTuple):
+    """Arguments of `prepare` that describe the problem; None where they are not needed."""
+
+    loss: Callable[..., Any] | str | None = None
+    params: Mapping[str, Any] | None = None
+    gradient: Callable[..., Any] | None = None
+    model: Net | Callable[..., Any] | None = None
+    tasks: Tasks | None = None
+    x: ArrayLike | None = None
+    y: ArrayLike | None = None
+    namespace: Mapping[str, Any] | None = None
+    check: bool = True
+    warm_start: ArrayLike | Mapping[str, Any] | None = None
+
+
+class Batches(Protocol):
+    """Batch of each step: a function of the step alone, so that a run can be repeated."""
+
+    def __call__(self, step: int, /) -> Any:
+        """`TaskBatch` or `Batch` of ``step``; None for a loss that brings its own data."""
+
+
+class Plan(NamedTuple):
+    """All that a run is made from; the same plan makes the same run.
+
+    Attributes
+    ----------
+    start : array (P,)
+        Parameters at which training begins.
+    theta : array (M,)
+        All that is learned, at the beginning: ``start``, then what the method learns besides.
+    first : StepEvaluation, optional
+        Evaluation at ``theta``, where preparing has computed it.
+    again : function, optional
+        Makes a plan of the same settings from other inputs: ``again(loss=…)``.
+    """
+
+    method: str
+    algorithm: Algorithm
+    problem: Problem
+    batches: Batches
+    settings: Settings
+    start: Array
+    theta: Array
+    first: StepEvaluation | None = None
+    tasks: Tasks | None = None
+    references: tuple[Reference, ...] = ()
+    note: str | None = None
+    inputs: Inputs = Inputs()
+    again: Callable[..., Plan] | None = None
+
+    @property
+    def sampled(self) -> bool:
+        """True where each step sees other tasks, so that losses carry sampling noise."""
+        return self.algorithm.setting == "meta" and not (self.tasks is not None and self.tasks.full_batch)

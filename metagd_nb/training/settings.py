@@ -1,0 +1,29 @@
+"""Settings that all methods share: when a run ends, its seed, what of it is kept, and what computes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.hyperparameters import Checked, hyperparameter
+
+
+@dataclass(frozen=True)
+class Settings(Checked):
+    """Settings of a run beside those of its method; each field is an option of the cell."""
+
+    steps: int = hyperparameter(1000, "updates at most", low=0, high=1_000_000_000)
+    loss_below: float | None = hyperparameter(None, "stop when the loss is below this", kind=float)
+    grad_below: float | None = hyperparameter(None, "stop when the gradient's norm is below this", low=0, kind=float)
+    patience: int | None = hyperparameter(None, "stop after this many steps without a better loss", low=1, kind=int)
+    seconds: float | None = hyperparameter(None, "stop after this long", low=0, kind=float)
+    seed: int = hyperparameter(0, "seed of everything random", low=0, high=2**32 - 1)
+    record_every: int = hyperparameter(
+        1, "steps between rows of the record; rows of events and the last are always kept", low=1, high=1_000_000_000
+    )
+    checkpoint: str | None = hyperparameter(None, "file that keeps the run while it goes on, and its end", kind=str)
+    checkpoint_every: float = hyperparameter(60.0, "seconds between two checkpoints", low=0, high=1e6)
+    backend: str = hyperparameter(
+        "numpy", "what computes; auto: jax where it pays off", choices=("numpy", "jax", "auto")
+    )
+    devices: int = hyperparameter(1, "devices over which the tasks of a step are spread (jax)", low=1, high=100_000)
+    dtype: str = hyperparameter("float64", "precision", choices=("float32", "float64"))
