@@ -176,7 +176,7 @@ def test_a_users_own_model_with_a_context() -> None:
 
     given: dict[str, Any] = {"tasks": mg.sinusoid(), "steps": 6, "inner_steps": 2, "meta_batch_size": 3}
     built = mg.train("cavia", model=net, **given)
-    start = mg.prepare("cavia", model=net, **given).peek()["params"]
+    start = mg.prepare("cavia", model=net, **given).loop.peek()["params"]
     start["context"][:] = 5.0  # counts for nothing
     own = mg.train("cavia", model=model, params=start, **given)
     np.testing.assert_allclose(own.record["loss"], built.record["loss"], rtol=1e-9)

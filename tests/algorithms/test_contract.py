@@ -63,7 +63,7 @@ def test_same_seed_same_record(method: str) -> None:
 def test_another_seed_another_start_and_other_tasks(method: str) -> None:
     a, b = trained(method, seed=4), trained(method, seed=5)
     assert (a.record["loss"] != b.record["loss"]).all()
-    assert not np.array_equal(prepared(method, seed=4).theta, prepared(method, seed=5).theta)
+    assert not np.array_equal(prepared(method, seed=4).loop.theta, prepared(method, seed=5).loop.theta)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -335,7 +335,7 @@ def test_costs_are_counted(method: str) -> None:
     """One a task and evaluation, cumulative; what the record says is what the problem was asked."""
     run = prepared(method, steps=5)
     counting = Counting(run.plan.problem)
-    run = drive(Run(run.plan._replace(problem=counting)))
+    run = drive(Run(run.plan._replace(problem=counting, first=None)))
     assert run.record["hvps"][-1] == counting.hvps
     assert run.record["grad_evals"][-1] == counting.evaluations
     assert (np.diff(run.record["grad_evals"]) > 0).all()

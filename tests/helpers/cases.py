@@ -10,6 +10,7 @@ import numpy as np
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.hyperparameters import hyperparameters
+from metagd_nb.problems.base import Problem
 from metagd_nb.training.run import Run
 
 METHODS = list(ALGORITHMS)
@@ -92,7 +93,7 @@ def assert_same(a: Run, b: Run) -> None:
     assert a.stopped == b.stopped
 
 
-class Counting:
+class Counting(Problem):
     """A problem that counts, per task, how often it is evaluated and multiplied by."""
 
     def __init__(self, problem: Any) -> None:
