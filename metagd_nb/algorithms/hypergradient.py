@@ -11,6 +11,7 @@ import numpy as np
 from ..core.array_api import as_float
 from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
+from ..tasks import Batch
 from .base import Algorithm, State, StepEvaluation, learning_rate
 from .optimizers import OPTIMIZERS, Optimizer
 
@@ -22,7 +23,7 @@ class HD(Algorithm):
     η_t = η_{t−1} + β∇L(θ_t)·u_{t−1}, then θ ← θ − η_t u_t, with u = ∇L for plain descent. The loss after the last
     step, as a function of the rate that made it, has the slope −∇L(θ_t)·u_{t−1}, u being the direction of that step:
     the rate descends it. ``multiplicative`` changes the rate by the share β cos(∇L, u) instead. State: the rate, the
-    last direction, and what the rule keeps.
+    last direction, and the state of the rule.
     """
 
     source: ClassVar[str] = "Baydin et al. 2018, their SGD-HD and Adam-HD (momentum here is the heavy ball)"
@@ -41,8 +42,8 @@ class HD(Algorithm):
     def init(self, theta: np.ndarray) -> State:
         return self.lr, np.zeros_like(theta), self._rule.init(theta)
 
-    def evaluate(self, problem: Problem, theta: np.ndarray, state: State, batch: Any) -> StepEvaluation:
-        lr, before, kept = state
+    def evaluate(self, problem: Problem, theta: np.ndarray, state: State, batch: Batch) -> StepEvaluation:
+        lr, before, memory = state
         point = problem.linearize(theta, batch)
         grad = point.grad[0]
         slope = as_float(grad @ before)
@@ -51,12 +52,12 @@ class HD(Algorithm):
         else:
             size = (as_float(grad @ grad) * as_float(before @ before)) ** 0.5
             lr = lr * (1 + self.hyper_lr * slope / (size + (size == 0)))
-        return StepEvaluation(as_float(point.loss[0]), grad, 1, 0, (lr, before, kept))
+        return StepEvaluation(as_float(point.loss[0]), grad, 1, 0, (lr, before, memory))
 
     def update(self, theta: np.ndarray, evaluation: StepEvaluation) -> tuple[np.ndarray, State]:
-        lr, _, kept = evaluation.state
-        direction, kept = self._rule.update(evaluation.grad, kept, 1.0)
-        return theta - lr * direction, (lr, direction, kept)
+        lr, _, memory = evaluation.state
+        direction, memory = self._rule.update(evaluation.grad, memory, 1.0)
+        return theta - lr * direction, (lr, direction, memory)
 
     def rates(self, problem: Problem, theta: np.ndarray, state: State) -> tuple[float, ...]:
         return state[0], self.hyper_lr

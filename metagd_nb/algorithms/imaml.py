@@ -1,4 +1,4 @@
-"""iMAML: the meta-gradient from where adaptation ends, not from the way there."""
+"""iMAML: the implicit meta-gradient at the adapted parameters."""
 
 from __future__ import annotations
 
@@ -44,42 +44,42 @@ class IMAML(Meta):
             yield phi
 
     def _nearer(self, problem: Problem, theta: np.ndarray, support: Batch, phi: np.ndarray) -> tuple[np.ndarray, Any]:
-        """φ after one more adaptation step, and whether it was still needed; where it was not, φ stays."""
+        """Return φ after one more adaptation step, and True if the step was needed; otherwise φ is unchanged."""
         pulled = problem.linearize(phi, support).grad + self.lam * (phi - theta)
         far = (pulled * pulled).sum(axis=1).max() > self.inner_tol**2
         return phi - as_float(far) * self.rate(problem) * pulled, far
 
     def meta_gradient(self, problem: Problem, theta: np.ndarray, batch: TaskBatch) -> MetaGradient:
-        def nearer(state: Any) -> Any:
-            phi, looked, _ = state
+        def nearer(state: tuple[Any, ...]) -> tuple[Any, ...]:
+            phi, evaluated, _ = state
             phi, far = self._nearer(problem, theta, batch.support, phi)
-            return phi, looked + 1, far
+            return phi, evaluated + 1, far
 
         start = next(self.path(problem, theta, batch.support, 0))
-        phi, looked, _ = while_loop(lambda s: s[2] & (s[1] < self.inner_steps), nearer, (start, 0, True))
+        phi, evaluated, _ = while_loop(lambda s: s[2] & (s[1] < self.inner_steps), nearer, (start, 0, True))
         query = problem.linearize(phi, batch.query)
         u, hvps = self._solve(problem.linearize(phi, batch.support), query.grad)
-        return MetaGradient(query.loss, u.mean(axis=0), looked + 2, hvps)
+        return MetaGradient(query.loss, u.mean(axis=0), evaluated + 2, hvps)
 
     def _solve(self, point: Point, v: np.ndarray) -> tuple[np.ndarray, int]:
-        """u (T, P) with (I + H/λ) u = v, and the number of Hessian·vectors it took."""
+        """Return u (T, P) with (I + H/λ) u = v, and the number of Hessian·vector products."""
         point.grad  # noqa: B018 — the pass that hvp shares
         xp = namespace(v)
         start = (v * v).sum(axis=1)  # (T,)
 
-        def closer(state: Any) -> Any:
+        def closer(state: tuple[Any, ...]) -> tuple[Any, ...]:
             u, residual, direction, before, made = state
-            bent = direction + point.hvp(direction) / self.lam
-            curvature = self._positive(direction, (direction * bent).sum(axis=1), before)
+            applied = direction + point.hvp(direction) / self.lam
+            curvature = self._positive(direction, (direction * applied).sum(axis=1), before)
             with np.errstate(invalid="ignore", divide="ignore"):
                 length = xp.where(before > 0, before / curvature, 0)[:, None]
                 u = u + length * direction
-                residual = residual - length * bent
+                residual = residual - length * applied
                 size = (residual * residual).sum(axis=1)
                 direction = residual + xp.where(before > 0, size / before, 0)[:, None] * direction
             return u, residual, direction, size, made + 1
 
-        def going(state: Any) -> Any:
+        def going(state: tuple[Any, ...]) -> Any:
             *_, size, made = state
             return (made < self.cg_steps) & (size > self.cg_tol**2 * start).any()
 
@@ -87,7 +87,7 @@ class IMAML(Meta):
         return u, made
 
     def _positive(self, direction: np.ndarray, curvature: np.ndarray, size: np.ndarray) -> np.ndarray:
-        """The curvature (T,): conjugate gradients need I + H/λ to be positive along every direction they take."""
+        """Return the curvature (T,); conjugate gradients need I + H/λ to be positive along every direction."""
         length = (direction * direction).sum(axis=1)
         concave = (curvature <= 0) & (size > 0)
         if not is_concrete(concave):

@@ -21,11 +21,11 @@ FLAT = 1e-12  # share of ‖y‖² that sᵀy must exceed for a pair to tell of 
 
 
 class Memory(NamedTuple):
-    """What is carried from step to step, all of it plain numbers."""
+    """State between two steps, as plain numbers."""
 
     s: Array  # (m, P) moves, oldest first
     y: Array  # (m, P) changes of the gradient along them
-    theta: Array | None = None  # where the last look was; None before the first
+    theta: Array | None = None  # of the last evaluation; None before the first
     loss: float = math.nan
     grad: Array | None = None
     ahead: tuple[Array, float, Array] | None = None  # the lower point, loss and gradient that its search found
@@ -35,10 +35,10 @@ class Memory(NamedTuple):
 class LBFGS(Algorithm):
     """L-BFGS: quasi-Newton steps from the last gradients, each with a line search.
 
-    One step of a run is one iteration. A look evaluates and searches the line ahead, a move goes there; so
+    One step of a run is one iteration. ``evaluate`` also searches the line ahead, ``update`` takes the point found; so
     ``grad_evals`` of a row counts every evaluation up to its own search. The inverse Hessian's product is SciPy's
     ``LbfgsInvHessProduct``, the search its ``line_search`` (strong Wolfe conditions). Where no lower point is found the
-    curvature is forgotten; where the gradient's own direction fails too, it stays, and costs nothing more.
+    curvature is forgotten; where the gradient's own direction fails too, the parameters stay, at no further cost.
     """
 
     source: ClassVar[str] = "Liu & Nocedal 1989; Nocedal & Wright 2006, §7.2 and §3.5"
@@ -58,7 +58,7 @@ class LBFGS(Algorithm):
             return float(point.loss[0]), point.grad[0]
 
         memory, cost = Memory(*state), 0
-        if memory.theta is not None and np.array_equal(memory.theta, theta):  # it stayed: nothing is new
+        if memory.theta is not None and np.array_equal(memory.theta, theta):  # unchanged parameters
             assert memory.grad is not None
             return StepEvaluation(memory.loss, memory.grad, 0, 0, memory)
         if memory.ahead is not None and np.array_equal(memory.ahead[0], theta):
@@ -81,7 +81,7 @@ class LBFGS(Algorithm):
         return whole if self.lr == 1 else theta + self.lr * (whole - theta), evaluation.state
 
     def _remembered(self, memory: Memory, theta: Array, grad: Array) -> tuple[Array, Array]:
-        """The pairs (m, P), with the one that leads here if it tells of positive curvature."""
+        """Return the pairs (m, P), with the newest if its curvature is positive."""
         s, y = memory.s, memory.y
         if memory.theta is None or memory.grad is None:
             return s, y
@@ -108,7 +108,7 @@ def direction(s: Array, y: Array, grad: Array) -> Array:
 def search(
     evaluate: Evaluate, theta: Array, loss: float, grad: Array, along: Array
 ) -> tuple[tuple[Array, float, Array] | None, int]:
-    """A point lower than ``theta`` in the direction ``along``, its loss and gradient, or None; and evaluations made."""
+    """Return a lower point in the direction ``along`` with its loss and gradient, or None; and the evaluations made."""
     seen: dict[bytes, tuple[Array, float, Array]] = {}
 
     def at(x: Array) -> tuple[Array, float, Array]:
@@ -118,7 +118,7 @@ def search(
             seen[key] = here, there if math.isfinite(there) else math.inf, slope
         return seen[key]
 
-    with warnings.catch_warnings():  # that a search fails is told by its result
+    with warnings.catch_warnings():  # the result says that a search failed
         warnings.filterwarnings("ignore", message="The line search|Rounding errors", category=RuntimeWarning)
         length, *_ = _scipy().line_search(lambda x: at(x)[1], lambda x: at(x)[2], theta, along, grad, loss)
     tried = len(seen)

@@ -1,4 +1,4 @@
-"""What a learned optimizer is made of: a rule applied to every coordinate alike, forward and back.
+"""Cells of a learned optimizer: a rule that is applied to each coordinate separately, forward and back.
 
 A cell turns the gradient of one coordinate into a direction, and carries a state from step to step. Its weights
 ``w`` (W,) are shared by all coordinates of all tasks, so what is learned on a small problem fits any other.
@@ -8,6 +8,7 @@ Gradients and directions are (T, P); states (S, T, P), coordinates last, where N
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,11 +20,11 @@ Array = np.ndarray
 
 
 class Tape(NamedTuple):
-    """One step of a cell: what it gave, and what its way back needs."""
+    """One step of a cell, with the values that its pull-back needs."""
 
     out: Array  # (T, P)
     state: Array  # (S, T, P), after the step
-    kept: Any
+    values: Any
 
 
 class Pulled(NamedTuple):
@@ -44,16 +45,16 @@ class Cell(Protocol):
     width: int  # S
 
     def start(self) -> Array:
-        """Weights (W,) of plain gradient descent: the direction is the gradient."""
+        """Return weights (W,) with which the direction is the gradient: plain gradient descent."""
 
-    def forward(self, xp: Any, w: Any, grad: Any, state: Any) -> tuple[Any, Any]:
-        """Direction and next state: a pure function, for whatever traces or compiles it."""
+    def forward(self, xp: ModuleType, w: Array, grad: Array, state: Array) -> tuple[Array, Array]:
+        """Return direction and next state, as a pure function that JAX can trace."""
 
     def step(self, w: Array, grad: Array, state: Array) -> Tape:
-        """The same, with what the way back needs."""
+        """Return the same with the values that the pull-back needs."""
 
     def back(self, w: Array, tape: Tape, d_out: Array, d_state: Array) -> Pulled:
-        """Adjoints of ``grad``, ``state`` and ``w`` from those of ``out`` and the next state."""
+        """Return the adjoints of ``grad``, ``state`` and ``w`` from those of ``out`` and the next state."""
 
 
 class LinearCell:
@@ -65,7 +66,7 @@ class LinearCell:
         """η = 1, β = 0."""
         return np.array([1.0, 0.0])
 
-    def forward(self, xp: Any, w: Any, grad: Any, state: Any) -> tuple[Any, Any]:
+    def forward(self, xp: ModuleType, w: Array, grad: Array, state: Array) -> tuple[Array, Array]:
         """η·m, and m."""
         m = w[1] * state + grad
         return w[0] * m[0], m
@@ -80,15 +81,15 @@ class LinearCell:
         """Through η·m, then through βm + g."""
         scale, mass = w
         d_m = scale * d_out + d_state  # (1, T, P)
-        d_w = np.array([(d_out * tape.state).sum(), (d_m * tape.kept).sum()], w.dtype)
+        d_w = np.array([(d_out * tape.state).sum(), (d_m * tape.values).sum()], w.dtype)
         return Pulled(d_m[0], mass * d_m, d_w)
 
 
 class LSTMCell:
     """One LSTM layer on the preprocessed gradient, and a straight way past it.
 
-    The direction is ``skip``·g + ``out``·h. It starts as the gradient itself, ``skip`` 1 and ``out`` 0 — the paper's
-    networks start anywhere — so training never begins worse than gradient descent at the inner rate.
+    The direction is ``skip``·g + ``out``·h. It starts as the gradient itself (``skip`` 1, ``out`` 0; the paper's cells
+    start at random), so that training begins with gradient descent at the inner rate.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ class LSTMCell:
         )
 
     def start(self) -> Array:
-        """Hidden units only have to differ from each other: the same small numbers for every run and seed."""
+        """Return the initial weights: the same for every run; hidden units only have to differ."""
         w, n = np.zeros(self.layout.size), self.hidden
         view = self.layout.views(w)
         view["gates"][...] = np.random.default_rng(0).standard_normal(view["gates"].shape) / np.sqrt(n + 2)
@@ -111,7 +112,7 @@ class LSTMCell:
         view["skip"][...] = 1.0
         return w
 
-    def forward(self, xp: Any, w: Any, grad: Any, state: Any) -> tuple[Any, Any]:
+    def forward(self, xp: ModuleType, w: Array, grad: Array, state: Array) -> tuple[Array, Array]:
         """Gates in the order: let in, forget, show; then the new content."""
         view, n = self.layout.views(w), self.hidden
         flat = state.reshape(2 * n, -1)
@@ -123,7 +124,7 @@ class LSTMCell:
         return out, xp.concatenate([h, c]).reshape(state.shape)
 
     def step(self, w: Array, grad: Array, state: Array) -> Tape:
-        """The same, in place where that is possible."""
+        """Return the same, computed in place."""
         view, n = self.layout.views(w), self.hidden
         flat = state.reshape(2 * n, -1)
         c = flat[n:]
@@ -139,21 +140,21 @@ class LSTMCell:
         after = np.empty_like(flat)
         h_next, c_next = after[:n], after[n:]
         c_next[...] = forget * c + into * new
-        bent = np.tanh(c_next)
-        np.multiply(show, bent, out=h_next)
+        squashed = np.tanh(c_next)
+        np.multiply(show, squashed, out=h_next)
         out = view["skip"] * grad + (view["out"] @ h_next).reshape(grad.shape)
-        return Tape(out, after.reshape(state.shape), (grad, seen, z, bent, c))
+        return Tape(out, after.reshape(state.shape), (grad, seen, z, squashed, c))
 
     def back(self, w: Array, tape: Tape, d_out: Array, d_state: Array) -> Pulled:
         """Through the output, the cell, the gates, and the preprocessing."""
         view, n = self.layout.views(w), self.hidden
-        grad, seen, z, bent, c = tape.kept
+        grad, seen, z, squashed, c = tape.values
         into, forget, show, new = z.reshape(4, n, -1)
         d_flat, d_after = d_out.reshape(-1), d_state.reshape(2 * n, -1)
         d_h = d_after[:n] + np.multiply.outer(view["out"], d_flat)
-        d_c = d_after[n:] + d_h * show * (1 - bent * bent)
+        d_c = d_after[n:] + d_h * show * (1 - squashed * squashed)
         d_z = np.empty_like(z)
-        for part, value in zip(d_z.reshape(4, n, -1), (d_c * new, d_c * c, d_h * bent, d_c * into), strict=True):
+        for part, value in zip(d_z.reshape(4, n, -1), (d_c * new, d_c * c, d_h * squashed, d_c * into), strict=True):
             part[...] = value
         d_z[: 3 * n] *= z[: 3 * n] * (1 - z[: 3 * n])
         d_z[3 * n :] *= 1 - new * new
@@ -187,7 +188,7 @@ def slopes(grad: Array) -> Array:
 
 
 def taken(cell: Cell, w: Array, grad: Array, state: Array) -> tuple[Array, Array, Back]:
-    """A step of ``cell`` — direction, next state, and its way back — in closed form, or traced where JAX traces."""
+    """Return a step of ``cell``: direction, next state and pull-back, in closed form or, on JAX, by tracing."""
     if is_concrete(grad):
         tape = cell.step(w, grad, state)
         return tape.out, tape.state, lambda d_out, d_state: cell.back(w, tape, d_out, d_state)

@@ -75,3 +75,5 @@ def test_a_wrong_row_is_noticed(method: str, fault: str, monkeypatch: pytest.Mon
     monkeypatch.setitem(REFERENCE, "mine", REFERENCE[method])
     with pytest.raises(AssertionError):
         check_direction("mine", "built-in model")
+    monkeypatch.setitem(ALGORITHMS, "mine", wrong(method, "1"))  # the fault is what was noticed
+    check_direction("mine", "built-in model")
