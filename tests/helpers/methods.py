@@ -89,7 +89,7 @@ def prepared(method: str, source: str, **variant: Any) -> Run:
 
 def slices(run: Run) -> dict[str, slice]:
     """Name → slice of all that is learned (M,); the parameters have the names of their layers."""
-    layout, extra = run.problem.layout, run.algorithm.extra_layout(run.problem)
+    layout, extra = run.plan.problem.layout, run.loop.algorithm.extra_layout(run.plan.problem)
     return layout.slices | {
         name: slice(part.start + layout.size, part.stop + layout.size) for name, part in extra.slices.items()
     }
@@ -97,31 +97,31 @@ def slices(run: Run) -> dict[str, slice]:
 
 def constants(run: Run) -> np.ndarray:
     """(M,) of bool, True where the method declares that nothing is learned."""
-    held = np.zeros(len(run.theta), bool)
+    held = np.zeros(len(run.loop.theta), bool)
     for name, part in slices(run).items():
-        owner = "parameters" if name in run.problem.layout.slices else name
-        held[part] = owner in run.algorithm.constants()
+        owner = "parameters" if name in run.plan.problem.layout.slices else name
+        held[part] = owner in run.loop.algorithm.constants()
     return held
 
 
 def objective(run: Run, theta: np.ndarray, batch: Any) -> float:
     """What the direction should be the gradient of: by the method's path alone, not by its ``meta_gradient``."""
-    algorithm: Any = run.algorithm
+    algorithm: Any = run.loop.algorithm
     if algorithm.setting == "single":
-        return float(algorithm.evaluate(run.problem, theta, algorithm.init(theta), batch).loss)
-    phis = list(algorithm.path(run.problem, theta, batch.support, algorithm.inner_steps))
+        return float(algorithm.evaluate(run.plan.problem, theta, algorithm.init(theta), batch).loss)
+    phis = list(algorithm.path(run.plan.problem, theta, batch.support, algorithm.inner_steps))
     judged = phis[1:] if getattr(algorithm, "query_loss", "last") == "all" else phis[-1:]
-    return float(np.mean([algorithm.loss(run.problem, phi, batch.query).mean() for phi in judged]))
+    return float(np.mean([algorithm.loss(run.plan.problem, phi, batch.query).mean() for phi in judged]))
 
 
 def by_formula(run: Run, theta: np.ndarray, batch: Any) -> np.ndarray:
     """(P,): the direction that the method declares."""
-    algorithm: Any = run.algorithm
+    algorithm: Any = run.loop.algorithm
     names = {
         "theta": theta,
-        "phi": run.problem.flat(algorithm.adapt(run.problem, theta, batch.support), len(batch)),
-        "support_grad": lambda at: run.problem.linearize(at, batch.support).grad,
-        "query_grad": lambda at: run.problem.linearize(at, batch.query).grad,
+        "phi": run.plan.problem.flat(algorithm.adapt(run.plan.problem, theta, batch.support), len(batch)),
+        "support_grad": lambda at: run.plan.problem.linearize(at, batch.support).grad,
+        "query_grad": lambda at: run.plan.problem.linearize(at, batch.query).grad,
         "shots": batch.support.x.shape[1],
         "queries": batch.query.x.shape[1],
     }
@@ -134,14 +134,14 @@ def check_direction(method: str, source: str, **variant: Any) -> None:
     run = prepared(method, source, **variant)
     rng = np.random.default_rng(3)
     held = constants(run)
-    size = run.problem.layout.size
-    theta = np.where(held, run.theta, run.theta + 0.1 * rng.standard_normal(len(run.theta)))
-    theta[:size] = run.problem.start(np.random.default_rng(0)) + 0.3 * rng.standard_normal(size)
+    size = run.plan.problem.layout.size
+    theta = np.where(held, run.loop.theta, run.loop.theta + 0.1 * rng.standard_normal(len(run.loop.theta)))
+    theta[:size] = run.plan.problem.start(np.random.default_rng(0)) + 0.3 * rng.standard_normal(size)
     batch = run.plan.batches(0)
-    grad = run.algorithm.evaluate(run.problem, theta, run.algorithm.init(theta), batch).grad
+    grad = run.loop.algorithm.evaluate(run.plan.problem, theta, run.loop.algorithm.init(theta), batch).grad
     assert np.isfinite(grad).all()
     assert not grad[held].any(), f"{method} moves what it declares constant"
-    if getattr(run.algorithm, "direction", ""):
+    if getattr(run.loop.algorithm, "direction", ""):
         np.testing.assert_allclose(grad, by_formula(run, theta, batch), rtol=1e-10, atol=1e-12)
         return
     whole = {"theta": slice(0, len(theta))}
@@ -160,21 +160,23 @@ def check_reference(method: str, row: Reference) -> None:
         run = mg.prepare(method, loss=lambda x: 0.5 * h * x * x, params={"x": 1.0}, **row.settings, steps=20)
         if row.updates:
             run.step(row.updates)
-            found = run.shown.theta
+            found = run.loop.snapshot.theta
         else:
-            found = run.algorithm.evaluate(run.problem, run.theta, run.algorithm.init(run.theta), None).grad
+            found = run.loop.algorithm.evaluate(
+                run.plan.problem, run.loop.theta, run.loop.algorithm.init(run.loop.theta), None
+            ).grad
     else:
         algorithm: Any = ALGORITHMS[method](**row.settings)
         if row.problem == "quadratic":
             a, zero = np.array([[[2.0, 1.0], [1.0, 3.0]]]), np.zeros((1, 2))
-            problem = mg.prepare("maml", tasks=mg.quadratics(a, zero)).problem
+            problem = mg.prepare("maml", tasks=mg.quadratics(a, zero)).plan.problem
             problem.layout = ParameterLayout({"W0": (1,), "W1": (1,)})
             batch = TaskBatch(Batch(a, zero), Batch(a, zero))
         else:
             points, classes = heaps()
             x = np.array([[[1.0], [2.0]]])
             family = mg.episodes(points[:, :1], classes, ways=2)
-            problem = mg.prepare("maml", model=mg.mlp(1, 1, 2), tasks=family).problem
+            problem = mg.prepare("maml", model=mg.mlp(1, 1, 2), tasks=family).plan.problem
             batch = TaskBatch(Batch(x, np.eye(2)[None]), Batch(x[:, 1:], np.eye(2)[None, 1:]))
         theta = algorithm.init_parameters(problem, np.array(row.theta, float))
         found = algorithm.meta_gradient(problem, theta, batch).grad
