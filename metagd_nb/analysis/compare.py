@@ -13,7 +13,7 @@ from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_int, hyperparameters
 from ..tasks import Tasks
 from ..training.drivers import foreground
-from ..training.prepare import configured, planned
+from ..training.planning import configured, planned
 from ..training.run import Run
 from .comparison import Comparison, Entry
 

@@ -19,7 +19,7 @@ from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
 from ..training.drivers import drive
 from ..training.plan import Inputs
-from ..training.prepare import configured, planned
+from ..training.planning import configured, planned
 from ..training.run import Run
 from .compare import score
 from .sweep_result import Outcome, Sweep, Trial

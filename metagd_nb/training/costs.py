@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..problems.base import Embedding, Point, Problem
+from .loop import TrainingLoop
 
 Made = TypeVar("Made")
 
@@ -158,3 +159,22 @@ def peak_of(work: Callable[[], Any]) -> int:
             return peak.bytes()
 
     return in_fresh_thread(measured)
+
+
+def training_costs(loop: TrainingLoop) -> Costs:
+    """Costs of the steps taken so far; the memory is that of one more step, taken only to measure it.
+
+    Parameters
+    ----------
+    loop : TrainingLoop
+
+    Returns
+    -------
+    Costs
+    """
+    seconds = loop.record.last("seconds") if len(loop.record) else 0.0
+    peak = math.nan
+    if loop.error is None and loop.settings.backend == "numpy":
+        problem, batch = loop.plan.problem, loop.plan.batches(max(loop.snapshot.step, 0))
+        peak = peak_of(lambda: loop.algorithm.evaluate(problem, loop.theta, loop.executor.state, batch))
+    return Costs(loop.grad_evals, loop.hvps, seconds, peak)

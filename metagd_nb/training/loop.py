@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithms import Algorithm, StepEvaluation
 from ..core.errors import one_line
 from ..problems.closed_form.buffers import keep_freed_memory
 from .callbacks import Callback
@@ -44,8 +43,8 @@ class TrainingLoop:
     ----------
     algorithm : Algorithm
         With its present rates; ``plan.algorithm`` has those of the beginning.
-    snapshot : Snapshot
-        Step, loss, parameters and state that belong together, now.
+    snapshot, best : Snapshot
+        Step, loss, parameters and state that belong together: now, and at the best row.
     stopped : str or None
         Why the run ended, a key of `stopping.REASONS`.
     error : exception or None
@@ -57,7 +56,7 @@ class TrainingLoop:
     driver : threading.Thread or None
         Thread that takes the steps.
     task : asyncio.Task or None
-        The same without threads; an event loop itself holds only a weak reference.
+        The same without threads, where an event loop holds only a weak reference.
     waiting : int
         Number of threads that wait for the end.
     grad_evals, hvps : int
@@ -82,7 +81,7 @@ class TrainingLoop:
         self.steps_requested = 0  # while paused
         self.executor = make_executor(plan)
         self.note = plan.note or self.executor.note
-        self.snapshot = self._best = Snapshot(-1, plan.theta, math.nan, self.executor.state)
+        self.snapshot = self.best = Snapshot(-1, plan.theta, math.nan, self.executor.state)
         self.stopping = StoppingRule(plan.settings, plan.sampled)
         self.grad_evals = self.hvps = 0
 
@@ -124,42 +123,10 @@ class TrainingLoop:
         params = {name: view.copy() for name, view in problem.layout.views(flat).items()}
         return {"step": snapshot.step, "loss": snapshot.loss, "params": params}
 
-    def state(self) -> dict[str, Any]:
-        """All that the next step depends on beside the plan, and the results: what a file holds."""
-        evaluation = self.executor.evaluation
-        return {
-            "theta": self.theta,
-            "state": self.executor.state,
-            "look": None if evaluation is None else tuple(evaluation),
-            "shown": tuple(self.snapshot),
-            "best": tuple(self._best),
-            "verdict": self.stopping.state(),
-        }
-
-    def restore(self, state: dict[str, Any], algorithm: Algorithm, record: Record) -> None:
-        """Take the place where another run was: its `state`, its algorithm with the rates of then, its record."""
-        self.algorithm, self.record = algorithm, record
-        evaluation = None if state["look"] is None else StepEvaluation(*state["look"])
-        self.executor.restore(state["theta"], state["state"], evaluation)
-        self.snapshot, self._best = Snapshot(*state["shown"]), Snapshot(*state["best"])
-        self.stopping.restore(state["verdict"])
-        if len(record):
-            self.grad_evals, self.hvps = int(record.last("grad_evals")), int(record.last("hvps"))
-            self.clock.set(record.last("seconds"))
-
     def use(self, settings: Settings) -> None:
         """Go on under other settings."""
         self.plan = self.plan._replace(settings=settings)
         self.stopping.settings = settings
-
-    def reopen(self, settings: Settings) -> None:
-        """Go on after the end, under other settings."""
-        self.use(settings)
-        if self.stopped == "failed":
-            self.note = self.error = None
-        self.clock.set(self.record.last("seconds") if len(self.record) else 0.0)
-        self.steps_requested, self.paused, self.stopped = 0, False, None
-        self.requests.clear()
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -176,7 +143,7 @@ class TrainingLoop:
         self.snapshot = snapshot  # next to the row it belongs to: an interrupt may come between any two lines
         reason = self.stopping.judge(step, loss, norm, seconds)
         if self.stopping.best_step == step and reason != "diverged":
-            self._best = snapshot
+            self.best = snapshot
         if self.steps_requested:
             self.steps_requested -= 1
         if reason is not None:
@@ -210,7 +177,7 @@ class TrainingLoop:
         best = self.stopping.best_step
         if best >= step:
             i = best - step
-            self._best = Snapshot(best, stride.theta[i].copy(), float(stride.loss[i]), executor.state)
+            self.best = Snapshot(best, stride.theta[i].copy(), float(stride.loss[i]), executor.state)
         self.steps_requested = max(self.steps_requested - count, 0)
         if reason is not None:
             self._end(reason)
@@ -218,9 +185,9 @@ class TrainingLoop:
     def _end(self, reason: str) -> None:
         self.record.keep_latest()
         if reason == "diverged":
-            self.note = divergence(self.algorithm, self.snapshot.step, self.snapshot.loss, self._best.step)
-            if self._best.step >= 0:
-                self.snapshot = self._best
+            self.note = divergence(self.algorithm, self.snapshot.step, self.snapshot.loss, self.best.step)
+            if self.best.step >= 0:
+                self.snapshot = self.best
         self.stopped = reason
         self.requests.notify()
 

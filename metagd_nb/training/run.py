@@ -6,9 +6,7 @@ on; ``repr``, ``stopped``, ``events``, ``plot``, ``record`` and ``rates`` never 
 
 from __future__ import annotations
 
-import math
 import os
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +15,20 @@ from numpy.typing import ArrayLike
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError
-from ..core.hyperparameters import hyperparameters
 from ..tasks import Tasks
 from . import control
 from .adaptation import predictor
-from .costs import Costs, peak_of
+from .costs import Costs, training_costs
 from .drivers import background
 from .evaluation import Evaluation, evaluate
 from .loop import TrainingLoop
+from .old_names import OldNames
 from .persistence.contents import write_run
 from .persistence.replay import reopen, replay_into, replay_plan
 from .plan import Plan
 from .record import Record
 from .requests import Event
-from .stopping import REASONS
+from .summary import summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,22 +37,8 @@ __all__ = ["Event", "Plan", "Run"]
 
 Array = np.ndarray
 
-_MOVED = {  # old name → the place of the same
-    "algorithm": "loop.algorithm",
-    "error": "loop.error",
-    "method": "plan.method",
-    "paused": "loop.paused",
-    "peek": "loop.peek",
-    "problem": "plan.problem",
-    "references": "plan.references",
-    "running": "loop.running",
-    "settings": "plan.settings",
-    "shown": "loop.snapshot",
-    "theta": "loop.theta",
-}
 
-
-class Run:
+class Run(OldNames):
     """One training: its record, its controls and its result.
 
     Parameters
@@ -187,13 +171,7 @@ class Run:
     @property
     def costs(self) -> Costs:
         """Costs of the training up to now; the memory is that of one more step, taken only to measure it."""
-        loop = self._settle("costs")
-        seconds = loop.record.last("seconds") if len(loop.record) else 0.0
-        peak = math.nan
-        if loop.error is None and loop.settings.backend == "numpy":
-            problem, batch = loop.plan.problem, loop.plan.batches(self.iteration)
-            peak = peak_of(lambda: loop.algorithm.evaluate(problem, loop.theta, loop.executor.state, batch))
-        return Costs(loop.grad_evals, loop.hvps, seconds, peak)
+        return training_costs(self._settle("costs"))
 
     def _meta(self, what: str) -> tuple[TrainingLoop, Meta]:
         """Loop and algorithm of a meta-learning run, once it has ended or is paused."""
@@ -306,29 +284,4 @@ class Run:
         export(self, path, **options)
 
     def __repr__(self) -> str:
-        loop, note = self.loop, f"\n{self.note}" if self.note else ""
-        title = f"metagd {self.plan.method}"
-        if not len(loop.record):
-            state = f"{REASONS[loop.stopped]}, without a step" if loop.stopped else "not started"
-            return f"{title}: {state}{note}"
-        own = self.plan.algorithm
-        settings = ", ".join(f"{name}={_shown(getattr(own, name))}" for name in hyperparameters(own))
-        state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
-        first, last = float(loop.record.since("loss", 0)[0]), loop.record.last_step
-        steps = f"{state} after {last} step{'s' * (last != 1)}"
-        return f"{title}: {settings}\n{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}{note}"
-
-    def __getattr__(self, name: str) -> Any:
-        """Give what has moved under its old name, with a warning."""
-        if name not in _MOVED:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        warnings.warn(f"run.{name} is now run.{_MOVED[name]}", DeprecationWarning, stacklevel=2)
-        part, _, attribute = _MOVED[name].partition(".")
-        return getattr(getattr(self, part), attribute)
-
-
-def _shown(value: Any) -> str:
-    """A setting as the summary shows it; of many rates only the number and the ends."""
-    if isinstance(value, tuple) and len(value) > 4:
-        return f"{len(value)} rates from {min(value):.4g} to {max(value):.4g}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return summary(self.loop)

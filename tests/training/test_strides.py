@@ -16,6 +16,7 @@ from metagd_nb.algorithms.gd import GD
 from metagd_nb.training.drivers import drive
 from metagd_nb.training.executors.base import StepExecutor
 from metagd_nb.training.executors.least_squares import MOST, LeastSquaresExecutor
+from metagd_nb.training.persistence.state import capture
 from metagd_nb.training.record import Record
 from metagd_nb.training.run import Run
 from metagd_nb.training.settings import Settings
@@ -42,7 +43,7 @@ def assert_one(strided: Run, single: Run) -> None:
     """All that two runs hold, but the clock."""
     assert isinstance(strided.loop.executor, LeastSquaresExecutor)
     assert_same(strided, single)
-    one, other = strided.loop.state(), single.loop.state()
+    one, other = capture(strided.loop), capture(single.loop)
     assert one["verdict"] == other["verdict"]
     for key in ("theta", "look", "shown", "best"):
         for a, b in zip(one[key], other[key], strict=True):
@@ -148,7 +149,7 @@ def test_a_snapshot_outlives_the_strides_after_it() -> None:
         run.loop.advance_many()
 
     stride()
-    shown, best = run.loop.snapshot, run.loop._best
+    shown, best = run.loop.snapshot, run.loop.best
     held = shown.theta.copy()
     assert shown.step == best.step == 5
     stride()

@@ -15,6 +15,7 @@ from ...problems.capture.fingerprint import LIMIT, Parts, array_digest, digest_o
 from ..loop import TrainingLoop
 from ..plan import Plan
 from .format import SESSION, pack, write
+from .state import capture
 
 Array = np.ndarray
 
@@ -81,7 +82,7 @@ def contents(loop: TrainingLoop, data: bool, found: Source) -> dict[str, Any]:
         "stopped": loop.stopped,
         "note": loop.note,
         "cell": loop.cell,
-        "state": loop.state(),
+        "state": capture(loop),
         "params": loop.peek()["params"],
     }
 

@@ -18,13 +18,14 @@ from ...models.net import MODELS
 from ...problems.base import Problem
 from ...tasks import FAMILIES, Reference
 from ..plan import Inputs, Plan
-from ..prepare import planned
+from ..planning import planned
 from ..record import Record
 from ..requests import Event
 from ..run import Run
 from ..settings import Settings
 from .format import SESSION, read
 from .replay import expected
+from .state import restore
 
 Array = np.ndarray
 TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {"model": MODELS, "tasks": FAMILIES}
@@ -194,5 +195,5 @@ def _restored(path: str, saved: dict[str, Any], session: dict[str, Any]) -> Run:
         loop.events = [Event(*event) for event in saved["events"]]
         loop.stopped, loop.paused = saved["stopped"], saved["stopped"] is None  # a checkpoint of a run that went on
         present = replace(loop.algorithm, **saved["present"])
-        loop.restore(saved["state"], present, Record.of(saved["columns"], saved["record"]))
+        restore(loop, saved["state"], present, Record.of(saved["columns"], saved["record"]))
     return run

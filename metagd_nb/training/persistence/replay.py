@@ -91,7 +91,12 @@ def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
         why = f"{rule}={getattr(loop.settings, rule):g}"
         raise MetagdError(f"the run has ended ({loop.stopped}), by {why}; to go on: resume({rule}=…)", "resume")
     loop.plan.problem.check_available()
-    loop.reopen(settings)
+    loop.use(settings)
+    if loop.stopped == "failed":
+        loop.note = loop.error = None
+    loop.clock.set(loop.record.last("seconds") if len(loop.record) else 0.0)
+    loop.steps_requested, loop.paused, loop.stopped = 0, False, None
+    loop.requests.clear()
     loop.write_event("resume", dict(rules) or None)
 
 
