@@ -171,7 +171,7 @@ SMALL = 10.0  # p: gradients below e^−p count as small
 
 
 def preprocessed(grad: Array) -> Array:
-    """Size and sign of gradients (N,), alike at every scale: log|g|/p and sign g where |g| ≥ e^−p, else −1 and eᵖg."""
+    """Return size and sign of gradients (N,) at any scale: log|g|/p and sign g where |g| ≥ e^−p, else −1 and eᵖg."""
     xp = namespace(grad)
     size = xp.abs(grad)
     large = size >= np.exp(-SMALL)

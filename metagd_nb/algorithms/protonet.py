@@ -20,7 +20,7 @@ Array = np.ndarray
 
 
 class Prototypes(NamedTuple):
-    """θ and the examples that a class is made of; ``adapted`` says whether they have been looked at."""
+    """θ and the support set; before the first step (``adapted`` False) the prototypes are not computed."""
 
     theta: Array  # (P,)
     support: Batch
@@ -31,12 +31,12 @@ class Prototypes(NamedTuple):
 class ProtoNet(Meta):
     """Prototypical networks: the class whose examples' mean is nearest, in a learned space.
 
-    The space is that of the model's ``features``, what its last layer sees; the last layer itself is not used. What a
-    model that is a function gives is the space. An
-    episode's support and query points pass through the model as one batch, and the loss, the cross-entropy of minus
-    the squared Euclidean distances, is differentiated through the prototypes. Adapting is computing them: 0 steps
-    guess, and more than one change nothing. The features of ``linear`` are its inputs: the nearest class mean, where
-    nothing is learned. ``shots`` and ``queries`` count the points of a class.
+    The space is that of the model's features, the input of its last layer; the last layer itself is not used. For a
+    model that is a function its output is the space. An episode's support and query points pass through the model as
+    one batch, and the loss, the cross-entropy of minus the squared Euclidean distances, is differentiated through the
+    prototypes. Adapting is computing them: 0 steps guess, and more than one change nothing. The features of
+    ``linear`` are its inputs: the nearest class mean, where nothing is learned. ``shots`` and ``queries`` count the
+    points of a class.
     """
 
     source: ClassVar[str] = "Snell, Swersky & Zemel 2017, §2.2 and algorithm 1"
@@ -61,7 +61,7 @@ class ProtoNet(Meta):
         if not phi.adapted:
             return np.zeros((*x.shape[:2], phi.support.y.shape[-1]), x.dtype)
         embedded, examples = self._embed(problem, phi.theta, phi.support, x)
-        return _closeness(_prototypes(embedded[:, :examples], phi.support.y)[0], embedded[:, examples:])
+        return _similarity(_prototypes(embedded[:, :examples], phi.support.y)[0], embedded[:, examples:])
 
     def loss(self, problem: Problem, phi: Prototypes, batch: Batch) -> Array:
         return np.asarray(problem.loss.linearize(self.predict(problem, phi, batch.x), batch.y).loss)
@@ -75,28 +75,28 @@ class ProtoNet(Meta):
         examples = support.x.shape[1]
         xp = namespace(theta)
         episode = problem.embed(theta, xp.concatenate([support.x, query.x], axis=1))
-        seen, asked = episode.out[:, :examples], episode.out[:, examples:]
-        middle, weights = _prototypes(seen, support.y)
-        out = problem.loss.linearize(_closeness(middle, asked), query.y)
-        in_asked = 2 * (out.grad @ middle - asked * out.grad.sum(axis=2, keepdims=True))
-        in_middle = 2 * (out.grad.swapaxes(1, 2) @ asked - middle * out.grad.sum(axis=1)[..., None])
-        cotangent = xp.concatenate([weights @ in_middle, in_asked], axis=1)
+        supports, queries = episode.out[:, :examples], episode.out[:, examples:]
+        prototypes, weights = _prototypes(supports, support.y)
+        out = problem.loss.linearize(_similarity(prototypes, queries), query.y)
+        in_queries = 2 * (out.grad @ prototypes - queries * out.grad.sum(axis=2, keepdims=True))
+        in_prototypes = 2 * (out.grad.swapaxes(1, 2) @ queries - prototypes * out.grad.sum(axis=1)[..., None])
+        cotangent = xp.concatenate([weights @ in_prototypes, in_queries], axis=1)
         return MetaGradient(out.loss, episode.pull(cotangent)[0].mean(axis=0), 1)
 
 
-def _prototypes(seen: Array, y: Array) -> tuple[Array, Array]:
-    """The mean (T, C, H) of each class's examples (T, S, H), and the weight of each example in it (T, S, C)."""
+def _prototypes(supports: Array, y: Array) -> tuple[Array, Array]:
+    """Return the mean (T, C, H) of each class's examples (T, S, H) and the weight of each example in it (T, S, C)."""
     count = y.sum(axis=1, keepdims=True)
     if is_concrete(count) and (count == 0).any():
         raise MetagdError(
             "some task's support has no example of some class; protonet needs N-way tasks: episodes(x, y)", "tasks"
         )
     weights = y / count
-    return weights.swapaxes(1, 2) @ seen, weights
+    return weights.swapaxes(1, 2) @ supports, weights
 
 
-def _closeness(middle: Array, asked: Array) -> Array:
-    """Minus the squared distance (T, K, C) of points (T, K, H) to prototypes (T, C, H)."""
-    own = (asked * asked).sum(axis=2)[..., None] + (middle * middle).sum(axis=2)[:, None]
-    close: Array = 2 * asked @ middle.swapaxes(1, 2) - own
+def _similarity(prototypes: Array, queries: Array) -> Array:
+    """Return minus the squared distance (T, K, C) of points (T, K, H) to prototypes (T, C, H)."""
+    own = (queries * queries).sum(axis=2)[..., None] + (prototypes * prototypes).sum(axis=2)[:, None]
+    close: Array = 2 * queries @ prototypes.swapaxes(1, 2) - own
     return close

@@ -21,11 +21,11 @@ from .rate_sharing import SHARING, gather, n_rates, shared_start, spread
 
 @dataclass(frozen=True)
 class Unroll(Algorithm):
-    """Unrolled hypergradient: improve the rates by how well a whole descent with them ends.
+    """Unrolled hypergradient: descend the final loss of a whole descent in its learning rates.
 
-    Descend ``horizon`` steps from the start, move the rates by the exact slope of the loss at the end, begin again.
-    Row t holds the loss at the end of the t-th descent; ``params`` are where it ended, ``learned`` its rates.
-    The slope is that of MAML in its rates, with one task whose support and query are the same.
+    Descend ``horizon`` steps from the initial parameters, update the rates with the exact gradient of the final loss,
+    begin again. Row t holds the final loss of the t-th descent; ``params`` are its final parameters, ``learned`` its
+    rates. The gradient is that of MAML in its rates, with one task whose support and query are the same.
     """
 
     source: ClassVar[str] = (
