@@ -270,7 +270,6 @@ def test_nothing_can_be_asked_of_what_has_ended() -> None:
     assert run.events == []
 
 
-@best_of_three
 def test_a_request_returns_at_once_and_in_order(going: Callable[..., Run]) -> None:
     gate = threading.Event()
 
@@ -283,7 +282,7 @@ def test_a_request_returns_at_once_and_in_order(going: Callable[..., Run]) -> No
     start = time.perf_counter()
     for kind, value in (("pause", None), ("set", {"lr": 0.2}), ("step", 2), ("resume", None), ("stop", None)):
         run.loop.request(kind, value)
-    assert time.perf_counter() - start < 0.1
+    assert time.perf_counter() - start < 1  # the driver is held up for ten
     assert run.events == []  # nobody could obey yet
     assert run.loop.requests.pending
     gate.set()
