@@ -105,6 +105,8 @@ PASTED = {
 
 @pytest.mark.parametrize("name", PASTED)
 def test_what_people_paste_simply_works(name: str) -> None:
+    if name == "trapezoid" and not hasattr(np, name):
+        pytest.skip("np.trapezoid came with NumPy 2")
     space = namespace_of(PASTED[name], x=X.copy())
     plain = space["loss"].__wrapped__ if name == "decorated" else space["loss"]
     np.testing.assert_allclose(slope(space["loss"]), numeric(plain), rtol=1e-6, atol=1e-8)
