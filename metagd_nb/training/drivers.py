@@ -59,25 +59,29 @@ def _steps(run: Driven, frame: Frame | None) -> Generator[bool]:
         try:
             if not len(loop.record):
                 loop.advance()
-            breath = SLICE
+            breath, due = SLICE, _due(callbacks)
             while loop.stopped is None:
                 if loop.requests.pending:
                     loop.handle_requests()
                     for callback in callbacks:
                         callback.requested()
+                    due = _due(callbacks)
                     continue
                 if loop.idle:
                     for callback in callbacks:
                         callback.idle()
+                    due = _due(callbacks)
                     loop.requests.notify()  # for threads that wait for the steps they asked for
                     pause = time.perf_counter()
                     yield loop.idle and loop.stopped is None  # unless more was asked for while it was drawn
                     loop.clock.exclude(time.perf_counter() - pause)
                     continue
-                seconds = loop.seconds()
-                for callback in callbacks:
-                    if seconds >= callback.due and loop.executor.ready:
-                        callback.call()
+                seconds = loop.clock.seconds()
+                if seconds >= due and loop.executor.ready:
+                    for callback in callbacks:
+                        if seconds >= callback.due:
+                            callback.call()
+                    due = _due(callbacks)
                 if seconds >= breath:
                     yield False
                     breath = seconds + SLICE
@@ -90,6 +94,11 @@ def _steps(run: Driven, frame: Frame | None) -> Generator[bool]:
             loop.fail(error)
         for callback in callbacks:
             callback.end()
+
+
+def _due(callbacks: list[Callback]) -> float:
+    """Seconds of training at which the next of the callbacks is due."""
+    return min(callback.due for callback in callbacks)
 
 
 def _callbacks(run: Driven, frame: Frame | None) -> list[Callback]:

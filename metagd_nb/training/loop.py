@@ -43,6 +43,8 @@ class TrainingLoop:
     ----------
     algorithm : Algorithm
         With its present rates; ``plan.algorithm`` has those of the beginning.
+    settings : Settings
+        Those of the plan.
     snapshot, best : Snapshot
         Step, loss, parameters and state that belong together: now, and at the best row.
     stopped : str or None
@@ -65,7 +67,7 @@ class TrainingLoop:
 
     def __init__(self, plan: Plan) -> None:
         keep_freed_memory()
-        self.plan, self.algorithm = plan, plan.algorithm
+        self.plan, self.algorithm, self.settings = plan, plan.algorithm, plan.settings
         self.record = Record((*COUNTED, *self.algorithm.live_rates()))
         self.events: list[Event] = []
         self.stopped: str | None = None
@@ -86,11 +88,6 @@ class TrainingLoop:
         self.grad_evals = self.hvps = 0
 
     # ---- state -----------------------------------------------------------------------------------------------------
-
-    @property
-    def settings(self) -> Settings:
-        """Settings of the run."""
-        return self.plan.settings
 
     @property
     def sampled(self) -> bool:
@@ -126,7 +123,7 @@ class TrainingLoop:
     def use(self, settings: Settings) -> None:
         """Go on under other settings."""
         self.plan = self.plan._replace(settings=settings)
-        self.stopping.settings = settings
+        self.settings = self.stopping.settings = settings
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -139,7 +136,7 @@ class TrainingLoop:
         self.grad_evals += grad_evals
         self.hvps += hvps
         line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates)
-        self.record.append(line, not step % self.plan.settings.record_every)
+        self.record.append(line, not step % self.settings.record_every)
         self.snapshot = snapshot  # next to the row it belongs to: an interrupt may come between any two lines
         reason = self.stopping.judge(step, loss, norm, seconds)
         if self.stopping.best_step == step and reason != "diverged":
@@ -156,14 +153,13 @@ class TrainingLoop:
             self.clock.start()
         else:
             self.clock.go()
-        allowed = self.steps_requested if self.paused else self.plan.settings.steps - step + 1
+        allowed = self.steps_requested if self.paused else self.settings.steps - step + 1
         return step, max(allowed, 1)
 
     def advance_many(self) -> None:
         """Take as many steps as the executor takes at once, a few milliseconds' worth: equal to repeated `advance`."""
         executor, algorithm = self.executor, self.algorithm
-        thinned = self.settings.record_every > 1  # then there is more to a row than its numbers
-        if not isinstance(executor, LeastSquaresExecutor) or self.snapshot.step < 0 or thinned:
+        if not isinstance(executor, LeastSquaresExecutor) or self.snapshot.step < 0 or self.settings.record_every > 1:
             self.advance()
             return
         step, most = self._next()

@@ -21,6 +21,7 @@ from metagd_nb.tasks import Batch
 from metagd_nb.training import backend_choice
 from metagd_nb.training.adaptation import held_out_panel
 from metagd_nb.training.drivers import background, drive
+from metagd_nb.training.persistence.state import capture, restore
 from metagd_nb.training.run import Run
 
 jax = pytest.importorskip("jax")
@@ -321,7 +322,7 @@ def test_pause_step_and_stop_hold_at_their_step() -> None:
     assert run.stopped == "user"
     assert run.iteration == at + 3
     alone = small(steps=at + 3)
-    np.testing.assert_array_equal(drive(alone).shown.theta, run.loop.snapshot.theta)
+    np.testing.assert_array_equal(drive(alone).loop.snapshot.theta, run.loop.snapshot.theta)
     assert_same(run.replay(), run)
 
 
@@ -609,6 +610,6 @@ def test_a_run_goes_on_from_a_saved_state_within_a_chunk() -> None:
     drive(whole)
     while first.iteration < 41:
         first.loop.advance()
-    second.restore(first.state(), first.loop.algorithm, first.record)
+    restore(second.loop, capture(first.loop), first.loop.algorithm, first.record)
     drive(second)
     assert_same(second, whole)
