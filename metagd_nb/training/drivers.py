@@ -78,9 +78,8 @@ def _steps(run: Driven, frame: Frame | None) -> Generator[bool]:
                     continue
                 seconds = loop.clock.seconds()
                 if seconds >= due and loop.executor.ready:
-                    for callback in callbacks:
-                        if seconds >= callback.due:
-                            callback.call()
+                    for callback in (one for one in callbacks if seconds >= one.due):
+                        callback.call()
                     due = _due(callbacks)
                 if seconds >= breath:
                     yield False
@@ -88,8 +87,7 @@ def _steps(run: Driven, frame: Frame | None) -> Generator[bool]:
                 yield_to_renderer(loop)
                 loop.advance_many()
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
-            if loop.stopped is None:
-                loop.handle("stop", "interrupted")
+            loop.interrupt()
         except BaseException as error:  # a SystemExit in the loss ends the run, not the thread
             loop.fail(error)
         for callback in callbacks:

@@ -239,6 +239,11 @@ class TrainingLoop:
             self.paused, self.steps_requested = False, 0
             self.write_event(kind)
 
+    def interrupt(self) -> None:
+        """End as by a request to stop, unless the run has ended."""
+        if self.stopped is None:
+            self.handle("stop", "interrupted")
+
     def _pause(self) -> None:
         if not self.paused:
             self.paused = True

@@ -99,7 +99,7 @@ def automatic(tasks: int, hidden: int, points: int, steps: int, seconds: float) 
     """Seconds a step of the automatic choice, of JAX and of plain NumPy; and what was chosen."""
     sizes: dict[str, Any] = {"meta_batch_size": tasks, "shots": points, "queries": points, "inner_steps": steps}
     given: dict[str, Any] = {"model": mg.mlp(1, hidden, hidden, 1), "tasks": mg.sinusoid(), "dtype": "float32"} | sizes
-    chosen = mg.prepare("maml", backend="auto", inner_lr=ALPHA, steps=60_000, **given).settings.backend
+    chosen = mg.prepare("maml", backend="auto", inner_lr=ALPHA, steps=60_000, **given).plan.settings.backend
 
     def train(count: int) -> None:
         run = mg.train("maml", backend=chosen, inner_lr=ALPHA, meta_lr=1e-3, steps=count, **given)
