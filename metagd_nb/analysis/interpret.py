@@ -99,7 +99,7 @@ def movement(
 def _similarity(problem: Problem, before: Array, after: Array, x: Array) -> tuple[tuple[str, ...], Array]:
     """Names of the layers, and linear CKA of their activations at two sets of parameters (T, P), mean over tasks."""
     net = problem.net
-    if net is None or not net.plain:
+    if net is None or net.closed_form() != "plain":
         return (), np.array([])
     pairs = zip(net.activations(before, x), net.activations(after, x), strict=True)
     same = np.array([float(np.nanmean(cka(one, other))) for one, other in pairs])

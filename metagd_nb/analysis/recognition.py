@@ -10,7 +10,7 @@ from ..core.hyperparameters import check_float, check_int
 from ..core.statistics import normal_half_width
 from ..models.logistic import Classifier
 from ..models.net import Net, mlp
-from ..problems.closed_form.mlp import NetProblem
+from ..problems.closed_form.net import NetProblem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Tasks
 from ..tasks.meta_features import Standardizer, support_meta_features

@@ -52,7 +52,7 @@ def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int
     """
     algorithm, problem = trained_method(run, "influence"), run.plan.problem
     net = problem.net
-    if net is None or not net.plain or type(algorithm).path is not Meta.path:
+    if net is None or net.closed_form() != "plain" or type(algorithm).path is not Meta.path:
         raise MetagdError("influence follows gradient steps of linear(…) and mlp(…) without batch norm", "run")
     inputs, targets, new = (
         numbers_2d(a, name).astype(problem.dtype) for a, name in ((x, "x"), (y, "y"), (x_new, "x_new"))

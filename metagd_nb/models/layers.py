@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..core.parameters import ParameterLayout
+from .activations import ACTIVATIONS
 
 Array = np.ndarray
 Named = Mapping[str, Array]
@@ -115,37 +116,35 @@ class Dense(Layer):
         return times(delta, across(dw[self.weight])) if further else None
 
 
-class Activation(Layer):
-    """ReLU, whose slope at 0 is 0, or tanh."""
+class ActivationLayer(Layer):
+    """A row of `ACTIVATIONS`, applied to each number."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind, self.shapes = kind, {}
+    def __init__(self, name: str) -> None:
+        self.function, self.shapes = ACTIVATIONS[name], {}
 
     def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
-        if self.kind == "relu":
-            return xp.where(h <= 0, 0, h)  # not maximum, whose derivative at 0 is ½ where it is traced
-        return xp.tanh(h)
+        return self.function.value(xp, h)
 
     def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
-        if self.kind == "relu":
-            out = np.maximum(h, 0)
-            return out, (out, np.sign(out))
-        out = np.tanh(h)
-        return out, (out, 1 - out * out)
+        out, slope = np.empty_like(h), np.empty_like(h)
+        self.function.fill(h, out, slope)
+        return out, (h, out, slope)
 
     def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
-        return np.asarray(delta * kept[1])
+        return np.asarray(delta * kept[2])
 
     def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
-        moved = None if dh is None else dh * kept[1]
-        return moved, moved
+        return None if dh is None else dh * kept[2], dh
 
     def bend(
         self, w: Named, kept: Any, moved: Any, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        if self.kind == "relu" or moved is None:
+        if self.function.curvature is None or moved is None:
             return None
-        return np.asarray(-2 * kept[0] * moved * delta)
+        curved = np.empty_like(delta)
+        z, value, slope = kept
+        self.function.curvature(z, value, slope, curved)
+        return np.asarray(curved * moved * delta)
 
 
 class BatchNorm(Layer):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from ..core.errors import MetagdError, unknown_name
 from ..core.hyperparameters import check_int
 from ..core.parameters import ParameterLayout
 from ..core.provenance import records_call
+from .activations import ACTIVATIONS
 from .convolution import Conv, Mean, Pixels, halved
-from .layers import Activation, BatchNorm, Context, Dense, Layer, Pass
+from .layers import ActivationLayer, BatchNorm, Context, Dense, Layer, Pass
 
-ACTIVATIONS = ("relu", "tanh")
 NORMS = ("batch",)
 
 
@@ -36,11 +36,6 @@ class Net:
         ``gain0`` (o,) and ``shift0`` (o,) in place of the bias; with a context, ``context`` comes first.
     layers : list of Layer
         The same net as a chain.
-    plain : bool
-        Whether it is weights, biases and activations and nothing else.
-    alternates : bool
-        Whether it is that, or that with a norm before every activation: products and what is done to each number of
-        a task's outputs, in turns.
     ones : tuple of bool
         Of each layer of weights, whether a bias follows them.
     norms : list of BatchNorm
@@ -72,7 +67,6 @@ class Net:
             raise unknown_name("norm", norm, NORMS)
         self.norm, self.context = norm, check_int(context, "context", 0)
         self.recipe: Any = None  # how it was made, where a function of the kit made it
-        self.plain, self.alternates = norm is None and not self.context, not self.context
         self.layers = self._chain()
         self.norms = [layer for layer in self.layers if isinstance(layer, BatchNorm)]
         self.ones = tuple(bool(layer.shift) for layer in self.layers if isinstance(layer, Dense))
@@ -86,8 +80,19 @@ class Net:
             if hidden and self.norm:
                 layers.append(BatchNorm(number, o))
             if hidden:
-                layers.append(Activation(self.activation))
+                layers.append(ActivationLayer(self.activation))
         return layers
+
+    def closed_form(self) -> Literal["plain", "normalized", "layers"]:
+        """Return the form of the net's derivatives.
+
+        Returns
+        -------
+        "plain" : weights, biases and activations and nothing else
+        "normalized" : the same with a norm before every activation
+        "layers" : anything else, one layer after the other
+        """
+        return "layers" if self.context else "normalized" if self.norm else "plain"
 
     @property
     def inputs(self) -> int:
@@ -100,7 +105,7 @@ class Net:
         return self.sizes[-1]
 
     def __repr__(self) -> str:
-        if len(self.sizes) == 2 and self.plain:
+        if len(self.sizes) == 2 and self.closed_form() == "plain":
             return f"linear({self.inputs}, outputs={self.outputs}, bias={self.bias})"
         told = f", norm={self.norm!r}" if self.norm else ""
         told += f", context={self.context}" if self.context else ""
@@ -116,7 +121,7 @@ class Net:
             layer.start(views)
         for name, view in views.items():
             if name.startswith("W"):
-                gain = 2.0 if self.activation == "relu" else 1.0
+                gain = ACTIVATIONS[self.activation].gain
                 scale = np.sqrt(gain / np.prod(view.shape[:-1])) if self.init_scale is None else self.init_scale
                 view[...] = scale * _truncated_normal(rng, view.shape)
         return theta
@@ -142,11 +147,11 @@ class Net:
 
     def activate(self, z: np.ndarray) -> np.ndarray:
         """The hidden layers' activation."""
-        return np.asarray(np.maximum(z, 0) if self.activation == "relu" else np.tanh(z))
+        return np.asarray(ACTIVATIONS[self.activation].value(np, z))
 
     def features(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """What the last layer sees: (..., K, H) for inputs ``x`` (..., K, D)."""
-        if not self.plain:
+        if self.closed_form() != "plain":
             return self._through(self.layers[:-1], theta, x)
         h = x
         for w in self.matrices(theta)[:-1]:
@@ -164,7 +169,7 @@ class Net:
 
     def predict(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Outputs (..., K, C) for inputs ``x`` (..., K, D); ``theta`` (P,), or (T, P) with ``x`` (T, K, D)."""
-        if not self.plain:
+        if self.closed_form() != "plain":
             return self._through(self.layers, theta, x)
         return self._layer(self.features(theta, x), self.matrices(theta)[-1])
 
@@ -259,7 +264,10 @@ class ConvNet(Net):
         self.side, self.channels = check_int(side, "side", 1), check_int(channels, "channels", 1)
         self.filters, self.blocks = check_int(filters, "filters", 1), check_int(blocks, "blocks", 1)
         super().__init__((side * side * channels, filters, check_int(outputs, "outputs", 1)), "relu", True, None, norm)
-        self.plain = self.alternates = False
+
+    def closed_form(self) -> Literal["layers"]:
+        """Return ``layers``: there are convolutions between them."""
+        return "layers"
 
     def _chain(self) -> list[Layer]:
         layers: list[Layer] = [Pixels(self.side, self.channels)]
@@ -268,7 +276,7 @@ class ConvNet(Net):
             layers.append(Conv(number, side, channels, self.filters, bias=self.norm is None))
             if self.norm:
                 layers.append(BatchNorm(number, self.filters))
-            layers.append(Activation("relu"))
+            layers.append(ActivationLayer("relu"))
             side, channels = halved(side), self.filters
         return [*layers, Mean(side * side), Dense(self.blocks, self.filters, self.outputs, True)]
 

@@ -10,7 +10,7 @@ from ..models.losses import LOSSES
 from ..models.net import Net
 from ..tasks import Batch, Quadratics
 from .closed_form.least_squares import LeastSquares
-from .closed_form.mlp import NetProblem
+from .closed_form.net import NetProblem
 from .closed_form.quadratic import QuadraticProblem
 
 

@@ -47,7 +47,9 @@ def _pays(settings: Settings, algorithm: Algorithm, model: Any, loss: Any) -> bo
     tasks = getattr(algorithm, "meta_batch_size", 1)
     inner = getattr(algorithm, "inner_steps", getattr(algorithm, "horizon", 0))
     traced = callable(loss) or (callable(model) and not isinstance(model, Net))
-    if not traced and not (isinstance(model, Net) and model.plain and tasks * model.layout.size <= SMALL):
+    if not traced and not (
+        isinstance(model, Net) and model.closed_form() == "plain" and tasks * model.layout.size <= SMALL
+    ):
         return False
     saves = SAVED * (tasks if traced else 1) * (inner + 1) * settings.steps
     return algorithm.compiles and saves > 2 * (COMPILING + COMPILING_STEP * inner)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.allocation import keep_freed_memory
 from ..core.errors import one_line
-from ..problems.closed_form.buffers import keep_freed_memory
 from .callbacks import Callback
 from .clock import Clock
 from .executors.base import Snapshot

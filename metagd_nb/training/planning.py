@@ -166,7 +166,8 @@ def _fit_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
         raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
     check_shapes(inputs.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
     batch = Batch(x[None], y[None])
-    if inputs.model.plain and len(inputs.model.sizes) == 2 and loss == "mse" and not callable(inputs.loss):
+    linear = inputs.model.closed_form() == "plain" and len(inputs.model.sizes) == 2
+    if linear and loss == "mse" and not callable(inputs.loss):
         squares = factory.squares(inputs.model, batch, settings.backend, settings.dtype)
         known = (Reference(squares.best_loss, "least squares (optimum)"),)
         return _Parts(squares, _nothing, references=known)

@@ -11,7 +11,7 @@ from cases import Counting
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}

@@ -16,7 +16,7 @@ from metagd_nb.algorithms import ALGORITHMS, ANIL, MAML
 from metagd_nb.algorithms.cavia import CAVIA
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.parameters import ParameterLayout
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.problems.closed_form.quadratic import QuadraticPoint
 from metagd_nb.tasks import Batch, TaskBatch
 

@@ -13,7 +13,7 @@ from metagd_nb.algorithms import ALGORITHMS, GD, MAML
 from metagd_nb.core.parameters import ParameterLayout
 from metagd_nb.models.net import Net
 from metagd_nb.problems.closed_form.least_squares import LeastSquares
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.problems.closed_form.quadratic import QuadraticProblem
 from metagd_nb.tasks import Batch, TaskBatch
 

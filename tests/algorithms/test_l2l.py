@@ -12,7 +12,7 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.algorithms.learned_optimizer_cells import SMALL, Cell, LinearCell, LSTMCell, preprocessed, slopes
 from metagd_nb.problems.base import Problem
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.problems.closed_form.quadratic import QuadraticProblem
 from metagd_nb.tasks import Batch, TaskBatch
 

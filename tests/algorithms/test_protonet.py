@@ -16,7 +16,7 @@ from metagd_nb.core.errors import MetagdError
 from metagd_nb.models.losses import cross_entropy, one_hot
 from metagd_nb.models.net import Net
 from metagd_nb.problems.autograd.model import UserOutputLoss
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

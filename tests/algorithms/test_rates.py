@@ -10,7 +10,7 @@ import metagd_nb as mg
 from metagd_nb.algorithms.rate_sharing import gather, groups, shared_start, spread
 from metagd_nb.algorithms.unrolled_hypergradient import Unroll
 from metagd_nb.core.parameters import ParameterLayout
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch
 
 LAYOUT = ParameterLayout({"W0": (2,), "b0": ()})  # three parameters in two layers

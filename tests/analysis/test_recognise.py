@@ -14,7 +14,7 @@ from metagd_nb.analysis.recognition_scores import score_recognition
 from metagd_nb.analysis.task_embedding import embed
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.plotting import charts
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch
 
 SEEN = ("sinusoid", "line", "quadratic", "absolute")

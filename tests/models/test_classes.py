@@ -15,7 +15,7 @@ from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.models.losses import LOSSES, OF_ONE_TASK, cross_entropy, one_hot
 from metagd_nb.problems.autograd.model import ModelProblem, UserOutputLoss
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-14}

@@ -16,7 +16,7 @@ from metagd_nb.models.layers import EPS, Pass
 from metagd_nb.models.losses import LOSSES
 from metagd_nb.models.net import Net
 from metagd_nb.problems.closed_form.layer_chain import ChainPoint
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -119,7 +119,7 @@ def test_embeddings_pull_back_to_what_made_them(net: Net) -> None:
         np.testing.assert_allclose(grad[:, i], (moved * cotangent).sum(axis=(1, 2)) / (2 * step), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("net", [n for n in NETS if n.plain], ids=repr)
+@pytest.mark.parametrize("net", [n for n in NETS if n.closed_form() == "plain"], ids=repr)
 def test_the_chain_is_the_plain_net(net: Net) -> None:
     theta, batch, v = case(net)
     plain, chain = NetProblem(net).linearize(theta, batch), ChainPoint(net, LOSSES["mse"], theta, batch)
@@ -132,8 +132,8 @@ def test_the_chain_is_the_plain_net(net: Net) -> None:
 def test_the_source_takes_the_chain_where_a_net_is_more_than_products_norms_and_activations() -> None:
     for net in NETS:
         theta, batch, _ = case(net)
-        assert isinstance(NetProblem(net).linearize(theta, batch), ChainPoint) is not net.alternates
-        assert net.alternates == (net.context == 0 and type(net) is Net)
+        assert isinstance(NetProblem(net).linearize(theta, batch), ChainPoint) is (net.closed_form() == "layers")
+        assert (net.closed_form() == "layers") == (net.context > 0 or type(net) is not Net)
 
 
 # ---- batch norm ---------------------------------------------------------------------------------------------------
@@ -182,10 +182,10 @@ def test_layout_and_start_with_norm_and_context() -> None:
     assert np.abs(parts["W0"]).max() <= 2 * np.sqrt(2 / 7)
     assert net.layout.last == ["W1", "b1"]
     assert repr(net) == "mlp(2, 4, 3, activation='relu', norm='batch', context=5)"
-    assert (net.inputs, net.outputs, net.plain) == (2, 3, False)
+    assert (net.inputs, net.outputs, net.closed_form()) == (2, 3, "layers")
 
 
-@pytest.mark.parametrize("net", [n for n in NETS if not n.plain], ids=repr)
+@pytest.mark.parametrize("net", [n for n in NETS if n.closed_form() != "plain"], ids=repr)
 def test_float32_is_kept(net: Net) -> None:
     theta, batch, v = case(net)
     point = NetProblem(net, dtype="f").linearize(theta.astype("f"), batch.cast("f"))
@@ -259,7 +259,7 @@ def test_a_convolution_pixel_by_pixel() -> None:
 def test_conv_is_the_net_for_omniglot() -> None:
     """28 → 14 → 7 → 4 → 2 pixels a side, 64 features, and norm in place of biases."""
     net = mg.conv(5)
-    assert (net.inputs, net.outputs, net.plain) == (784, 5, False)
+    assert (net.inputs, net.outputs, net.closed_form()) == (784, 5, "layers")
     assert [layer.side for layer in net.layers if hasattr(layer, "side")] == [28, 14, 7, 4]
     assert net.layers[-2].pixels == 4  # type: ignore[attr-defined]
     assert net.layout.size == 9 * 64 + 3 * 9 * 64 * 64 + 4 * 2 * 64 + 64 * 5 + 5

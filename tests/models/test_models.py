@@ -13,7 +13,7 @@ import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.parameters import ParameterLayout
 from metagd_nb.models.net import Net
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch
 
 

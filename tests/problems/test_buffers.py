@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.problems.closed_form.buffers import ReplayCache
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.accelerated.buffers import ReplayCache
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 GNU = platform.libc_ver()[0] == "glibc"
@@ -151,7 +151,8 @@ def test_what_a_point_left_stands_while_it_is_held() -> None:
     held += [parts(problem, *given) for given in zip(starts, batches, strict=True)]
     assert weights.number is not None
     plain = NetProblem(net)
-    plain.narrow = plain.pairs = -1  # forms every array, and prepares little
+    assert plain.accelerator is not None
+    plain.accelerator.narrow = plain.accelerator.pairs = -1  # forms every array, and prepares little
     for found, theta, batch in zip(held, 3 * starts, 3 * batches, strict=True):
         for one, alone in zip(found, parts(plain, theta, batch), strict=True):
             np.testing.assert_allclose(np.asarray(one), np.asarray(alone), rtol=1e-11, atol=1e-13)

@@ -14,10 +14,10 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, Meta
 from metagd_nb.models.losses import mse
 from metagd_nb.models.net import Net
-from metagd_nb.problems.closed_form.buffers import WorkspacePool
+from metagd_nb.problems.closed_form.accelerated.buffers import WorkspacePool
+from metagd_nb.problems.closed_form.accelerated.low_rank import LayerWeights, LowRank
 from metagd_nb.problems.closed_form.layer_chain import ChainPoint
-from metagd_nb.problems.closed_form.low_rank import LayerWeights, LowRank
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
 
 NETS = {
@@ -40,7 +40,8 @@ def problem(net: Net, narrow: int | None = None) -> NetProblem:
     """A net whose vectors stay factored up to rank ``narrow``: −1 never, None as it decides itself."""
     made = NetProblem(net)
     if narrow is not None:
-        made.narrow, made.pairs = narrow, narrow
+        assert made.accelerator is not None
+        made.accelerator.narrow, made.accelerator.pairs = narrow, narrow
     return made
 
 
@@ -248,7 +249,7 @@ def test_points_leave_no_cycles_for_the_collector() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
-    assert sum(map(len, source.pool._kept.values())) <= 8
+    assert sum(map(len, source.accelerator.pool._kept.values())) <= 8
 
 
 def test_threads_on_one_problem_do_not_meet() -> None:

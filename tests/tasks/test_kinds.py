@@ -12,7 +12,7 @@ import metagd_nb as mg
 from metagd_nb.algorithms.multimodal import Multimodal, recogniser_layout
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.models import logistic as softmax
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch, Sampler
 from metagd_nb.tasks import meta_features as supports
 from metagd_nb.tasks.synthetic.mixed import KINDS

@@ -1,4 +1,4 @@
-"""A chain of layers and a loss of its outputs at a point: what `builtin` does for plain nets, for every other net."""
+"""A chain of layers and a loss of its outputs at a point: the reference of the closed form, for every net."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from ..autograd.model import ModelProblem
 from ..base import NormalEquations, Problem
 from ..capture.closure import Closure, capture
 from ..closed_form.least_squares import LeastSquares
-from ..closed_form.mlp import NetProblem
+from ..closed_form.net import NetProblem
 from ..closed_form.quadratic import QuadraticProblem
 from .numpy_shim import JAX
 from .outputs import HostEmbedding, OutputLossOnJax, TracedEmbedding, one_number
@@ -164,7 +164,7 @@ class JaxNet(OnJax, NetProblem):
     @property
     def key(self) -> Any:
         """Nets of one shape with a built-in loss share their programs."""
-        if type(self.net) is not Net or not self.net.plain or self._name is None:
+        if type(self.net) is not Net or self.net.closed_form() != "plain" or self._name is None:
             return self
         return self.net.sizes, self.net.activation, self.net.bias, self._name, self.dtype.str
 

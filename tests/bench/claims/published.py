@@ -24,7 +24,7 @@ import numpy as np
 import metagd_nb as mg
 from metagd_nb.algorithms import HD, Algorithm
 from metagd_nb.core.statistics import half_width
-from metagd_nb.problems.closed_form.mlp import NetProblem
+from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch
 from metagd_nb.training.drivers import foreground
 from metagd_nb.training.run import Plan, Run

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ...models.net import Net
+from ....models.net import Net
 from .buffers import BufferViews, Do, ReplayCache, numbers
 
 Array = np.ndarray

@@ -1,0 +1,111 @@
+"""Buffers of a pass through a net, and what its norms add to the pass."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from ....models.activations import ACTIVATIONS
+from ....models.layers import BatchNorm
+from ....models.net import Net
+from .buffers import BufferViews, ReplayCache, kept, numbers
+
+Array = np.ndarray
+
+
+class Workspace:
+    """What a point leaves behind on its way, for T tasks of K points."""
+
+    def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
+        def new(n: int) -> Array:
+            return np.empty((tasks, points, n), dtype)
+
+        ends = zip(net.sizes[:-1], net.ones, strict=True)
+        self.h = [BufferViews(np.ones((tasks, points, i + one), dtype), one) for i, one in ends]
+        self.delta = [BufferViews(new(o)) for o in net.sizes[1:]]
+        self.slope = [new(o) for o in net.sizes[1:-1]]
+        curved = ACTIVATIONS[net.activation].curvature is not None
+        self.z = [BufferViews(new(o)) for o in net.sizes[1:-1]] if curved else None
+        self.back = [BufferViews(new(o)) for o in net.sizes[1:-1]] if curved else None
+        self.out = BufferViews(new(net.outputs))
+        self._passes: dict[Hashable, ReplayCache] = {}
+
+    def passes(self, key: Hashable) -> ReplayCache:
+        """Those over these buffers at weights that are told by ``key``; None: at weights that are no buffers."""
+        if key is None:
+            return ReplayCache(repeats=False)
+        return self._passes.get(key) or kept(self._passes, key, ReplayCache(repeats=True))
+
+
+class Scratch:
+    """Buffers of a moment: one memory for all layers and points, so that what is used next is still in the cache."""
+
+    def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
+        z, extra = (np.empty(tasks * points * max(net.sizes), dtype) for _ in range(2))
+        widths = [(tasks, points, o) for o in net.sizes[1:]]
+        self.z = [BufferViews(z[: np.prod(w)].reshape(w)) for w in widths]
+        self.extra = [BufferViews(extra[: np.prod(w)].reshape(w)) for w in widths]
+
+
+class Second:
+    """What one Hessian·vector leaves behind: R{h}, whose column of ones does not move, and R{delta}."""
+
+    def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
+        ends = zip(net.sizes[:-1], net.ones, strict=True)
+        self.h = [BufferViews(np.zeros((tasks, points, i + one), dtype), one) for i, one in ends]
+        self.delta = [BufferViews(np.empty((tasks, points, o), dtype)) for o in net.sizes[1:]]
+        curved = ACTIVATIONS[net.activation].curvature is not None
+        self.z = [BufferViews(np.empty_like(d.each)) for d in self.delta[:-1]] if curved else None  # R{z}
+        self.number = next(numbers)
+
+
+class Norms:
+    """The norms of a net at a point, and the gradient in their parameters as it comes by."""
+
+    def __init__(self, norms: list[BatchNorm], at: dict[str, Array]) -> None:
+        self.norms, self.at = norms, at
+        self.kept: list[Any] = []
+        self.delta: dict[int, Array] = {}  # the loss's gradient in each norm's outputs
+        self.grad: dict[str, Array] = {}
+
+    def forward(self, layer: int, z: Array) -> Array:
+        """(T, K, o) → (T, K, o)"""
+        out, kept = self.norms[layer].forward(self.at, z)
+        self.kept.append(kept)
+        return out
+
+    def back(self, layer: int, delta: Array) -> Array:
+        """The gradient in a norm's outputs, pulled back to its inputs."""
+        self.delta[layer] = delta.copy()
+        return self.pulled(layer, delta, self.grad)
+
+    def pulled(self, layer: int, delta: Array, into: dict[str, Array]) -> Array:
+        """The same, and to its parameters, (T, o) each in ``into``."""
+        norm = self.norms[layer]
+        into.update((name, np.empty((len(delta), *shape), delta.dtype)) for name, shape in norm.shapes.items())
+        return np.asarray(norm.back(self.at, self.kept[layer], delta, into, True))
+
+
+class Bend:
+    """How all that moves along a direction: what one Hessian·vector needs of the norms."""
+
+    def __init__(self, norms: Norms, along: dict[str, Array]) -> None:
+        self.norms, self.along = norms, along
+        self.moved: list[Any] = []
+        self.product: dict[str, Array] = {}
+
+    def push(self, layer: int, dz: Array) -> Array:
+        """R{z} to R{the norm's outputs}."""
+        norms = self.norms
+        out, moved = norms.norms[layer].push(norms.at, norms.kept[layer], self.along, dz)
+        self.moved.append(moved)
+        return np.asarray(out)
+
+    def back(self, layer: int, d_delta: Array) -> Array:
+        """R{the gradient in a norm's outputs} to R{that in its inputs}."""
+        norms, norm, into = self.norms, self.norms.norms[layer], self.product
+        pulled = norms.pulled(layer, d_delta, into)
+        bent = norm.bend(norms.at, norms.kept[layer], self.moved[layer], norms.delta[layer], self.along, into, True)
+        return np.asarray(pulled + bent)
