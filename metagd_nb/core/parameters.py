@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -42,6 +42,18 @@ class ParameterLayout:
         flat = np.empty(self.size, dtype)
         for name, part in self.slices.items():
             flat[part] = np.reshape(arrays[name], -1)
+        return flat
+
+    def pieces(self, theta: np.ndarray) -> list[np.ndarray]:
+        """Split (P,) into one array for each parameter; a NumPy scalar for one without axes."""
+        return [part[()] for part in self.views(theta).values()]
+
+    def join(self, parts: Sequence[np.ndarray | None], dtype: np.typing.DTypeLike) -> np.ndarray:
+        """Join one array for each parameter into (P,); zeros for None."""
+        flat = np.zeros(self.size, dtype)
+        for part, where in zip(parts, self.slices.values(), strict=True):
+            if part is not None:
+                flat[where] = np.reshape(part, -1)
         return flat
 
     def mask(self, names: Iterable[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import MetagdError
 from ..core.parameters import ParameterLayout
-from .autograd.loss import LossProblem, joined
+from .autograd.loss import LossProblem
 from .base import Array
 from .capture.errors import raised
 from .capture.signature import data_names, flat_gradient, missing_arguments, namespace_of, reads_missing, similar
@@ -119,7 +119,7 @@ def _points(problem: LossProblem) -> list[Array]:
 def _true_gradient(problem: LossProblem, theta: Array) -> tuple[Array, bool]:
     """The derivative (P,) of the loss, and whether it is exact."""
     try:
-        return joined(problem.traced(theta).grads, problem.layout, np.dtype(np.float64)), True
+        return problem.layout.join(problem.traced(theta).grads, np.float64), True
     except MetagdError:
         steps = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(theta))
         gradient = np.empty_like(theta)

@@ -5,34 +5,19 @@ Models and losses that are written for one task of many are in `usermodel`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from autograd.tracer import getval
 
 from ...core.errors import MetagdError
 from ...core.parameters import ParameterLayout
 from ..base import Array, Problem
-from ..capture.closure import Closure, DataSnapshot, capture
+from ..capture.closure import Closure, DataSnapshot, capture, capture_both
 from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, digest_of, joined_parts
 from ..capture.signature import Binding, as_parameters, data_names, flat_gradient, namespace_of, reads_missing
-from .tape import Traced
-
-
-def pieces(theta: Array, layout: ParameterLayout) -> list[Any]:
-    """(P,) → one array a parameter; a NumPy scalar for one without axes."""
-    return [part[()] for part in layout.views(theta).values()]
-
-
-def joined(parts: Sequence[Any], layout: ParameterLayout, dtype: np.dtype[Any]) -> Array:
-    """The reverse of ``pieces``; zeros for None."""
-    flat = np.zeros(layout.size, dtype)
-    for part, where in zip(parts, layout.slices.values(), strict=True):
-        if part is not None:
-            flat[where] = np.reshape(part, -1)
-    return flat
+from .tape import Traced, checked_scalar
 
 
 class LossProblem(Problem):
@@ -82,7 +67,7 @@ class LossProblem(Problem):
         self.namespace = namespace_of(loss) if namespace is None else namespace
         self.snapshot = snapshot or DataSnapshot()
         self._binding = self._bound(loss, "loss")
-        self._traced, self._plain = following(loss, self.snapshot)
+        self._traced, self._plain = capture_both(loss, self.snapshot)
         self.reads = self._traced.reads
         self.own: Closure | None = None
         if gradient is not None:
@@ -129,22 +114,22 @@ class LossProblem(Problem):
         theta = np.array(phi, self.dtype).reshape(-1)  # a copy: the trace outlives an update in place
         if self.own is None:
             traced = self.traced(theta)
-            return LossPoint(self, theta, scalar(traced.value), joined(traced.grads, self.layout, self.dtype), traced)
+            return LossPoint(self, theta, scalar(traced.value), self.layout.join(traced.grads, self.dtype), traced)
         return LossPoint(self, theta, self.value(theta), self.own_gradient(theta), None)
 
     def value(self, theta: Array) -> Any:
         """The loss at (P,), without tracing."""
-        return scalar(self._binding.call(self._plain.function, pieces(theta.copy(), self.layout)))
+        return scalar(self._binding.call(self._plain.function, self.layout.pieces(theta.copy())))
 
     def traced(self, theta: Array) -> Traced:
         """The loss at (P,) with its gradient by automatic differentiation."""
         try:
-            return Traced(self._scalar_loss, pieces(theta, self.layout))
+            return Traced(self._scalar_loss, self.layout.pieces(theta))
         except Exception as error:
             raise explain_tracing_failure(error, lambda: self.value(theta)) from None
 
     def _scalar_loss(self, *values: Any) -> Any:
-        return one(self._binding.call(self._traced.function, values))
+        return checked_scalar(self._binding.call(self._traced.function, values))
 
     def own_gradient(self, theta: Array) -> Array:
         """(P,) of the user's own gradient.
@@ -160,7 +145,7 @@ class LossProblem(Problem):
         """What the user's gradient gives at (P,), as it comes."""
         assert self.own is not None
         try:
-            return self._gradient_binding.call(self.own.function, pieces(theta.copy(), self.layout))
+            return self._gradient_binding.call(self.own.function, self.layout.pieces(theta.copy()))
         except NameError as error:
             if error.name in self.own.missing:
                 raise reads_missing("gradient", str(error.name), self.known_names) from None
@@ -174,13 +159,13 @@ class LossProblem(Problem):
     def _check_start(self) -> None:
         with np.errstate(all="ignore"):
             if self.own is not None:
-                value, grads = self.value(self._start), pieces(self._start, self.layout)
+                value, grads = self.value(self._start), self.layout.pieces(self._start)
             else:
                 traced = self.traced(self._start)
                 value, grads = scalar(traced.value), traced.grads
         if not np.isfinite(value):
             raise MetagdError(f"loss is {value} at the starting values; it needs a finite number there")
-        finite = np.isfinite(flat := joined(grads, self.layout, self.dtype))
+        finite = np.isfinite(flat := self.layout.join(grads, self.dtype))
         if not finite.all():
             where, bad = self.layout.where(int(np.argmin(finite))), flat[~finite][0]
             raise MetagdError(f"the derivative of loss in {where} is {bad} at the starting values; start elsewhere")
@@ -207,8 +192,8 @@ class LossPoint:
             try:
                 if self._traced is None:
                     self._traced = problem.traced(self._theta)
-                parts = self._traced.hvp(pieces(flat, problem.layout))
-                return joined(parts, problem.layout, problem.dtype)[None]
+                parts = self._traced.hvp(problem.layout.pieces(flat))
+                return problem.layout.join(parts, problem.dtype)[None]
             except MetagdError:
                 if problem.own is None:
                     raise
@@ -229,14 +214,3 @@ def gradient_difference(gradient: Callable[[Array], Array], theta: Array, v: Arr
     step = np.cbrt(np.finfo(theta.dtype).eps) * max(1.0, float(np.linalg.norm(theta))) / size
     difference: Array = (gradient(theta + step * v) - gradient(theta - step * v)) / (2 * step)
     return difference.astype(theta.dtype)
-
-
-def one(value: Any) -> Any:
-    """What a loss gave, traced or not, once it is seen to be one number."""
-    scalar(getval(value))
-    return value
-
-
-def following(function: Callable[..., Any], snapshot: DataSnapshot) -> tuple[Closure, Closure]:
-    """A function for tracing, and the same for a plain call."""
-    return capture(function, snapshot=snapshot), capture(function, traced=False, snapshot=snapshot)

@@ -17,12 +17,11 @@ from ...core.parameters import ParameterLayout
 from ...models.losses import LOSSES, OutputLoss, as_function
 from ...tasks import Batch
 from ..base import Array, Problem
-from ..capture.closure import Closure, DataSnapshot
+from ..capture.closure import Closure, DataSnapshot, capture_both
 from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, joined_parts
 from ..capture.signature import as_parameters
-from .loss import following, joined, one, pieces
-from .tape import Traced
+from .tape import Traced, checked_scalar
 
 
 class UserOutputLoss(OutputLoss):
@@ -33,7 +32,7 @@ class UserOutputLoss(OutputLoss):
 
     def __init__(self, loss: Callable[..., Any], *, snapshot: DataSnapshot | None = None) -> None:
         self.snapshot = snapshot or DataSnapshot()
-        self._traced, self._plain = following(loss, self.snapshot)
+        self._traced, self._plain = capture_both(loss, self.snapshot)
         self.reads, self.function = self._traced.reads, self._plain.function
         self.fingerprint, self.parts = self._plain.fingerprint, self._plain.parts
 
@@ -55,7 +54,7 @@ class UserOutputLoss(OutputLoss):
 
     def _trace(self, prediction: Array, target: Array) -> Traced:
         try:
-            return Traced(lambda p: one(self._traced.function(p, target)), [prediction.copy()])
+            return Traced(lambda p: checked_scalar(self._traced.function(p, target)), [prediction.copy()])
         except Exception as error:
             raise explain_tracing_failure(
                 error, lambda: scalar(self._plain.function(prediction.copy(), target))
@@ -113,8 +112,8 @@ class ModelProblem(Problem):
         self.layout, self.dtype = ParameterLayout.of(arrays), np.dtype(dtype)
         self._start = self.layout.flatten(arrays, self.dtype)
         self.snapshot = snapshot or DataSnapshot()
-        self._model, self._plain_model = following(model, self.snapshot)
-        self._loss, self._plain_loss = following(as_function(loss), self.snapshot)
+        self._model, self._plain_model = capture_both(model, self.snapshot)
+        self._loss, self._plain_loss = capture_both(as_function(loss), self.snapshot)
         self.reads = tuple(dict.fromkeys(self._model.reads + self._loss.reads))
         self._given_loss = loss
 
@@ -153,7 +152,7 @@ class ModelProblem(Problem):
     def predict(self, phi: Any, x: Array) -> Array:
         """Predictions (T, K, C) for x (T, K, D) at ``phi``, (P,) or (T, P)."""
         thetas = np.array(self.flat(phi, len(x)), self.dtype)
-        named = [dict(zip(self.layout.shapes, pieces(t, self.layout), strict=True)) for t in thetas]
+        named = [dict(zip(self.layout.shapes, self.layout.pieces(t), strict=True)) for t in thetas]
         made = [self._plain_model.function(params, k) for params, k in zip(named, x, strict=True)]
         return np.array([_column(p, len(k)) for p, k in zip(made, x, strict=True)])
 
@@ -168,22 +167,22 @@ class ModelProblem(Problem):
             made = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
             return autograd.numpy.sum(_column(made, len(x)) * cotangent)
 
-        parts = pieces(theta, self.layout)
+        parts = self.layout.pieces(theta)
         try:
             traced = Traced(lambda *given: along(self._model, given), parts)
         except Exception as error:
             raise explain_tracing_failure(error, lambda: along(self._plain_model, parts), "the model") from None
-        return joined(traced.grads, self.layout, self.dtype)
+        return self.layout.join(traced.grads, self.dtype)
 
     def _trace(self, theta: Array, x: Array, y: Array) -> Traced:
         def value(model: Closure, loss: Closure, parts: Sequence[Any]) -> Any:
             prediction = model.function(dict(zip(self.layout.shapes, parts, strict=True)), x)
-            return one(loss.function(_column(prediction, len(x)), y))
+            return checked_scalar(loss.function(_column(prediction, len(x)), y))
 
         try:
-            return Traced(lambda *parts: value(self._model, self._loss, parts), pieces(theta, self.layout))
+            return Traced(lambda *parts: value(self._model, self._loss, parts), self.layout.pieces(theta))
         except Exception as error:
-            plain = pieces(theta.copy(), self.layout)
+            plain = self.layout.pieces(theta.copy())
             raise explain_tracing_failure(
                 error, lambda: value(self._plain_model, self._plain_loss, plain), "the model"
             ) from None
@@ -218,12 +217,12 @@ class ModelPoint:
         self.grad = self._rows([t.grads for t in traces])
 
     def _rows(self, parts: Sequence[Sequence[Any]]) -> Array:
-        return np.array([joined(p, self._problem.layout, self._problem.dtype) for p in parts])
+        return np.array([self._problem.layout.join(p, self._problem.dtype) for p in parts])
 
     def hvp(self, v: Array) -> Array:
         """(T, P) → (T, P)"""
         vectors = np.asarray(v, self._problem.dtype)
-        parts = [t.hvp(pieces(u, self._problem.layout)) for t, u in zip(self._traces, vectors, strict=True)]
+        parts = [t.hvp(self._problem.layout.pieces(u)) for t, u in zip(self._traces, vectors, strict=True)]
         return self._rows(parts)
 
     def step(self, rate: Any) -> Array:

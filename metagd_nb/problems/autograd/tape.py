@@ -14,8 +14,10 @@ from typing import Any
 import autograd.numpy  # its derivatives are registered by the import
 import autograd.tracer
 from autograd.core import VJPNode, add_outgrads, vspace
-from autograd.tracer import isbox, new_box
+from autograd.tracer import getval, isbox, new_box
 from autograd.util import toposort
+
+from ..capture.errors import scalar
 
 
 class _TraceStack(threading.local):
@@ -108,3 +110,9 @@ class Traced:
             boxes = [new_box(v, trace, root) for v, root in zip(self._values, self._roots, strict=True)]
             _, grads = _traced_gradient(self._function, boxes)
             self._ends = [g._node if isbox(g) and g._trace == trace else None for g in grads]
+
+
+def checked_scalar(value: Any) -> Any:
+    """Return what a loss gave, traced or not, after a check that it is one number."""
+    scalar(getval(value))
+    return value

@@ -254,6 +254,11 @@ class _Capturer:
         return double
 
 
+def capture_both(function: Callable[..., Any], snapshot: DataSnapshot) -> tuple[Closure, Closure]:
+    """Capture a function for tracing, and again for a plain call."""
+    return capture(function, snapshot=snapshot), capture(function, traced=False, snapshot=snapshot)
+
+
 def _traced_import(doubles: Shims, name: str, *args: Any) -> Any:
     """``import numpy as np`` inside a function gives the stand-in too."""
     module = builtins.__import__(name, *args)

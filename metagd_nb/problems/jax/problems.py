@@ -19,7 +19,7 @@ from ...core.array_api import is_concrete
 from ...models.losses import as_function
 from ...models.net import Net
 from ...tasks import Batch, Quadratics
-from ..autograd.loss import LossProblem, pieces
+from ..autograd.loss import LossProblem
 from ..autograd.model import ModelProblem
 from ..base import NormalEquations, Problem
 from ..capture.closure import Closure, capture
@@ -247,7 +247,7 @@ class JaxLoss(OnJax, LossProblem):
         """The loss at (P,) with its gradient by JAX; None for a parameter of which it is seen not to depend."""
         self.check(None)
         point = HostPoint(self, theta, *_NO_DATA)
-        parts = pieces(point.grad[0], self.layout)
+        parts: list[Any] = list(self.layout.pieces(point.grad[0]))
         if not point.grad.any() and not self._depends():
             parts = [None] * len(parts)
         return _Traced(point.loss[0], parts)
@@ -290,7 +290,7 @@ class JaxModel(OnJax, ModelProblem):
         return prediction[:, None] if jnp.shape(prediction) == (len(x),) else prediction
 
     def plain(self, x: Array, y: Array) -> Any:
-        params = dict(zip(self.layout.shapes, pieces(self._start.copy(), self.layout), strict=True))
+        params = dict(zip(self.layout.shapes, self.layout.pieces(self._start.copy()), strict=True))
         prediction = self._plain_model.function(params, x)
         return self._plain_loss.function(prediction[:, None] if np.shape(prediction) == (len(x),) else prediction, y)
 
