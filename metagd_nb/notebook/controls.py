@@ -21,7 +21,8 @@ from IPython.display import display
 
 from ..core.errors import one_line
 from ..core.hyperparameters import Hyperparameter, hyperparameters
-from ..plotting.run_figure import WIDTH, words
+from ..plotting.figures import WIDTH
+from ..plotting.run_figure import words
 from ..training.run import Run
 from ..training.stopping import REASONS
 

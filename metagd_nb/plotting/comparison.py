@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ..training.run import Run
 from . import style
 from .downsample import MinMaxBuckets
+from .figures import DPI, HEIGHT, WIDTH, RunFigure
 from .panels import Curve, StepPanel
-from .run_figure import DPI, HEIGHT, WIDTH, RunFigure
 
 if TYPE_CHECKING:
     from ..analysis.comparison import Comparison

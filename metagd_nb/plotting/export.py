@@ -19,8 +19,9 @@ from ..training.pacing import render_lock
 from ..training.persistence.script import script
 from ..training.record import WHOLE
 from . import style
+from .figures import DPI, RunFigure, crisp
 from .panels import TaskPanel
-from .run_figure import DPI, RunFigure, crisp, figure
+from .run_figure import figure
 
 ROWS = 10_000  # of a table, written at a time
 SMALL = (420, 340)  # pixels of an animation

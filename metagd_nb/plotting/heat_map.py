@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
 from . import style
-from .run_figure import DPI, HEIGHT, WIDTH, RunFigure
+from .figures import DPI, HEIGHT, WIDTH, RunFigure
 
 if TYPE_CHECKING:
     from ..analysis.sweep_result import Sweep

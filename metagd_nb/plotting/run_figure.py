@@ -7,86 +7,25 @@ back and draws only the curves on them. The plot knows a run by what it reads of
 
 from __future__ import annotations
 
-import io
 import re
-import struct
 import textwrap
-import threading
-import zlib
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..training.adaptation import held_out_panel
 from ..training.stopping import REASONS
 from . import style
 from .downsample import Array, MinMaxBuckets
+from .figures import DPI, HEIGHT, TALL, WIDTH, MimeBundle, RunFigure, bundle, crisp, drawing, png
 from .panels import Curve, StepPanel, TaskPanel
 from .style import number, steps_shown
 
-WIDTH, HEIGHT, TALL = 720, 320, 420  # pixels as displayed
-DPI = 100
-TEXT = "metagd plot"  # the same for every frame: what a notebook check compares
-CHUNK = 1 << 20  # rows read at once, so that catching up with a long record needs little memory
-_drawing = threading.RLock()  # matplotlib's text layout is shared by all figures, and runs draw in their own threads
-
-
-def png(pixels: Array, level: int = 1) -> bytes:
-    """RGBA pixels (h, w, 4) as a PNG; without the search for row filters a third of the time of Pillow's."""
-    height, width, _ = pixels.shape
-    rows = np.zeros((height, 1 + 4 * width), np.uint8)  # a leading 0 in each row: no filter
-    rows[:, 1:] = pixels.reshape(height, 4 * width)
-    parts = {
-        b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0),
-        b"IDAT": zlib.compress(rows.data, level),
-        b"IEND": b"",
-    }
-    image = b"\x89PNG\r\n\x1a\n"
-    for kind, data in parts.items():
-        image += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
-    return image
-
-
-def crisp(figure: Figure) -> bytes:
-    """The whole figure as a PNG with two pixels for each one displayed, in 256 colours: a third of the bytes."""
-    from PIL import Image  # matplotlib brings it
-
-    with _drawing:
-        before = figure.dpi
-        figure.set_dpi(2 * DPI)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
-        few = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        figure.set_dpi(before)
-    file = io.BytesIO()
-    few.save(file, "png", optimize=True)
-    return file.getvalue()
-
-
-def bundle(
-    image: bytes, height: int, alt: str, text: str = TEXT, width: int = WIDTH
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Data and metadata of a display: the picture, as large as it should be shown, in words too; a constant text."""
-    return {"image/png": image, "text/plain": text}, {"image/png": {"width": width, "height": height, "alt": alt}}
-
-
-class RunFigure(Figure):
-    """A matplotlib figure that shows itself crisply in a notebook, whatever backend is set there.
-
-    ``alt`` says what it shows, to whoever cannot see it.
-    """
-
-    alt = TEXT
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        width, height = (round(inches * DPI) for inches in self.get_size_inches())
-        return bundle(crisp(self), height, self.alt, width=width)
+CHUNK = 1 << 20  # rows read at once, so that reading a long record needs little memory
 
 
 def words(rate: str) -> str:
@@ -226,7 +165,7 @@ class LiveRunFigure:
 
     def pixels(self) -> Array:
         """The present frame (h, w, 4), RGBA; the canvas's own memory, valid until the next frame."""
-        with _drawing:
+        with drawing:
             if self.refresh() or self._background is None:
                 self.canvas.draw()
                 self._background = self.canvas.copy_from_bbox(self.figure.bbox)
@@ -239,15 +178,15 @@ class LiveRunFigure:
 
     def still(self) -> RunFigure:
         """The figure as it is now, with every artist drawn as part of it and the axes fitted."""
-        with _drawing:
+        with drawing:
             self.refresh(final=True)
             for artist in self.artists():
                 artist.set_animated(False)
         return self.figure
 
-    def show(self, final: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    def show(self, final: bool = False) -> MimeBundle:
         """A display's data and metadata; the final one is crisp, and the last that this plot draws."""
-        with _drawing:
+        with drawing:
             image = crisp(self.still()) if final else png(self.pixels())
             return bundle(image, self.height, self.figure.alt)
 

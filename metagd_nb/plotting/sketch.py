@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from . import style
-from .run_figure import DPI, HEIGHT, WIDTH, RunFigure, bundle, crisp, png
+from .figures import DPI, HEIGHT, WIDTH, MimeBundle, RunFigure, bundle, crisp, png
 
 # Curves differ in color, in line style and in gray value: no reader depends on one of the three.
 CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK]) + cycler(
@@ -23,10 +23,10 @@ CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, s
 class Sketch(RunFigure):
     """A figure with quiet legends and ticks, whose description is shown where a picture cannot be."""
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> MimeBundle:
         return self.displayed(final=True)
 
-    def displayed(self, final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    def displayed(self, final: bool) -> MimeBundle:
         """Return data and metadata of a display: in high resolution if it is the final one, else drawn quickly."""
         for ax in self.axes:
             _format_axes(ax)

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb import interpret
+from metagd_nb import charts, interpret
 from metagd_nb.analysis.fresh_tasks import draw_tasks
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.statistics import measure_calibration, wilson_interval
-from metagd_nb.plotting import charts
 from metagd_nb.tasks import Batch
 
 

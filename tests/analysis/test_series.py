@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
+from metagd_nb import charts
 from metagd_nb.analysis.in_context import InContext
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.plotting import charts
 from metagd_nb.sequences import (
     Forecaster,
     Scores,
@@ -480,7 +480,7 @@ def test_a_forecast_is_drawn_with_its_interval() -> None:
     (ax,) = charts.forecast(history, {"naive": found}, 0, title="one").axes
     lines = {line.get_label(): np.asarray(line.get_xydata()) for line in ax.lines}
     np.testing.assert_array_equal(lines["naive"], [[9, 9], [10, 9], [11, 9]])
-    np.testing.assert_array_equal(lines["what came"][:, 1], [9, 10, 11])
+    np.testing.assert_array_equal(lines["actual values"][:, 1], [9, 10, 11])
     band = ax.collections[0].get_paths()[0].vertices
     assert (band[:, 1].min(), band[:, 1].max()) == (6, 12)
     assert plt.get_fignums() == []

@@ -27,7 +27,8 @@ import metagd_nb as mg
 from metagd_nb.plotting import run_figure as plot
 from metagd_nb.plotting import style as axes
 from metagd_nb.plotting.downsample import MinMaxBuckets
-from metagd_nb.plotting.run_figure import LiveRunFigure, figure, png
+from metagd_nb.plotting.figures import png
+from metagd_nb.plotting.run_figure import LiveRunFigure, figure
 from metagd_nb.plotting.style import ticks
 from metagd_nb.training.adaptation import held_out_panel
 

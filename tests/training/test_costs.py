@@ -10,8 +10,8 @@ import pytest
 from cases import BY_STEPS, META, METHODS, assert_same, trained
 
 import metagd_nb as mg
+from metagd_nb import charts
 from metagd_nb.analysis.cost_table import CostTable
-from metagd_nb.plotting import charts
 from metagd_nb.training.costs import Costs, CountingProblem, Peak, peak_of
 from metagd_nb.training.run import Run
 

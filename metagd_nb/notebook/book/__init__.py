@@ -18,7 +18,7 @@ from IPython.display import DisplayHandle, display
 
 from ...core.tables import text_table
 from ...plotting import style
-from ...plotting.run_figure import WIDTH
+from ...plotting.figures import WIDTH
 from ...plotting.sketch import prepare_axes, sketch
 from ..display import shows_pictures, unattended
 

@@ -9,8 +9,8 @@ from typing import Any
 from IPython.display import display
 
 from ...analysis.sweep_result import Sweep
+from ...plotting.figures import HEIGHT, bundle, crisp
 from ...plotting.heat_map import heat_map
-from ...plotting.run_figure import HEIGHT, bundle, crisp
 from ...training.pacing import render_lock
 from ..display import shows_pictures
 

@@ -18,7 +18,8 @@ from IPython.display import display
 from ...algorithms import ALGORITHMS
 from ...core.errors import MetagdError, one_line
 from ...core.hyperparameters import Hyperparameter
-from ...plotting.run_figure import LiveRunFigure, crisp, words
+from ...plotting.figures import crisp
+from ...plotting.run_figure import LiveRunFigure, words
 from ...training.drivers import background
 from ...training.run import Run
 from ..controls import Controls, unpin

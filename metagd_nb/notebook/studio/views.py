@@ -10,9 +10,8 @@ from ...algorithms import Meta
 from ...analysis.interpret import layer_rates
 from ...core.errors import MetagdError
 from ...plotting import style
-from ...plotting.charts import layer_rates as drawn_rates
-from ...plotting.charts import titled
-from ...plotting.run_figure import RunFigure
+from ...plotting.figures import RunFigure, titled
+from ...plotting.interpretation import layer_rates as drawn_rates
 from ...training.adaptation import curve, held_out
 from ...training.loop import TrainingLoop
 from ...training.persistence.replay import replay_into, replay_plan
