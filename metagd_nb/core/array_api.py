@@ -1,5 +1,6 @@
-"""What the methods say alike of NumPy's arrays and of those that JAX traces, where operators and array methods do
-not suffice. Nothing here imports JAX: whoever holds one of its arrays has done so.
+"""Array operations shared by NumPy and traced JAX arrays, beyond operators and array methods.
+
+Nothing here imports JAX: a caller that holds one of its arrays has imported it.
 """
 
 from __future__ import annotations

@@ -20,8 +20,10 @@ LARGE = 1 << 20  # bytes
 
 
 def _room(rows: int, columns: int) -> np.ndarray:
-    """(rows, columns) to be filled. Much room comes from the system itself: what is not written to takes none of its
-    memory, and an outgrown buffer goes back, where the C library would keep it.
+    """Return an array (rows, columns) to be filled.
+
+    A large one comes from the system itself: pages that are not written to take no memory, and an outgrown buffer goes
+    back, where the C library would keep it.
     """
     size = 8 * rows * columns
     if size >= LARGE:

@@ -29,7 +29,7 @@ def cases() -> list[Any]:
                 continue
             for variant in variants(method) if source == "built-in model" else [{}]:
                 told = " ".join([method, source, *(f"{k}={v}" for k, v in variant.items())])
-                marks = [pytest.mark.slow] if source.startswith("JAX") and source != "JAX: built-in model" else []
+                marks = [pytest.mark.slow] if source.startswith("JAX") else []  # compiles
                 found.append(pytest.param(method, source, variant, id=told, marks=marks))
     return found
 

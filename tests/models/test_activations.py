@@ -80,6 +80,7 @@ def test_derivatives_are_central_differences(
         np.testing.assert_allclose(np.asarray(point.hvp(direction)), chain.hvp(np.asarray(direction)), atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 @pytest.mark.parametrize("which", range(3))
 def test_jax_finds_the_same(which: int) -> None:

@@ -364,7 +364,9 @@ def judged(shell: Any, body: str, done: Done) -> None:
     else:
         assert "run" not in shell.user_ns or shell.user_ns["run"].stopped == "failed"
         if isinstance(done.error, MetagdError):
-            displayed = [line for line in done.text.strip().splitlines() if not line.startswith("Out[0]: '")]
+            displayed = [
+                line for line in done.text.strip().splitlines() if not line.startswith(("Out[0]: '", 'Out[0]: "'))
+            ]
             assert len(displayed) == 1, done.text
     assert set(mine(shell)) <= bound(body) | {"run"}
     assert alive(shell)

@@ -29,8 +29,9 @@ DRAWING = {"matplotlib", "IPython", "ipywidgets"}
 FONTS = "tasks.datasets.glyphs"  # its characters are the glyphs of matplotlib's fonts; it draws no figure
 
 LINES, FUNCTION_LINES = 250, 40
-LONGER, LONGEST = 27, 400  # modules that are still to be split, and the length of none
-RUN_MEMBERS = 67  # public names of a Run
+LONGER, LONGEST = 17, 350  # modules that are still to be split, and the length of none
+RUN_MEMBERS = 24  # public names of a Run
+STILL_INTERNAL = ["_meta", "_settle"]  # names in dir(run) that are still to go
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -155,6 +156,8 @@ def test_a_run_shows_few_names() -> None:
     run = mg.train("gd", loss=lambda w: w**2, params={"w": 1.0}, steps=1)
     names = [name for name in dir(run) if not name.startswith("_")]
     assert len(names) <= RUN_MEMBERS, names
+    internal = [name for name in dir(run) if name.startswith("_") and not name.startswith("__")]
+    assert internal == STILL_INTERNAL
 
 
 def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -241,7 +244,12 @@ def test_import_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "tool", [["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"], ["mypy"]]
+    "tool",
+    [
+        ["ruff", "check", "--no-cache"],
+        ["ruff", "format", "--check", "--no-cache"],
+        pytest.param(["mypy"], marks=pytest.mark.slow),
+    ],
 )
 def test_tools_have_nothing_to_say(tool: list[str]) -> None:
     if tool == ["mypy"] and np.lib.NumpyVersion(np.__version__) < "2.3.0":

@@ -551,6 +551,7 @@ def test_frames_at_the_start_at_events_and_at_the_end(going: Callable[..., Run])
     assert len(frames.threads) == 1
 
 
+@pytest.mark.slow
 @best_of_three
 def test_drawing_takes_its_share_and_no_more() -> None:
     cost = 0.01
@@ -571,6 +572,7 @@ def test_a_run_moves_at_once() -> None:
     assert len(frames.seen) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cost", "least"), [(0.01, 14), (0.03, 8), (0.06, 4)])
 @best_of_three
 def test_the_first_seconds_do_not_stall(cost: float, least: int) -> None:
@@ -631,6 +633,7 @@ def test_a_display_that_hangs_does_not_hold_up_other_runs(going: Callable[..., R
     let_go.set()
 
 
+@pytest.mark.slow
 @best_of_three
 def test_two_runs_share_the_time_for_drawing(going: Callable[..., Run]) -> None:
     cost, runs = 0.01, [descent(steps=FOREVER, lr=1e-9, seed=seed) for seed in range(2)]
@@ -647,6 +650,7 @@ def test_two_runs_share_the_time_for_drawing(going: Callable[..., Run]) -> None:
     assert all(np.diff(frame.at).max() < 1.0 for frame in frames)
 
 
+@pytest.mark.slow
 @best_of_three
 def test_time_at_rest_earns_no_drawing(going: Callable[..., Run]) -> None:
     run = descent(steps=FOREVER, lr=1e-9)

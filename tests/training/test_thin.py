@@ -81,6 +81,7 @@ def test_a_row_is_64_bytes_and_ten_million_fit() -> None:
     assert (len(big), big.last("loss")) == (10_000_001, 1.0)
 
 
+@pytest.mark.slow
 def test_ten_runs_at_once_leave_nothing_behind() -> None:
     def answer() -> float:
         start = time.perf_counter()
@@ -107,6 +108,7 @@ def test_ten_runs_at_once_leave_nothing_behind() -> None:
     assert [ref() for ref in dead] == [None] * 10
 
 
+@pytest.mark.slow
 def test_an_hour_of_live_plot_grows_nothing_but_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock of the test's own: a step takes 200 ms, a frame 15 ms; every thousandth frame is really drawn."""
     cached = {"FontProperties", "tuple"}  # matplotlib remembers how large the last 4,096 texts were

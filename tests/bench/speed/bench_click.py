@@ -22,9 +22,7 @@ from typing import Any
 import ipykernel
 import jupyterlab
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from labserver import Lab, browser, lab_page, lab_server
+from tests.helpers.labserver import Lab, browser, lab_page, lab_server
 
 LIMIT_MS = 50
 CELLS = {
@@ -98,7 +96,7 @@ def main() -> int:
     print(f"ipykernel {ipykernel.__version__}, jupyterlab {jupyterlab.__version__}, {platform.machine()}", end="")
     print(f", {os.cpu_count()} cores; {clicks} clicks each; limit {LIMIT_MS} ms")
     slow = False
-    root = str(Path(__file__).resolve().parent.parent.parent)
+    root = str(Path(__file__).resolve().parents[3])
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
         lab_server(Path(home), {"PYTHONPATH": root}) as server,
