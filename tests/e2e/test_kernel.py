@@ -6,6 +6,7 @@ environment of its own, made once and kept in pytest's cache.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
@@ -173,7 +174,13 @@ class Front:
 
 
 def old_python(cache: Path) -> str:
-    """The Python of an environment with the old kernel; made where it is not there yet."""
+    """The Python of an environment with the old kernel; made where it is not there yet, by one worker at a time."""
+    with (cache.parent / f"{cache.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _old_python(cache)
+
+
+def _old_python(cache: Path) -> str:
     python = cache / "bin" / "python"
     wanted = [*tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"], f"ipykernel=={OLD}"]
     ready = cache / "ready.json"
