@@ -70,14 +70,24 @@ def going() -> Iterator[Callable[..., Run]]:
 
 
 @contextmanager
-def interrupted(after: float = 0.15) -> Iterator[None]:
-    """What the stop button of a notebook does: a signal to the main thread, a little later."""
-    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+def interrupted(begun: Callable[[], bool]) -> Iterator[None]:
+    """Send the signal of a notebook's stop button to the main thread, a little after the training has begun."""
+
+    def signal_main_thread() -> None:
+        until(begun)
+        time.sleep(0.15)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=signal_main_thread, daemon=True)
+    sender.start()
     try:
         yield
     finally:
-        timer.join()
+        sender.join()
+
+
+def trains_in_a_thread() -> bool:
+    return any(thread.name == "metagd" for thread in threading.enumerate())
 
 
 class Frames:
@@ -425,7 +435,7 @@ def test_a_reader_after_a_wish_to_resume_waits_for_the_end(going: Callable[..., 
 
 def test_an_interrupt_of_a_waiting_reader_stops_the_run(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER, lr=1e-9))
-    with interrupted():
+    with interrupted(lambda: run.loop.waiting > 0):
         loss = run.loss
     assert run.stopped == "interrupted"
     assert not run.loop.running
@@ -435,7 +445,7 @@ def test_an_interrupt_of_a_waiting_reader_stops_the_run(going: Callable[..., Run
 
 
 def test_an_interrupt_of_a_blocking_run() -> None:
-    with interrupted():
+    with interrupted(trains_in_a_thread):
         run = mg.train("gd", loss=parabola, params={"w": 0.0}, steps=FOREVER, lr=1e-9)
     assert run.stopped == "interrupted"
     assert run.loss == run.record.last("loss")
@@ -443,7 +453,7 @@ def test_an_interrupt_of_a_blocking_run() -> None:
 
 def test_an_interrupt_of_a_driven_loop() -> None:
     run = descent(steps=FOREVER, lr=1e-9)
-    with interrupted():
+    with interrupted(lambda: run.loop.running):
         drive(run)
     assert run.stopped == "interrupted"
     assert run.loss == run.record.last("loss") == parabola(run.params["w"])
@@ -451,7 +461,7 @@ def test_an_interrupt_of_a_driven_loop() -> None:
 
 def test_an_interrupt_of_a_cell_that_steps(going: Callable[..., Run]) -> None:
     run = going(descent(steps=FOREVER, lr=1e-9))
-    with interrupted(), suppress(KeyboardInterrupt):
+    with interrupted(lambda: run.loop.steps_requested > 0), suppress(KeyboardInterrupt):
         run.step(FOREVER)
     assert run.stopped == "interrupted"
 
