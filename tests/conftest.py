@@ -21,6 +21,7 @@ settings.load_profile("metagd")
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_WORKERS = 4
+GROUPS = {"tests/e2e/test_kernel.py": "kernel", "tests/e2e/": "browser"}  # paths, first match: what the tests share
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -37,13 +38,23 @@ def pytest_xdist_setupnodes() -> None:
         os.environ.setdefault(name, "1")
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the tests that share a browser or a kernel to one worker each, and every other test to a free one.
+
+    By path: `pytest.mark.xdist_group` has no effect with pytest 9.2 and pytest-xdist 3.8.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByResource(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return next((group for start, group in GROUPS.items() if path.startswith(start)), nodeid)
+
+    return ByResource(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a browser or kernels stay in one worker each; long tests start first, so that none is last."""
-    for item in items:
-        for shared in ("browser", "kernel"):
-            if item.get_closest_marker(shared):
-                item.add_marker(pytest.mark.xdist_group(shared))
+    """Let long tests start first, so that none is last."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
