@@ -54,6 +54,8 @@ class CountingProblem(Problem):
     def __init__(self, problem: Problem) -> None:
         self._problem, self.layout, self.dtype = problem, problem.layout, problem.dtype
         self.net, self.predicts = problem.net, problem.predicts
+        if problem.predicts:
+            self.loss = problem.loss
         self.grad_evals = self.hvps = 0
 
     def start(self, rng: np.random.Generator) -> np.ndarray:

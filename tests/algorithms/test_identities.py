@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import BY_STEPS, EXTRA, Counting, assert_same, deterministic, fitting, table
+from cases import BY_STEPS, EXTRA, assert_same, deterministic, fitting, table
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS, GD, MAML
@@ -16,6 +16,7 @@ from metagd_nb.problems.closed_form.least_squares import LeastSquares
 from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.problems.closed_form.quadratic import QuadraticProblem
 from metagd_nb.tasks import Batch, TaskBatch
+from metagd_nb.training.costs import CountingProblem
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-13}
 NET = mg.mlp(2, 5, 2, activation="tanh")
@@ -103,9 +104,9 @@ def test_the_support_is_adapted_to_and_the_query_judges(method: str) -> None:
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_what_the_losses_of_all_steps_cost_is_counted(steps: int) -> None:
     problem, theta, batch = meta_case()
-    counting = Counting(problem)
-    made = MAML(inner_steps=steps, query_loss="all").meta_gradient(counting, theta, batch)  # type: ignore[arg-type]
-    assert (counting.evaluations, counting.hvps) == (5 * made.grad_evals, 5 * made.hvps)
+    counting = CountingProblem(problem)
+    made = MAML(inner_steps=steps, query_loss="all").meta_gradient(counting, theta, batch)
+    assert (counting.grad_evals, counting.hvps) == (5 * made.grad_evals, 5 * made.hvps)
     assert made.grad_evals == steps + max(steps, 1)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.hyperparameters import hyperparameters
-from metagd_nb.problems.base import Problem
 from metagd_nb.training.run import Run
 
 METHODS = list(ALGORITHMS)
@@ -91,36 +90,6 @@ def assert_same(a: Run, b: Run) -> None:
         np.testing.assert_array_equal(left, right, err_msg=name)
     np.testing.assert_array_equal(a.loop.snapshot.theta, b.loop.snapshot.theta)
     assert a.stopped == b.stopped
-
-
-class Counting(Problem):
-    """A problem that counts, per task, how often it is evaluated and multiplied by."""
-
-    def __init__(self, problem: Any) -> None:
-        self.problem = problem
-        self.layout, self.dtype = problem.layout, problem.dtype
-        self.start, self.flat = problem.start, problem.flat
-        self.loss = getattr(problem, "loss", None)
-        self.evaluations = self.hvps = 0
-
-    def linearize(self, phi: Any, batch: Any) -> Any:
-        point = self.problem.linearize(phi, batch)
-        self.evaluations += len(point.loss)
-        return _CountingPoint(self, point)
-
-    def embed(self, theta: Any, x: Any) -> Any:
-        self.evaluations += len(x)
-        return self.problem.embed(theta, x)
-
-
-class _CountingPoint:
-    def __init__(self, owner: Counting, point: Any) -> None:
-        self.owner, self.point = owner, point
-        self.loss, self.grad, self.step = point.loss, point.grad, point.step
-
-    def hvp(self, v: np.ndarray) -> np.ndarray:
-        self.owner.hvps += len(v)
-        return self.point.hvp(v)
 
 
 def differences(f: Callable[[np.ndarray], Any], theta: np.ndarray, step: float = 1e-5) -> np.ndarray:

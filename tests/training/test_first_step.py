@@ -5,41 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cases import Counting
 
 import metagd_nb as mg
 from metagd_nb.algorithms import multimodal
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.problems import factory
+from metagd_nb.training.costs import CountingProblem
 
 GIVEN: dict[str, Any] = {"model": mg.mlp(1, 3, 1), "meta_batch_size": 4, "shots": 3, "queries": 3}
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[Counting]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[CountingProblem]:
     """The problems that are made, each of which counts its evaluations."""
-    made: list[Counting] = []
+    made: list[CountingProblem] = []
     net = factory.net
 
-    def counting(*arguments: Any) -> Counting:
-        made.append(Counting(net(*arguments)))
+    def counting(*arguments: Any) -> CountingProblem:
+        made.append(CountingProblem(net(*arguments)))
         return made[-1]
 
     monkeypatch.setattr(factory, "net", counting)
     return made
 
 
-def test_the_first_meta_gradient_is_computed_once(counted: list[Counting]) -> None:
+def test_the_first_meta_gradient_is_computed_once(counted: list[CountingProblem]) -> None:
     run = mg.prepare("maml", tasks=mg.sinusoid(), inner_steps=2, steps=1, **GIVEN)
-    assert [(problem.evaluations, problem.hvps) for problem in counted] == [(4 * 3, 4 * 2)]
+    assert [(problem.grad_evals, problem.hvps) for problem in counted] == [(4 * 3, 4 * 2)]
     run.loop.advance()  # row 0: nothing moves, and the evaluation is there
-    assert [(problem.evaluations, problem.hvps) for problem in counted] == [(4 * 3, 4 * 2)]
+    assert [(problem.grad_evals, problem.hvps) for problem in counted] == [(4 * 3, 4 * 2)]
     run.loop.advance()
-    assert [(problem.evaluations, problem.hvps) for problem in counted] == [(2 * 4 * 3, 2 * 4 * 2)]
+    assert [(problem.grad_evals, problem.hvps) for problem in counted] == [(2 * 4 * 3, 2 * 4 * 2)]
     assert run.record["grad_evals"].tolist() == [4 * 3, 2 * 4 * 3]
 
 
-def test_the_recogniser_is_trained_once(counted: list[Counting], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recogniser_is_trained_once(counted: list[CountingProblem], monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
     learn = multimodal.learn_to_recognise
     monkeypatch.setattr(multimodal, "learn_to_recognise", lambda *given: trained.append(1) or learn(*given))
@@ -47,7 +47,7 @@ def test_the_recogniser_is_trained_once(counted: list[Counting], monkeypatch: py
     assert len(trained) == 1
     run.replay()
     assert len(trained) == 1
-    assert counted[0].evaluations > 0
+    assert counted[0].grad_evals > 0
 
 
 def test_what_does_not_fit_is_refused_before_the_run() -> None:

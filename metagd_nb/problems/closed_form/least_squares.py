@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...models.losses import mse
 from ...models.net import Net
 from ...tasks import Batch
 from ..base import Array, NormalEquations, Problem
@@ -56,6 +57,7 @@ class LeastSquares(Problem):
     """
 
     predicts = True
+    loss = mse
 
     def __init__(self, net: Net, batch: Batch, dtype: np.typing.DTypeLike = np.float64) -> None:
         self.net: Net = net
