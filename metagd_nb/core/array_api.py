@@ -6,60 +6,74 @@ Nothing here imports JAX: a caller that holds one of its arrays has imported it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _PLAIN = (np.ndarray, np.generic, float, int)
 
 
-def namespace(x: Any) -> Any:
-    """The module whose functions take ``x``: ``numpy``, or ``jax.numpy`` for an array of JAX's."""
+def namespace(x: ArrayLike) -> ModuleType:
+    """Return the module whose functions take ``x``: ``numpy``, or ``jax.numpy`` for an array of JAX."""
     if isinstance(x, _PLAIN):
         return np
-    if hasattr(x, "__array_namespace__"):
-        return x.__array_namespace__()
-    import jax.numpy  # traced, by a JAX that has the array API's name for arrays only
+    import jax.numpy
 
     return jax.numpy
 
 
-def is_concrete(x: Any) -> bool:
-    """Whether the value may be asked for; that of a traced array may not."""
+def is_concrete(x: ArrayLike) -> bool:
+    """Return True if the values of ``x`` can be read; those of a traced array cannot."""
     return isinstance(x, _PLAIN)
 
 
-def as_float(x: Any) -> Any:
-    """``x`` as a Python float; as it is where it is traced."""
+def as_float(x: ArrayLike) -> Any:
+    """Convert ``x`` () to a Python float; a traced array is returned as it is."""
     return float(x) if isinstance(x, _PLAIN) else x
 
 
-def while_loop(going: Callable[[Any], Any], step: Callable[[Any], Any], state: tuple[Any, ...]) -> Any:
-    """``while going(state): state = step(state)``, one compiled loop where the state's first array is traced."""
+def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], state: tuple[Any, ...]) -> Any:
+    """Repeat ``state = body(state)`` while ``condition(state)``; one compiled loop if the first array is traced."""
     if namespace(state[0]) is not np:
         from jax import lax
 
-        return lax.while_loop(going, step, state)
-    while going(state):
-        state = step(state)
+        return lax.while_loop(condition, body, state)
+    while condition(state):
+        state = body(state)
     return state
 
 
-def vjp(function: Callable[..., Any], *given: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """What ``function`` gives of arrays that JAX traces, and its pull-back: adjoints of what it gave → of ``given``."""
+def vjp(function: Callable[..., Any], *primals: ArrayLike) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """Evaluate a function of traced arrays; return its value and its vector-Jacobian product.
+
+    Parameters
+    ----------
+    function : function
+    *primals : traced arrays
+        Arguments of ``function``.
+
+    Returns
+    -------
+    value : arrays
+    pull : function
+        Adjoints of ``value`` → adjoints of ``primals``.
+    """
     import jax
 
-    found: tuple[Any, Callable[[Any], tuple[Any, ...]]] = jax.vjp(function, *given)
-    return found
+    result: tuple[Any, Callable[[Any], tuple[Any, ...]]] = jax.vjp(function, *primals)
+    return result
 
 
-def segment_sum(index: np.ndarray, weights: Any, size: int) -> Any:
-    """(size,): the sum of those ``weights`` whose entry of ``index`` names a place."""
+def segment_sum(index: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    """Sum the ``weights`` (n,) that have the same ``index`` (n,): (size,), NumPy or traced."""
     if namespace(weights) is np:
         return np.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
-    return namespace(weights).zeros(size, weights.dtype).at[index].add(weights)
+    zeros = namespace(weights).zeros(size, weights.dtype)
+    return zeros.at[index].add(weights)  # type: ignore[no-any-return]
 
 
 def one_hot(numbers: np.ndarray, classes: int, dtype: np.typing.DTypeLike = float) -> np.ndarray:
-    """Numbers of classes (…,) as (…, C) of zeros and ones."""
+    """Encode numbers of classes (…,) as (…, C) of zeros and ones."""
     return np.asarray(numbers[..., None] == np.arange(classes)).astype(dtype)

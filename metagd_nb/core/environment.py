@@ -1,4 +1,4 @@
-"""Environment of a computation: the machine, the versions and the number of BLAS threads decide its last bits."""
+"""Environment of a computation: memory, and the machine, versions and BLAS threads that decide its last bits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,34 @@ from typing import Any
 
 import numpy as np
 
+FREED_BYTES = 30 << 20  # just below the largest block for which the GNU C library adapts; untouched, so never resident
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def keep_freed_memory() -> None:
+    """Have the GNU C library keep what is freed, up to some 60 MB, instead of returning it to the system.
+
+    It returns every block above 128 KB at once, so an array (T, P) costs a page fault for each 4 KB, at every step:
+    half the time of a small meta-step. After a larger block has been freed once, it keeps blocks up to that size
+    (``man mallopt``, M_MMAP_THRESHOLD). Elsewhere this does nothing.
+    """
+    np.empty(FREED_BYTES, np.uint8)
+
 
 def environment() -> dict[str, str]:
-    """The machine, the versions and the number of BLAS threads: what "equal to the bit" depends on."""
-    import importlib.metadata  # both are slow to load, and few runs are kept
+    """Return the machine, the versions and the number of BLAS threads, by name.
+
+    Two runs can be equal to the bit only where all of these are equal.
+    """
+    import importlib.metadata  # both are slow to load, and few runs are saved
     import platform
 
     from .. import __version__
 
+    try:
+        processors = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        processors = [f"model name:{platform.processor()}"]
     blas: Any = np.show_config(mode="dicts")
     blas = blas.get("Build Dependencies", {}).get("blas", {})
     found = {
@@ -24,9 +44,9 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": next((p.partition(":")[2].strip() for p in processors if p.startswith("model name")), ""),
         "BLAS": f"{blas.get('name', '?')} {blas.get('version', '?')}",
-        "BLAS threads": _threads(),
+        "BLAS threads": next(filter(None, map(os.environ.get, THREADS)), None) or _processors(),
     }
     for package in ("autograd", "jax"):
         try:
@@ -36,24 +56,12 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _processor() -> str:
-    import platform
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _threads() -> str:
-    """As asked for in the environment; else what the libraries then take, one a processor."""
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name):
-            return os.environ[name]
+def _processors() -> str:
+    """Return the number of processors that this process may use; BLAS takes one thread for each."""
     return str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """``numpy 2.3.1 → 2.4.0``, one for each name whose values differ."""
-    return [f"{n} {before.get(n)} → {now.get(n)}" for n in (before | now) if before.get(n) != now.get(n)]  # type: ignore[operator]
+    """List the names whose values differ: ``numpy 2.3.1 → 2.4.0``."""
+    names = {**before, **now}
+    return [f"{name} {before.get(name)} → {now.get(name)}" for name in names if before.get(name) != now.get(name)]

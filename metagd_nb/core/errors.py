@@ -1,23 +1,22 @@
-"""The one exception of the kit: a single line that names what was wrong and what is allowed."""
+"""Exception of the kit: a single line that names the mistake and the allowed values."""
 
 from __future__ import annotations
 
 import difflib
 import textwrap
 from collections.abc import Iterable
-from typing import Any
 
 
 class MetagdError(ValueError):
-    """A mistake in what was asked for, told in one line.
+    """Mistake in the user's input, described in one line.
 
     Parameters
     ----------
     what : str
-        What was wrong and what is allowed.
+        The mistake and the allowed values.
     option : str, optional
         The setting or array at fault, in Python spelling (``inner_lr``). The cell
-        shows it as the reader typed it (``--inner-lr``).
+        shows it in the spelling of its options (``--inner-lr``).
     """
 
     def __init__(self, what: str, option: str | None = None) -> None:
@@ -26,12 +25,12 @@ class MetagdError(ValueError):
         self.option = option
 
     def _render_traceback_(self) -> list[str]:
-        """IPython shows these lines in place of a traceback."""
+        """Return the lines that IPython shows instead of a traceback."""
         return [f"metagd: {self}"]
 
 
-def shorten(value: Any) -> str:
-    """A value's ``repr`` as it fits into a line."""
+def shorten(value: object) -> str:
+    """Return the ``repr`` of a value in at most 60 characters, on one line."""
     try:
         text = " ".join(repr(value).split())
     except ValueError:  # a whole number of thousands of digits
@@ -40,23 +39,23 @@ def shorten(value: Any) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """``ValueError: what it says``, on one line and not without end, whatever it is."""
+    """Return type and message of any exception on one line, ``ValueError: message``, at most 240 characters of it."""
     try:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
     except Exception:  # its own __str__ is broken
-        said = ""
-    said = textwrap.shorten(said, 240, placeholder=" …") if len(said) > 240 else said
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        message = ""
+    message = textwrap.shorten(message, 240, placeholder=" …") if len(message) > 240 else message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """``; did you mean 'maml'?`` for a misspelt name, or nothing when no allowed name is close."""
+    """Return ``; did you mean 'maml'?`` for a misspelt name, and ``""`` if no allowed name is close."""
     match = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:
-    """The error for a name that is not in a table."""
+    """Return the error for a name that is not in a table."""
     names = list(allowed)
     hint = nearest(name, names) or f"; allowed: {', '.join(names)}"
     return MetagdError(f"unknown {kind} {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: a reader never meets half of one, whatever happens meanwhile."""
+"""Atomic writing of files: a reader sees the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the place of ``path`` once all is written; an error leaves the old one."""
+    """Open a temporary file that replaces ``path`` at the end; after an error the old file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -28,6 +28,6 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all."""
+    """Write ``data`` to ``path`` atomically."""
     with atomic_open(path) as file:
         file.write(data)

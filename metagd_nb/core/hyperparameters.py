@@ -1,11 +1,10 @@
-"""One declaration per hyperparameter, and the readers of that declaration.
+"""Declaration of a hyperparameter, and the check of values against it.
 
-A setting is declared once, as the field of a frozen dataclass::
+A hyperparameter is declared once, as the field of a frozen dataclass::
 
-    lr: float = hyper(0.1, "learning rate η", low=0, high=100, scale="log", live=True)
+    lr: float = hyperparameter(0.1, "learning rate η", low=0, high=100, scale="log", live=True)
 
-The constructor, the cell's options, the sliders, the help, the README's table and the edge values
-of the tests all read it from there.
+The constructor, the cell's options, the sliders, the help and the edge values of the tests read that declaration.
 """
 
 from __future__ import annotations
@@ -14,13 +13,20 @@ import dataclasses
 import math
 import numbers
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 
 from .errors import MetagdError, nearest, shorten
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = bool | int | float | str | tuple[float, ...] | None
+
 
 def format_bound(bound: float) -> str:
-    """A bound as a person writes it: ``1,000,000``, ``0.000001``, ``1e-300``."""
+    """Format a bound for a message: ``1,000,000``, ``0.000001``, ``1e-300``."""
     size = abs(bound)
     if float(bound).is_integer() and size < 1e15:
         return f"{bound:,.0f}"
@@ -31,7 +37,7 @@ def format_bound(bound: float) -> str:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """What one setting allows. ``low`` and ``high`` are inclusive unless ``above`` says that ``low`` is not."""
+    """Allowed values of one setting; see `hyperparameter` for the fields."""
 
     name: str
     kind: type
@@ -48,12 +54,12 @@ class Hyperparameter:
 
     @property
     def option(self) -> str:
-        """The cell's spelling, ``--inner-lr``."""
+        """Spelling of the setting in a cell, ``--inner-lr``."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def allowed(self) -> str:
-        """The allowed values in words, for help, tables and errors."""
+        """Allowed values in words, for help, tables and errors."""
         if self.choices:
             return " | ".join(self.choices)
         if self.kind is str:
@@ -65,77 +71,94 @@ class Hyperparameter:
             noun += f"{' and' if self.low is not None else ''} ≤ {format_bound(self.high)}"
         return noun + (" (or several, comma-separated)" if self.vector else "")
 
-    def check(self, value: Any) -> Any:
-        """``value`` in its proper type.
+    def check(self, value: ArrayLike | None) -> Any:
+        """Check a value and convert it to the type of the setting.
+
+        Parameters
+        ----------
+        value : value, or sequence of values for a setting with ``vector``
+
+        Returns
+        -------
+        Value
 
         Raises
         ------
         MetagdError
-            Naming the setting, the value and what is allowed.
+            Naming the setting, the value and the allowed values.
         """
         if value is None and self.optional:
             return None
-        if self.vector and not isinstance(value, (str, numbers.Real)):
-            try:
-                several = tuple(self._check_one(v) for v in value)
-            except TypeError:
-                raise self._refuse(value) from None
-            if not several:
-                raise self._refuse(value)
-            return several
-        return self._check_one(value)
+        if not self.vector or isinstance(value, (str, numbers.Real)):
+            return self._check_one(value)
+        try:
+            several = tuple(self._check_one(one) for one in value)  # type: ignore[union-attr]
+        except TypeError:  # not a sequence
+            several = ()
+        if not several:
+            raise self._refusal(value)
+        return several
 
-    def _check_one(self, value: Any) -> Any:
+    def _check_one(self, value: ArrayLike | None) -> Value:
         if self.choices:
             if not isinstance(value, str) or value not in self.choices:
                 hint = nearest(str(value), self.choices)
                 raise MetagdError(f"{shorten(value)} is not one of {', '.join(self.choices)}{hint}", self.name)
             return value
-        if self.kind is str:
-            if not isinstance(value, str) or not value.strip():
-                raise self._refuse(value)
-            return value
-        if self.kind is bool:
-            if not isinstance(value, bool):
-                raise self._refuse(value)
-            return value
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise self._refuse(value)
-        try:
-            check_float = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
-        except OverflowError:
-            raise self._refuse(value) from None
-        if not math.isfinite(check_float):
-            raise self._refuse(value)
-        below = self.low is not None and (check_float < self.low or (self.above and check_float == self.low))
-        if below or (self.high is not None and check_float > self.high):
-            raise self._refuse(value)
-        if self.kind is int:
-            if not check_float.is_integer():
-                raise self._refuse(value)
-            return int(check_float)
-        return check_float
+        if self.kind not in (str, bool):
+            return self._check_number(value)
+        if not isinstance(value, self.kind) or (self.kind is str and not str(value).strip()):
+            raise self._refusal(value)
+        return value
 
-    def _refuse(self, value: Any) -> MetagdError:
+    def _check_number(self, value: object) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise self._refusal(value)
+        try:
+            number = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
+        except OverflowError:
+            number = math.inf
+        inside = (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
+        if not (inside and math.isfinite(number)) or (self.above and number == self.low):
+            raise self._refusal(value)
+        if self.kind is not int:
+            return number
+        if not number.is_integer():
+            raise self._refusal(value)
+        return int(number)
+
+    def _refusal(self, value: object) -> MetagdError:
         return MetagdError(f"{shorten(value)} is not allowed; needs {self.allowed}", self.name)
 
     def parse(self, text: str) -> Any:
-        """The value that a cell's option text stands for, checked."""
+        """Convert the text of a cell's option to a value, and check it.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        Value
+
+        Raises
+        ------
+        MetagdError
+            As `check`, and for text that is not a number where one is needed.
+        """
         if self.kind is str:
             return self.check(text)
         try:
             parts = [float(part) for part in text.split(",")]
         except ValueError:
             raise MetagdError(f"{text!r} is not a number; needs {self.allowed}", self.name) from None
-        if len(parts) > 1:
-            if not self.vector:
-                raise MetagdError(f"{text!r} is not allowed; needs {self.allowed}", self.name)
-            return self.check(parts)
-        return self.check(parts[0])
+        if len(parts) > 1 and not self.vector:
+            raise MetagdError(f"{text!r} is not allowed; needs {self.allowed}", self.name)
+        return self.check(parts if len(parts) > 1 else parts[0])
 
 
 def hyperparameter(
-    default: Any,
+    default: Value,
     help: str,
     *,
     low: float | None = None,
@@ -147,20 +170,32 @@ def hyperparameter(
     choices: tuple[str, ...] = (),
     kind: type | None = None,
 ) -> Any:
-    """Declare a setting as a dataclass field; see the module's head for the readers.
+    """Declare a setting as the field of a dataclass.
 
     Parameters
     ----------
-    default : value
-        ``None`` makes the setting optional; ``kind`` then names its type.
+    default : bool, int, float, str or None
+        None makes the setting optional; ``kind`` then names its type.
+    help : str
+        One line.
     low, high : float, optional
-        Inclusive bounds; ``above=True`` excludes ``low``.
+        Inclusive bounds.
+    above : bool
+        True to exclude ``low``.
     scale : "linear" | "log"
-        How a slider moves.
+        Scale of the slider.
     live : bool
-        Whether a person may change it while the run goes on.
+        True if it can be changed during training.
     vector : bool
-        Whether several values (per coordinate) are accepted too.
+        True to accept several values (one a coordinate) too.
+    choices : tuple of str
+        The allowed values of a text.
+    kind : type, optional
+        By default that of ``default``.
+
+    Returns
+    -------
+    dataclasses.Field
     """
     meta = Hyperparameter(
         name="",
@@ -179,29 +214,28 @@ def hyperparameter(
     return dataclasses.field(default=default, metadata={"hyper": meta})
 
 
-def check_float(value: Any, name: str, low: float | None = None) -> float:
-    """``value`` as a finite float, at least ``low``; for arguments that no field declares."""
-    checked: float = Hyperparameter(name, float, 0.0, "", low=low).check(value)
-    return checked
+def check_float(value: ArrayLike, name: str, low: float | None = None) -> float:
+    """Check an argument that no field declares: a finite number, at least ``low``."""
+    return float(Hyperparameter(name, float, 0.0, "", low=low).check(value))
 
 
-def check_int(value: Any, name: str, low: int) -> int:
-    """``value`` as an int, at least ``low``; for arguments that no field declares."""
-    checked: int = Hyperparameter(name, int, low, "", low=low).check(value)
-    return checked
+def check_int(value: ArrayLike, name: str, low: int) -> int:
+    """Check an argument that no field declares: a whole number, at least ``low``."""
+    return int(Hyperparameter(name, int, low, "", low=low).check(value))
 
 
-def hyperparameters(declared: type | object) -> dict[str, Hyperparameter]:
-    """Name → declaration, in the order written, of a dataclass or an instance of one."""
-    found: dict[str, Hyperparameter] = {}
-    for field in dataclasses.fields(declared):  # type: ignore[arg-type]
-        if "hyper" in field.metadata:
-            found[field.name] = dataclasses.replace(field.metadata["hyper"], name=field.name, default=field.default)
-    return found
+def hyperparameters(declared: DataclassInstance | type[DataclassInstance]) -> dict[str, Hyperparameter]:
+    """Return the declarations in a dataclass or an instance of one, by name and in the order written."""
+    return {
+        field.name: dataclasses.replace(field.metadata["hyper"], name=field.name, default=field.default)
+        for field in dataclasses.fields(declared)
+        if "hyper" in field.metadata
+    }
 
 
+@dataclass(frozen=True)
 class Checked:
-    """A frozen dataclass whose fields are checked against their declarations when it is made."""
+    """Dataclass whose fields are checked against their declarations when it is made."""
 
     def __post_init__(self) -> None:
         for name, declared in hyperparameters(self).items():

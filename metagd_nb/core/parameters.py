@@ -1,7 +1,8 @@
-"""Parameters are one flat vector; a layout names its slices and gives views of them, not copies."""
+"""Parameters as one flat vector, and the layout that names its slices and returns views of them."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,28 +22,23 @@ class ParameterLayout:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.shapes = dict(shapes)
-        self.slices: dict[str, slice] = {}
-        start = 0
-        for name, shape in self.shapes.items():
-            self.slices[name] = slice(start, start := start + math.prod(shape))
-        self.size = start
+        ends = list(itertools.accumulate(map(math.prod, self.shapes.values()), initial=0))
+        self.slices = dict(zip(self.shapes, itertools.starmap(slice, itertools.pairwise(ends)), strict=True))
+        self.size = ends[-1]
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> ParameterLayout:
-        """The layout of a dict of arrays."""
+        """Return the layout of arrays, by name."""
         return cls({name: np.shape(array) for name, array in arrays.items()})
 
     def views(self, theta: np.ndarray) -> dict[str, np.ndarray]:
-        """Name → view (..., *shape) of ``theta`` (..., P)."""
+        """Return views (..., *shape) of ``theta`` (..., P), by name."""
         lead = theta.shape[:-1]
         return {name: theta[..., self.slices[name]].reshape(lead + shape) for name, shape in self.shapes.items()}
 
     def flatten(self, arrays: Mapping[str, np.ndarray], dtype: np.typing.DTypeLike = np.float64) -> np.ndarray:
-        """The flat vector (P,) that holds these arrays; a copy."""
-        flat = np.empty(self.size, dtype)
-        for name, part in self.slices.items():
-            flat[part] = np.reshape(arrays[name], -1)
-        return flat
+        """Join arrays by name into a new vector (P,)."""
+        return self.join([arrays[name] for name in self.shapes], dtype)
 
     def pieces(self, theta: np.ndarray) -> list[np.ndarray]:
         """Split (P,) into one array for each parameter; a NumPy scalar for one without axes."""
@@ -51,13 +47,19 @@ class ParameterLayout:
     def join(self, parts: Sequence[np.ndarray | None], dtype: np.typing.DTypeLike) -> np.ndarray:
         """Join one array for each parameter into (P,); zeros for None."""
         flat = np.zeros(self.size, dtype)
-        for part, where in zip(parts, self.slices.values(), strict=True):
+        for part, place in zip(parts, self.slices.values(), strict=True):
             if part is not None:
-                flat[where] = np.reshape(part, -1)
+                flat[place] = np.reshape(part, -1)
         return flat
 
     def mask(self, names: Iterable[str]) -> np.ndarray:
-        """(P,) of bool, True in the named slices."""
+        """Return an array (P,) of bool, True in the named slices.
+
+        Raises
+        ------
+        MetagdError
+            For a name that is no parameter.
+        """
         chosen = np.zeros(self.size, bool)
         for name in names:
             if name not in self.slices:
@@ -73,7 +75,7 @@ class ParameterLayout:
         return [n for n in self.slices if number and n[len(n.rstrip("0123456789")) :] == number] or [name]
 
     def where(self, i: int) -> str:
-        """The reader's name of coordinate i: ``w[2]``, ``W1[0, 3]``, or ``b`` for a scalar."""
+        """Return the name of coordinate ``i`` in messages: ``w[2]``, ``W1[0, 3]``, or ``b`` for a scalar."""
         for name, part in self.slices.items():
             if part.start <= i < part.stop:
                 index = np.unravel_index(i - part.start, self.shapes[name]) if self.shapes[name] else ()

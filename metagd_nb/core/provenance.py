@@ -1,8 +1,8 @@
-"""Record how an object was made: the function and its arguments, so that a file can hold it and rebuild it.
+"""Record of how an object was made: the function and its arguments, so that a file can hold it and rebuild it.
 
 Functions that make models and task families are decorated with `records_call`, methods that derive one object from
 another with `records_derivation`. Arrays among the arguments are copied, so later changes reach neither the object
-nor its recipe.
+nor its record.
 """
 
 from __future__ import annotations
@@ -16,76 +16,85 @@ import numpy as np
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Functions = Mapping[str, Callable[..., Any]]
 
 
 def records_call(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of the kit whose results remember, in ``recipe``, how it was called."""
+    """Decorate a function so that its result has an attribute ``recipe``: name and arguments of the call."""
 
     @functools.wraps(function)
     def make(*args: P.args, **kwargs: P.kwargs) -> T:
-        own, named = [_own(a) for a in args], {name: _own(a) for name, a in kwargs.items()}
-        thing: Any = function(*own, **named)
-        thing.recipe = {"name": function.__name__, "args": own, "kwargs": named}
-        return thing  # type: ignore[no-any-return]
+        own, named = [_copied(a) for a in args], {name: _copied(a) for name, a in kwargs.items()}
+        made: Any = function(*own, **named)
+        made.recipe = {"name": function.__name__, "args": own, "kwargs": named}
+        return made  # type: ignore[no-any-return]
 
     return make
 
 
 def records_derivation(method: Callable[P, T]) -> Callable[P, T]:
-    """A method whose result, or each of several, remembers the thing that it came from, and how."""
+    """Decorate a method so that its result, or each of several, has a ``recipe`` with that of the original."""
 
     @functools.wraps(method)
     def make(*args: P.args, **kwargs: P.kwargs) -> T:
-        found = method(*args, **kwargs)
+        result = method(*args, **kwargs)
         origin, *rest = args
         step = {"of": getattr(origin, "recipe", None), "name": method.__name__, "args": rest, "kwargs": kwargs}
-        several: Any = found if isinstance(found, tuple) else (found,)
-        for part, thing in enumerate(several):
-            thing.recipe = {**step, "part": part if isinstance(found, tuple) else None} if step["of"] else None
-        return found
+        several: Any = result if isinstance(result, tuple) else (result,)
+        for part, made in enumerate(several):
+            made.recipe = {**step, "part": part if isinstance(result, tuple) else None} if step["of"] else None
+        return result
 
     make.derives = True  # type: ignore[attr-defined]  # a file may name it
     return make
 
 
-def _own(value: Any) -> Any:
-    """A copy of what looks like an array, and a path as text; labels that came as objects become text, if all are."""
+def _copied(value: T) -> Any:
+    """Copy an array, with labels that are text as an array of text; convert a path to text."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if not hasattr(value, "__array__") or not np.ndim(value):
         return value
     array = np.array(value)
-    if array.dtype.hasobject and all(isinstance(item, str) for item in array.ravel()):
-        return np.array(array.tolist())
-    return array
+    text = array.dtype.hasobject and all(isinstance(item, str) for item in array.ravel())
+    return np.array(array.tolist()) if text else array
 
 
-def rebuild(recipe: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
-    """The thing that a recipe makes, with functions from a table and nothing else.
+def rebuild(recipe: Mapping[str, Any], functions: Functions) -> Any:
+    """Make an object again as its recipe says, calling nothing but functions of a table.
+
+    Parameters
+    ----------
+    recipe : dict
+        Attribute ``recipe`` of the object, or what `strip` made of it.
+    functions : dict name → function
+
+    Returns
+    -------
+    object
 
     Raises
     ------
     KeyError, TypeError, ValueError, AttributeError
         For a recipe that fits no function of the table.
     """
-    args, kwargs = [_made(a, functions) for a in recipe["args"]], recipe["kwargs"]
-    named = {name: _made(a, functions) for name, a in kwargs.items()}
+
+    def argument(value: T) -> Any:
+        return rebuild(value["recipe"], functions) if isinstance(value, dict) and "recipe" in value else value
+
+    args = [argument(value) for value in recipe["args"]]
+    kwargs = {name: argument(value) for name, value in recipe["kwargs"].items()}
     if "of" not in recipe:
-        return functions[recipe["name"]](*args, **named)
+        return functions[recipe["name"]](*args, **kwargs)
     method = getattr(type(origin := rebuild(recipe["of"], functions)), recipe["name"])
     if not getattr(method, "derives", False):
         raise ValueError(recipe["name"])
-    found = method(origin, *args, **named)
-    return found if recipe["part"] is None else found[recipe["part"]]
-
-
-def _made(argument: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
-    """An argument that is itself such a thing stands in a recipe as ``{"recipe": its own}``."""
-    return rebuild(argument["recipe"], functions) if isinstance(argument, dict) and "recipe" in argument else argument
+    result = method(origin, *args, **kwargs)
+    return result if recipe["part"] is None else result[recipe["part"]]
 
 
 def strip(value: Any) -> Any:
-    """A recipe without the things themselves: where an argument has a recipe, that stands in its place."""
+    """Replace each object that has a recipe by ``{"recipe": …}``, inside lists, tuples and dicts too."""
     if getattr(value, "recipe", None) is not None:
         return {"recipe": strip(value.recipe)}
     if type(value) in (list, tuple):

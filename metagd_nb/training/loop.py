@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.allocation import keep_freed_memory
+from ..core.environment import keep_freed_memory
 from ..core.errors import one_line
 from .callbacks import Callback
 from .clock import Clock
