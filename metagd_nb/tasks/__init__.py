@@ -1,4 +1,4 @@
-"""Families of tasks, one in each module, and the table ``FAMILIES`` of their names, which the cell and its help read.
+"""Families of tasks, one in each module, and the table ``FAMILIES`` of their names.
 
 Read ``base.py`` first: `Tasks` draws batches of small data sets, each with a support and a query set.
 """

@@ -1,4 +1,4 @@
-"""What a family of tasks is: something that deals out small data sets, support and query."""
+"""Family of tasks: draws batches of small data sets, each with a support and a query set."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Batch:
-    """The data of T tasks: inputs ``x`` (T, K, D) and targets ``y`` (T, K, C).
+    """Data of T tasks.
 
-    ``kind`` (T,) is the number of each task's kind, where tasks are of several kinds and it is known.
+    Attributes
+    ----------
+    x : array (T, K, D)
+        Inputs.
+    y : array (T, K, C)
+        Targets.
+    kind : array (T,) of int, optional
+        Number of each task's kind, where there are several kinds and they are known.
     """
 
-    __slots__ = ("_with_ones", "kind", "x", "y")
+    __slots__ = ("kind", "x", "y")
 
     def __init__(self, x: np.ndarray, y: np.ndarray, kind: np.ndarray | None = None) -> None:
         self.x, self.y, self.kind = x, y, kind
-        self._with_ones: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -27,21 +34,14 @@ class Batch:
         return Batch(self.x[tasks], self.y[tasks], None if self.kind is None else self.kind[tasks])
 
     def cast(self, dtype: np.typing.DTypeLike) -> Batch:
-        """The same data in another precision; itself when it has it already."""
+        """Convert to another precision; returns itself if it has that precision."""
         if self.x.dtype == dtype and self.y.dtype == dtype:
             return self
         return Batch(self.x.astype(dtype), self.y.astype(dtype), self.kind)
 
-    @property
-    def with_ones(self) -> np.ndarray:
-        """Inputs (T, K, D+1) with a last column of ones, which meets the bias row of a layer; made once."""
-        if self._with_ones is None:
-            self._with_ones = np.concatenate([self.x, np.ones_like(self.x[..., :1])], axis=-1)
-        return self._with_ones
-
 
 class TaskBatch(NamedTuple):
-    """T tasks: what each may learn from, and what it is judged on."""
+    """T tasks: the support set that each learns from, and the query set that it is evaluated on."""
 
     support: Batch
     query: Batch
@@ -50,26 +50,26 @@ class TaskBatch(NamedTuple):
         return len(self.support)
 
     def tasks(self, chosen: slice) -> TaskBatch:
-        """Some of the tasks."""
+        """Return some of the tasks."""
         return TaskBatch(self.support[chosen], self.query[chosen])
 
     def cast(self, dtype: np.typing.DTypeLike) -> TaskBatch:
-        """The same data in another precision."""
+        """Convert to another precision."""
         return TaskBatch(self.support.cast(dtype), self.query.cast(dtype))
 
 
 class Reference(NamedTuple):
-    """A known value of the loss, to be drawn as a line and labelled for what it is."""
+    """Known value of the loss, drawn as a line with a label."""
 
     value: float
     label: str
 
 
 class Example(NamedTuple):
-    """One task on one-dimensional inputs, to be looked at."""
+    """One task on one-dimensional inputs, to be drawn."""
 
     support: Batch  # (1, K, 1), (1, K, 1)
-    x: np.ndarray  # (N,) where curves are drawn
+    x: np.ndarray  # (N,) inputs at which curves are drawn
     truth: np.ndarray | None  # (N,) the true curve, when it is known
     label: str
 
@@ -78,28 +78,30 @@ _RENAMED = {"full": "full_batch", "there_are": "n_available"}  # attributes of `
 
 
 class Tasks:
-    """A family of tasks.
+    """Family of tasks; a subclass defines `sample`.
 
     Attributes
     ----------
     name : str
-        As the cell and the tables call it.
+        Name in cells and tables.
     inputs, outputs : int
-        D and C.
+        Numbers of inputs D and outputs C.
     full_batch : bool
-        Whether every batch holds all tasks with all their data, so that losses carry no sampling noise.
+        True if every batch holds all tasks with all their data, so that losses carry no sampling noise.
     n_available : int or None
-        How many different tasks there are; None where there is no end of them.
+        Number of different tasks; None if it is unlimited.
     test_queries : int
-        Query points a task when a learner is evaluated.
+        Query points of a task in an evaluation.
     loss : "mse" | "cross-entropy"
-        What these tasks are learned with where a person names no other.
+        Loss that is used by default.
     classes : array (C,), optional
         Labels of the outputs, where every task has the same classes.
     ways : int
-        Classes a task that each have ``shots`` and ``queries`` points of their own; 1 where a task as a whole has.
+        Number of classes of a task that have ``shots`` and ``queries`` points each; 1 if those count the whole task.
     kinds : tuple of str
-        The names of the kinds of task, where there are several.
+        Names of the kinds of task, where there are several.
+    recipe : dict or None
+        Call that made the family, where it can be stored in a file.
     """
 
     name: str = "tasks"
@@ -108,7 +110,7 @@ class Tasks:
     full_batch: bool = False
     n_available: int | None = None
     test_queries: int = 100
-    recipe: Any = None  # how it was made, where a function of the kit made it
+    recipe: dict[str, Any] | None = None
     loss: str = "mse"
     classes: np.ndarray | None = None
     ways: int = 1
@@ -124,24 +126,35 @@ class Tasks:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
-        """``batches`` batches of ``n`` tasks each, laid one after the other on the task axis.
+        """Draw batches of tasks; many at a time cost little more than one.
 
-        Drawing many batches at a time is what makes sampling cheap.
+        Parameters
+        ----------
+        rng : Generator
+        batches, n : int
+            Number of batches, and of tasks in each.
+        shots, queries : int
+            Number of support and query points of each task, or with ``ways`` > 1 of each of its classes.
+
+        Returns
+        -------
+        TaskBatch
+            batches·n tasks, batch after batch.
         """
-        raise TypeError(f"{type(self).__name__} deals no tasks: it needs a method sample")
+        raise TypeError(f"{type(self).__name__} cannot draw tasks: it needs a method sample")
 
     def draw(
         self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int, dtype: np.typing.DTypeLike
     ) -> TaskBatch:
-        """As `sample`, in a precision: the same numbers drawn; a family may already compute in it, which is faster."""
+        """Draw as `sample` does, in a precision; a family may compute in that precision, which is faster."""
         return self.sample(rng, batches, n, shots, queries).cast(dtype)
 
-    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
-        """Known values of the mean query loss (that of ``loss``), for a learner with these settings."""
+    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+        """Return known values of the mean query ``loss`` for a learner with these settings."""
         return []
 
     def example(self, rng: np.random.Generator, shots: int) -> Example | None:
-        """One task to look at; None where inputs are not one-dimensional."""
+        """Draw one task for a picture; None if inputs are not one-dimensional."""
         return None
 
 

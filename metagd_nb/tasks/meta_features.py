@@ -1,7 +1,7 @@
-"""What a support set tells at a glance: meta-features, the same few numbers for any task.
+"""Meta-features of a support set: the same few numbers for any task.
 
-They ask how the targets are spread, how well ever richer curves fit them — judged on points left out — and how
-strongly each curve bends. A classifier of kinds reads these numbers and their products.
+They are the moments of the targets, the errors of polynomial and kernel fits, also on points left out, and the sizes of
+the fits' highest coefficients. A classifier of kinds takes these numbers and their products as inputs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from . import Batch
 Array = np.ndarray
 DEGREES = 4  # polynomials of degree 0…3, without products of different inputs
 WIDTHS = (0.35, 1.0)  # of the kernel, in standard deviations of an input
-RIDGE, FLOOR = 0.02, 0.003  # of the fits; and the share of a typical variance below which a residual says no more
+RIDGE, FLOOR = 0.02, 0.003  # of the fits; and the share of a typical variance below which residuals are rounded up
 NAMES = (
     *("spread", "skewness", "kurtosis", "mean", "size of the mean"),
-    *(f"{what} of degree {d}" for d in range(DEGREES) for what in ("left-out error", "error")),
+    *(f"{error} of degree {d}" for d in range(DEGREES) for error in ("left-out error", "error")),
     *(f"bend of degree {d}" for d in range(1, DEGREES)),
     *(f"left-out error of width {width}" for width in WIDTHS),
 )
@@ -35,12 +35,12 @@ class Standardizer(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch) -> Standardizer:
-        """Those of a batch of tasks."""
+        """Return mean and standard deviation of a batch."""
         x, y = batch.x.reshape(-1, batch.x.shape[-1]), batch.y.reshape(-1, batch.y.shape[-1])
         return cls(x.mean(0), _positive(x.std(0)), y.mean(0), _positive(y.std(0)))
 
     def apply(self, batch: Batch) -> tuple[Array, Array]:
-        """Inputs (T, K, D) and targets (T, K, C) in these units, in double precision; traced, in the run's own."""
+        """Standardize inputs (T, K, D) and targets (T, K, C), in double precision unless they are traced."""
         x, y = (a.astype(float) if is_concrete(a) else a for a in (batch.x, batch.y))
         return (x - self.x_mean) / self.x_scale, (y - self.y_mean) / self.y_scale
 
@@ -50,26 +50,26 @@ def _positive(scale: Array) -> Array:
 
 
 def support_meta_features(batch: Batch, scale: Standardizer) -> Array:
-    """Meta-features (T, F) of support sets, named in ``NAMES``; several outputs are averaged."""
+    """Compute meta-features (T, F) of support sets, averaged over outputs; ``NAMES`` lists them."""
     x, y = scale.apply(batch)
     xp = namespace(x)
-    found = _moments(y)
+    features = _moments(y)
     terms = [xp.ones_like(x[..., :1]), x, x * x - 1, x**3 - 2 * x]
-    bends = []
+    curvatures = []
     for degree in range(DEGREES):
         basis = xp.concatenate(terms[: degree + 1], axis=-1)
-        left_out, fitted, bend = _ridge(basis, y, terms[degree].shape[-1])
-        found += [xp.log(left_out + FLOOR), xp.log(fitted + FLOOR)]
-        bends.append(xp.log(bend + FLOOR**0.5))
-    found += bends[1:]
+        left_out, fitted, curvature = _ridge(basis, y, terms[degree].shape[-1])
+        features += [xp.log(left_out + FLOOR), xp.log(fitted + FLOOR)]
+        curvatures.append(xp.log(curvature + FLOOR**0.5))
+    features += curvatures[1:]
     distance = ((x[:, :, None] - x[:, None]) ** 2).sum(-1)  # (T, K, K)
-    found += [xp.log(_kernel(xp.exp(-0.5 * distance / width**2), y) + FLOOR) for width in WIDTHS]
-    described: Array = xp.stack(found, axis=1)
-    return described
+    features += [xp.log(_kernel(xp.exp(-0.5 * distance / width**2), y) + FLOOR) for width in WIDTHS]
+    stacked: Array = xp.stack(features, axis=1)
+    return stacked
 
 
 def _moments(y: Array) -> list[Array]:
-    """Five of (T,)."""
+    """Return five moments (T,) of the targets."""
     xp = namespace(y)
     mean = y.mean(1)
     centred = y - mean[:, None]
@@ -79,7 +79,7 @@ def _moments(y: Array) -> list[Array]:
 
 
 def _ridge(basis: Array, y: Array, last: int) -> tuple[Array, Array, Array]:
-    """Mean squared error (T,) on points left out and on points fitted; size of the last coefficients (T,)."""
+    """Fit by ridge regression: mean squared error (T,) left-out and fitted, size of the last coefficients (T,)."""
     xp = namespace(y)
     gram = basis.swapaxes(1, 2) @ basis + RIDGE * xp.eye(basis.shape[-1])
     solve = xp.linalg.solve(gram, basis.swapaxes(1, 2))  # (T, M, K)
@@ -92,7 +92,7 @@ def _ridge(basis: Array, y: Array, last: int) -> tuple[Array, Array, Array]:
 
 
 def _kernel(kernel: Array, y: Array) -> Array:
-    """Mean squared error (T,) of a kernel fit on points left out."""
+    """Return the mean squared error (T,) of a kernel fit on points left out."""
     xp = namespace(y)
     inverse = xp.linalg.inv(kernel + 2.5 * RIDGE * xp.eye(kernel.shape[-1]))
     left_out = (inverse @ y) / xp.einsum("tkk->tk", inverse)[..., None]

@@ -1,12 +1,13 @@
-"""Columns of a person's table: numbers, labels, and targets that are either."""
+"""Checks of the user's data: columns of numbers, labels, and targets that are either."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sized
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.array_api import one_hot
 from ..core.errors import MetagdError, nearest, shorten, unknown_name
@@ -14,26 +15,37 @@ from ..core.errors import MetagdError, nearest, shorten, unknown_name
 LOSS_NAMES = ("mse", "cross-entropy")  # the keys of `models.losses.LOSSES`
 
 
-def numbers_2d(values: Any, name: str) -> np.ndarray:
-    """``values`` as finite floats (n, D); a vector (n,) becomes one column.
+def as_floats(values: ArrayLike, name: str) -> np.ndarray:
+    """Convert to an array of real numbers of any shape; may be a view of ``values``.
 
     Raises
     ------
     MetagdError
-        Naming the array and what was wrong with it.
+        Naming the array, for values that are not real numbers.
     """
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex")
-        array = np.asarray(values, dtype=float)
+        return np.asarray(values, dtype=float)
     except (TypeError, ValueError):
         raise MetagdError("holds values that are not numbers", name) from None
+
+
+def numbers_2d(values: ArrayLike, name: str) -> np.ndarray:
+    """Convert to finite numbers (n, D); a vector (n,) becomes one column.
+
+    Raises
+    ------
+    MetagdError
+        Naming the array and the mistake.
+    """
+    array = as_floats(values, name)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.size == 0:
         raise MetagdError(f"has shape {np.shape(values)}; needs (n,) or (n, D) with n ≥ 1", name)
     with np.errstate(all="ignore"):
-        total = array.sum()  # not finite where a value is not: the quick look
+        total = array.sum()  # not finite if a value is not: the quick check
     if not np.isfinite(total) and (bad := ~np.isfinite(array)).any():
         row = int(np.argmax(bad.any(axis=1)))
         raise MetagdError(
@@ -42,13 +54,13 @@ def numbers_2d(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def labels(values: Any, name: str) -> np.ndarray:
-    """``values`` as an array (n,) of labels that can be told apart and sorted.
+def labels(values: ArrayLike, name: str) -> np.ndarray:
+    """Convert to an array (n,) of labels that can be sorted.
 
     Raises
     ------
     MetagdError
-        Naming what was wrong with it.
+        Naming the array and the mistake.
     """
     try:
         found = np.asarray(values)
@@ -74,9 +86,9 @@ def refuse_unequal(unit: str, /, **columns: Sized) -> None:
     Parameters
     ----------
     unit : str
-        What a row is, for the message: ``rows`` or ``points``.
+        Unit of the lengths, for the message: ``rows`` or ``points``.
     **columns : arrays
-        By the names of the arguments at fault.
+        By the names of the arguments.
 
     Raises
     ------
@@ -90,29 +102,34 @@ def refuse_unequal(unit: str, /, **columns: Sized) -> None:
 
 
 class Targets(NamedTuple):
-    """What is to be predicted, as a model is taught it."""
+    """Targets in the form in which a model learns them."""
 
     values: np.ndarray  # (n, C): numbers, or for classes a row of zeros with a one
     loss: str  # a name from ``LOSSES``
-    classes: np.ndarray | None  # (C,) the labels, where they are classes
+    classes: np.ndarray | None  # (C,) the labels, if targets are classes
 
 
-def targets(y: Any, name: str, loss: str | None = None, classes: np.ndarray | None = None) -> Targets:
-    """``y`` as targets.
+def targets(y: ArrayLike, name: str, loss: str | None = None, classes: np.ndarray | None = None) -> Targets:
+    """Convert numbers, class labels or distributions to targets.
 
     Parameters
     ----------
     y : array (n,) or (n, C)
         Numbers; or class labels, text or whole numbers, one a row; or a distribution over the classes in each row.
     loss : "mse" | "cross-entropy", optional
-        Whether numbers are quantities or classes. By default they are quantities, and text is classes.
+        Loss to learn with: ``cross-entropy`` makes numbers class labels. By default text is class labels and numbers
+        are quantities.
     classes : array (C,), optional
-        The classes there are; by default those that occur.
+        All classes; by default those that occur.
+
+    Returns
+    -------
+    Targets
 
     Raises
     ------
     MetagdError
-        Naming the array and what was wrong with it.
+        Naming the array and the mistake.
     """
     if loss is None:
         loss = "cross-entropy" if is_text(y) else "mse"
@@ -130,8 +147,8 @@ def targets(y: Any, name: str, loss: str | None = None, classes: np.ndarray | No
     )
 
 
-def is_text(y: Any) -> bool:
-    """Whether values are labels that no one could take for numbers, nor for numbers read as text."""
+def is_text(y: ArrayLike) -> bool:
+    """Return True for text that does not spell numbers."""
     try:
         array = np.asarray(y)
     except ValueError:
@@ -145,7 +162,7 @@ def is_text(y: Any) -> bool:
 
 
 def class_indices(given: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
-    """The number of each label's class (n,).
+    """Return the number (n,) of each label's class.
 
     Raises
     ------
@@ -154,11 +171,11 @@ def class_indices(given: np.ndarray, classes: np.ndarray, name: str) -> np.ndarr
     """
     try:
         number = np.searchsorted(classes, given).clip(max=len(classes) - 1)
-        strange = classes[number] != given
-    except TypeError:  # text sought among numbers, or the reverse
-        number, strange = np.zeros(len(given), int), np.ones(len(given), bool)
-    if np.any(strange):
-        label = given[int(np.argmax(strange))]
+        unknown = classes[number] != given
+    except TypeError:  # text compared with numbers
+        number, unknown = np.zeros(len(given), int), np.ones(len(given), bool)
+    if np.any(unknown):
+        label = given[int(np.argmax(unknown))]
         hint = nearest(str(label), map(str, classes)) or f"; allowed: {', '.join(map(str, classes[:8]))}"
         raise MetagdError(f"holds {shorten(label)}, which is no class{hint}", name)
     return np.asarray(number)

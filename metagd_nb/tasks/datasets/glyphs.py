@@ -1,4 +1,4 @@
-"""Characters of many scripts, drawn with the fonts that come with matplotlib: few-shot images without a download."""
+"""Characters of many scripts, drawn with the fonts of matplotlib: few-shot images without a download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...core.hyperparameters import check_int
 from ...core.provenance import records_call
 from ..user_data.episodes import Episodes
 
-FACES = (  # the first that holds a character decides what it looks like
+FACES = (  # the first that has a character gives its shape
     "DejaVuSans",
     "DejaVuSerif",
     "DejaVuSansMono",
@@ -28,7 +28,7 @@ FACES = (  # the first that holds a character decides what it looks like
 LETTERS = {"Lu", "Ll", "Lo", "Nl"}
 MADE_OF_OTHERS = {"WITH", "LIGATURE", "COMPATIBILITY", "DIGRAPH", "FORM"}
 ALPHABETS = {"SCRIPT", "BOLD SCRIPT", "FRAKTUR", "BOLD FRAKTUR", "DOUBLE-STRUCK"}  # mathematical, unlike plain letters
-BLOCKS = (  # signs that are no letters, by where they stand in Unicode
+BLOCKS = (  # signs that are no letters, by their ranges in Unicode
     ("arrows", 0x2190, 0x21FF),
     ("operators", 0x2200, 0x22FF),
     ("technical", 0x2300, 0x23FF),
@@ -49,7 +49,7 @@ LEAST = 14  # characters that make a script
 
 
 def script_of(character: str) -> str | None:
-    """The script of a character, or None for one that is left out: accented, compound, or of no script."""
+    """Return the script of a character; None for one that is left out: accented, compound, or of no script."""
     for name, first, last in BLOCKS:
         if first <= ord(character) <= last:
             return name
@@ -64,7 +64,7 @@ def script_of(character: str) -> str | None:
 
 @functools.cache
 def fonts() -> list[tuple[Any, frozenset[int]]]:
-    """The faces, opened, each with the characters that it has."""
+    """Open the font faces; return each with the characters that it has."""
     import matplotlib
     from matplotlib.ft2font import FT2Font
 
@@ -77,10 +77,10 @@ def fonts() -> list[tuple[Any, frozenset[int]]]:
 
 @functools.cache
 def characters() -> dict[str, list[str]]:
-    """Script → its characters, none of which looks like another.
+    """Return the characters of each script, all of different shape.
 
-    Greek Α is drawn as Latin A is: such a character stays with the script that has it first, so that no held-out
-    script shows what another one has taught.
+    Greek Α has the shape of Latin A: such a character belongs to the first script that has it, so that a held-out
+    script shares no shape with another.
     """
     found: dict[str, list[str]] = {}
     seen: set[bytes] = set()
@@ -98,8 +98,12 @@ def characters() -> dict[str, list[str]]:
 
 
 def _outline(font: Any, character: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """A character's outline, centred, its longer side 1; None where it is blank."""
-    font.load_char(ord(character), flags=_unhinted())
+    """Return points and codes of a character's outline, centred, with its longer side 1; None if it is blank."""
+    from matplotlib import ft2font
+
+    # the shape itself, not as pixels of a size; before matplotlib 3.10 the flag is a plain number
+    unhinted = ft2font.LoadFlags.NO_HINTING if hasattr(ft2font, "LoadFlags") else 2
+    font.load_char(ord(character), flags=unhinted)
     points, codes = font.get_path()
     if len(points) < 3:
         return None
@@ -109,16 +113,8 @@ def _outline(font: Any, character: str) -> tuple[np.ndarray, np.ndarray] | None:
     return (points - (low + high) / 2) / (high - low).max(), codes
 
 
-@functools.cache
-def _unhinted() -> Any:
-    """The flag for a shape as it is, not as pixels of a size; before matplotlib 3.10 a plain number."""
-    from matplotlib import ft2font
-
-    return ft2font.LoadFlags.NO_HINTING if hasattr(ft2font, "LoadFlags") else 2
-
-
 def draw(points: np.ndarray, codes: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """One example (size·size,) in [0, 1]: turned, sheared, stretched and moved a little, white on black."""
+    """Draw one example (size·size,) in [0, 1], rotated, sheared, scaled and shifted a little, white on black."""
     from matplotlib.path import Path as Outline
 
     turn, shear = rng.normal(0, 0.12), rng.normal(0, 0.12)
@@ -126,15 +122,15 @@ def draw(points: np.ndarray, codes: np.ndarray, rng: np.random.Generator, size: 
     cos, sin = math.cos(turn), math.sin(turn)
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[wide, shear], [0.0, high]])
     placed = (points @ matrix.T) * 0.72 * size + size / 2 + rng.normal(0, 0.035 * size, 2)
-    renderer, ink, as_it_is = _canvas(size)
+    renderer, ink, identity = _canvas(size)
     renderer.clear()
-    renderer.draw_path(ink, Outline(placed, codes), as_it_is, (0.0, 0.0, 0.0, 1.0))
+    renderer.draw_path(ink, Outline(placed, codes), identity, (0.0, 0.0, 0.0, 1.0))
     return np.asarray(renderer.buffer_rgba())[..., 3].reshape(-1) / np.float32(255)
 
 
 @functools.cache
 def _canvas(size: int) -> Any:
-    """What draws ``size`` by ``size`` pixels, its ink, and the transform that changes nothing: made once."""
+    """Make the renderer of ``size`` by ``size`` pixels, its graphics context, and the identity transform."""
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.transforms import IdentityTransform
 
@@ -146,7 +142,7 @@ def _canvas(size: int) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _drawn(per_script: int, examples: int, size: int, seed: int) -> tuple[np.ndarray, list[str], list[str]]:
-    """All examples (n, size·size), the characters and their scripts."""
+    """Draw all examples (n, size·size); return them with the characters and their scripts."""
     rng = np.random.default_rng(seed)
     images, names, parents = [], [], []
     for script, drawn in characters().items():
@@ -164,22 +160,31 @@ def _drawn(per_script: int, examples: int, size: int, seed: int) -> tuple[np.nda
 
 @records_call
 def glyphs(ways: int = 5, per_script: int = 20, examples: int = 20, size: int = 16, seed: int = 0) -> Episodes:
-    """Characters of some thirty scripts and sets of signs, from matplotlib's own fonts: N-way K-shot images.
+    """Make N-way K-shot tasks of images: characters of some thirty scripts and sets of signs, from matplotlib's fonts.
 
     ``glyphs().split()`` holds whole scripts out.
 
     Parameters
     ----------
     ways : int
-        Characters to tell apart in a task.
+        Characters of a task.
     per_script : int
         Characters of each script, at most.
     examples : int
-        Images of each character, in the faces that have it, each turned, sheared, stretched and moved a little.
+        Images of each character, in the faces that have it, each rotated, sheared, scaled and shifted a little.
     size : int
         Pixels of a side; an input is size² numbers in [0, 1].
     seed : int
-        Of the choice of characters and of the drawing.
+        Seed of the choice of characters and of the drawing.
+
+    Returns
+    -------
+    Episodes
+
+    Raises
+    ------
+    MetagdError
+        For a number out of its range.
     """
     per_script, examples = check_int(per_script, "per_script", 2), check_int(examples, "examples", 2)
     size, seed = check_int(size, "size", 8), check_int(seed, "seed", 0)

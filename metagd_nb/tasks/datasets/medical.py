@@ -1,4 +1,4 @@
-"""Patients: small medical tables, each hospital a task."""
+"""Small medical tables: each hospital is a task."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ YEAR = 365
 
 @records_call
 def lung(least: int = 13) -> Groups:
-    """Advanced lung cancer: who lives longer than a year? Each hospital is a task.
+    """Predict survival of more than a year with advanced lung cancer; each hospital is a task.
 
     The North Central Cancer Treatment Group's study (Loprinzi et al. 1994), as it comes with lifelines: 228 patients
-    of 18 hospitals. Patients whom the study lost from sight within the year are left out, since nobody knows; gaps in
+    of 18 hospitals. Patients whose fate after a year is unknown are left out; gaps in
     the table are filled with the median of the column. Columns are scaled to mean 0 and deviation 1 over all patients.
 
     Parameters
     ----------
     least : int
         Patients that a hospital must have to be a task.
+
+    Returns
+    -------
+    Groups
 
     Raises
     ------
@@ -45,18 +49,23 @@ def lung(least: int = 13) -> Groups:
 
 @records_call
 def tumours(clinics: int = 14, seed: int = 0) -> Groups:
-    """Is this breast tumour benign? Forty patients a clinic; the clinics are made up, and see different cases.
+    """Predict whether a breast tumour is benign; each clinic has forty patients, and the clinics are simulated.
 
     The Wisconsin diagnostic data (Street, Wolberg & Mangasarian 1993) as they come with scikit-learn: 569 tumours,
-    30 measurements. They name no hospital, so the table is dealt out: in order of the tumours' texture with noise
-    added, that each clinic sees its own mix, as hospitals do. Columns are scaled over all patients.
+    30 measurements. They name no hospital, so the patients are sorted by the texture of their tumours with
+    noise added, and each clinic gets a part of that order: clinics see different cases.
+    Columns are scaled over all patients.
 
     Parameters
     ----------
     clinics : int
-        Number of clinics that the patients are dealt to.
+        Number of clinics.
     seed : int
-        Of that deal.
+        Seed of the noise.
+
+    Returns
+    -------
+    Groups
 
     Raises
     ------
@@ -79,13 +88,13 @@ def tumours(clinics: int = 14, seed: int = 0) -> Groups:
 
 
 def _hospitals(name: str, x: np.ndarray, y: np.ndarray, hospital: np.ndarray, least: int) -> Groups:
-    """The patients of the hospitals that have at least ``least``."""
+    """Make the family of the hospitals with at least ``least`` patients."""
     scaled = (x - x.mean(axis=0)) / x.std(axis=0)
     labels, counts = np.unique(hospital, return_counts=True)
     large = labels[counts >= check_int(least, "least", 1)]
     if len(large) < 2:
         raise MetagdError(f"{least} is not allowed: it leaves {len(large)} of {len(labels)} hospitals", "least")
-    kept = np.isin(hospital, large)
-    made = Groups(scaled[kept], y[kept], hospital[kept])
-    made.name = name
-    return made
+    rows = np.isin(hospital, large)
+    family = Groups(scaled[rows], y[rows], hospital[rows])
+    family.name = name
+    return family

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,16 +21,16 @@ ARCHIVES = ("images_background.zip", "images_evaluation.zip")  # as the data set
 
 
 class Images(NamedTuple):
-    """Drawings of characters, in the order of the characters' names."""
+    """Drawings of characters, in the order of the names of the characters."""
 
     pixels: np.ndarray  # (n, 784) of uint8, ink is ``white``
-    number: np.ndarray  # (n,) the character of each
+    number: np.ndarray  # (n,) number of the character
     names: list[str]  # set/alphabet/character
     white: int
 
 
 class Omniglot(Episodes):
-    """N-way K-shot tasks from Omniglot; see `omniglot`. ``train`` and ``test``: this family is one of the two."""
+    """N-way K-shot tasks from Omniglot; see `omniglot`. A family is its own ``train`` or ``test``."""
 
     name = "omniglot"
     sides: tuple[Omniglot, Omniglot]
@@ -50,12 +51,12 @@ class Omniglot(Episodes):
 
     @records_derivation
     def held_out(self) -> Omniglot:
-        """`test`, by a name that a file can say."""
+        """Return `test`; a method, because files name methods only."""
         return self.sides[1]
 
     @property
     def n_classes(self) -> int:
-        """Characters, each as often as it is turned."""
+        """Number of characters times rotations."""
         return self.turns * len(self.sizes)
 
     def _of(self, classes: np.ndarray) -> Omniglot:
@@ -65,21 +66,21 @@ class Omniglot(Episodes):
         return Omniglot(Images(self.x[rows], number, names, self.images.white), self.ways, self.turns)
 
     def _inputs(self, classes: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """(T, C, k, 784) in [0, 1]; a class above the number of characters is one of them, turned."""
+        """Return inputs (T, C, k, 784) in [0, 1]; classes beyond the number of characters are rotated."""
         drawn = self.x[row].reshape(*row.shape, SIDE, SIDE)
         for turn in range(1, self.turns):
-            those = classes // len(self.sizes) == turn
-            drawn[those] = np.rot90(drawn[those], turn, axes=(-2, -1))
+            rotated = classes // len(self.sizes) == turn
+            drawn[rotated] = np.rot90(drawn[rotated], turn, axes=(-2, -1))
         return np.asarray(drawn.reshape(*row.shape, SIDE * SIDE) / np.float32(self.images.white))
 
 
 @records_call
-def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotations: bool = True) -> Omniglot:
-    """Omniglot: characters as N-way K-shot tasks.
+def omniglot(
+    path: str | os.PathLike[str], ways: int = 5, seed: int = 0, train: int = 1200, rotations: bool = True
+) -> Omniglot:
+    """Make N-way K-shot tasks of the characters of Omniglot, images of 28×28 pixels in [0, 1] with ink 1.
 
-    Images of 28×28 pixels in [0, 1], ink being 1.
-
-    The family that you get deals the characters to learn from; its ``test`` deals those held out, for ``evaluate``.
+    The family draws the characters to learn from; its ``test`` draws those held out, for ``evaluate``.
     ``shots`` and ``queries`` count the drawings of a character.
 
     Parameters
@@ -89,18 +90,22 @@ def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotatio
         set is published as; one of the two; or an ``.npz`` of ``bits`` (n, 98), images packed by ``np.packbits``,
         and ``names`` (n / 20,) of characters.
     ways : int
-        Characters a task.
+        Characters of a task.
     seed : int
-        Decides which characters are held out.
+        Seed of the choice of characters that are held out.
     train : int
-        How many of the 1,623 characters are learned from (Santoro et al. 2016 and Finn et al. 2017, §5.2: 1,200).
+        Number of the 1,623 characters to learn from (Santoro et al. 2016 and Finn et al. 2017, §5.2: 1,200).
     rotations : bool
-        Whether a character turned by 90°, 180° and 270° are three more classes, on the same side as it.
+        True to make three more classes of each character, rotated by 90°, 180° and 270°, on the same side.
+
+    Returns
+    -------
+    Omniglot
 
     Raises
     ------
     MetagdError
-        Where there are no such files, or too few characters.
+        If there are no such files, or too few characters.
     """
     images = _read(Path(path).expanduser())
     train, ways = check_int(train, "train", 1), check_int(ways, "ways", 2)
@@ -111,10 +116,10 @@ def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotatio
         )
     order = np.random.default_rng(check_int(seed, "seed", 0)).permutation(len(images.names))
     every = Omniglot(images, ways, turns)
-    learned, held = every._of(order[:train]), every._of(order[train:])
-    for side in (learned, held):
-        side.sides = learned, held
-    return learned
+    sides = every._of(order[:train]), every._of(order[train:])
+    for side in sides:
+        side.sides = sides
+    return sides[0]
 
 
 # ---- files --------------------------------------------------------------------------------------------------------
@@ -123,19 +128,22 @@ def omniglot(path: Any, ways: int = 5, seed: int = 0, train: int = 1200, rotatio
 def _read(path: Path) -> Images:
     if path.suffix == ".npz" and path.is_file():
         return _packed(path)
-    if path.is_dir():
-        archives = [path / name for name in ARCHIVES if (path / name).is_file()]
-        files = _zipped(archives) if archives else ((p.parts, p.read_bytes()) for p in path.resolve().rglob("*.png"))
-    elif path.suffix == ".zip" and path.is_file():
-        files = _zipped([path])
-    else:
-        raise MetagdError(f"{str(path)!r} is no folder, .zip or .npz of Omniglot's images", "path")
-    drawings = {parts[-4:]: _pixels(content) for parts, content in files}
+    drawings = {parts[-4:]: _pixels(content) for parts, content in _files(path)}
     if not drawings:
         raise MetagdError(f"{str(path)!r} has no .png in it", "path")
     order = sorted(drawings)
     names, number = np.unique(["/".join(parts[:-1]) for parts in order], return_inverse=True)
     return Images(np.array([drawings[parts] for parts in order]), number, list(map(str, names)), 255)
+
+
+def _files(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    """Return parts of the name and content of each picture in a folder or an archive."""
+    if path.suffix == ".zip" and path.is_file():
+        return _zipped([path])
+    if not path.is_dir():
+        raise MetagdError(f"{str(path)!r} is no folder, .zip or .npz of Omniglot's images", "path")
+    archives = [path / name for name in ARCHIVES if (path / name).is_file()]
+    return _zipped(archives) if archives else ((p.parts, p.read_bytes()) for p in path.resolve().rglob("*.png"))
 
 
 def _packed(path: Path) -> Images:
@@ -166,13 +174,13 @@ def _zipped(archives: list[Path]) -> Iterator[tuple[tuple[str, ...], bytes]]:
 
 
 def _pixels(content: bytes) -> np.ndarray:
-    """(784,) of a picture in black on white, ink 255; larger ones are averaged down."""
+    """Decode a picture in black on white, (784,) with ink 255; larger ones are averaged down."""
     from PIL import Image  # comes with matplotlib; a kit without pictures does not load it
 
     try:
-        drawn = Image.open(io.BytesIO(content)).convert("L")
+        picture = Image.open(io.BytesIO(content)).convert("L")
     except OSError:
         raise MetagdError("holds a .png that is no picture", "path") from None
-    if drawn.size != (SIDE, SIDE):
-        drawn = drawn.resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(255 - np.asarray(drawn, np.uint8)).reshape(-1)
+    if picture.size != (SIDE, SIDE):
+        picture = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(255 - np.asarray(picture, np.uint8)).reshape(-1)

@@ -42,7 +42,20 @@ def m1_yearly(window: int = 3, horizon: int = 1) -> Series:
 
 
 def stocks(window: int = 12, horizon: int = 1) -> Series:
-    """Monthly prices of ten American stocks and indices, 1990 on, as matplotlib ships them; logarithms are taken."""
+    """Load the monthly prices of ten American stocks and indices since 1990, from matplotlib's data, as logarithms.
+
+    Parameters
+    ----------
+    window : int
+        Past values from which a forecast is made.
+    horizon : int
+        Values to forecast.
+
+    Returns
+    -------
+    Series
+        One task a series.
+    """
     spec = find_spec("matplotlib")  # not imported: it would take longer than the rest
     assert spec is not None
     assert spec.origin is not None

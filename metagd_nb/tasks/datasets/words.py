@@ -1,10 +1,11 @@
-"""Which language is this word? Names of countries and languages, from the tables that JupyterLab brings along."""
+"""Words and their languages: names of countries and languages, from the tables of Babel."""
 
 from __future__ import annotations
 
 import functools
 import unicodedata
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,22 @@ from ...core.hyperparameters import check_int
 from ...core.provenance import records_call
 from ..user_data.episodes import Episodes
 
-LEAST = 60  # names of a language's own
-ALIKE = 0.5  # share of its names with which a language repeats another: then it is left out
+LEAST = 60  # own names of a language
+ALIKE = 0.5  # a language that shares more of its names with another is left out
 
 
 @functools.cache
 def vocabulary(latin: bool) -> dict[str, list[str]]:
-    """Language → its own names of territories and languages: those that are not the English ones.
+    """Return names of territories and languages by language code, without those spelled as in English.
+
+    Parameters
+    ----------
+    latin : bool
+        True for names in Latin letters only.
+
+    Returns
+    -------
+    dict code → list of str
 
     Raises
     ------
@@ -42,8 +52,8 @@ def vocabulary(latin: bool) -> dict[str, list[str]]:
     return found
 
 
-def _names(locale: object) -> list[str]:
-    tables = (locale.territories, locale.languages)  # type: ignore[attr-defined]
+def _names(locale: Any) -> list[str]:
+    tables = (locale.territories, locale.languages)
     words = (str(word).lower() for table in tables for key, word in table.items() if not str(key).isdigit())
     return [word for word in words if len(word) > 2 and "(" not in word]
 
@@ -53,14 +63,14 @@ def _is_latin(word: str) -> bool:
 
 
 def ngrams(word: str, inputs: int) -> np.ndarray:
-    """A word's runs of one, two and three characters, ends marked, counted in ``inputs`` hashed cells.
+    """Count the n-grams of one to three characters of a word, ends marked, in ``inputs`` hashed cells.
 
-    Scaled to length √inputs: a cell is about 1 in size, as the start of a network expects of its inputs.
+    The counts (inputs,) are scaled to length √inputs, so that a cell is about 1 in size.
     """
-    marked, cells = f"^{word}$", np.zeros(inputs, np.float32)
+    text, cells = f"^{word}$", np.zeros(inputs, np.float32)
     for n in (1, 2, 3):
-        for i in range(len(marked) - n + 1):
-            cells[zlib.crc32(marked[i : i + n].encode()) % inputs] += 1
+        for i in range(len(text) - n + 1):
+            cells[zlib.crc32(text[i : i + n].encode()) % inputs] += 1
     return np.asarray(cells * np.float32(np.sqrt(inputs) / np.linalg.norm(cells)))
 
 
@@ -78,22 +88,26 @@ def _counted(examples: int, inputs: int, latin: bool, seed: int) -> tuple[np.nda
 
 @records_call
 def words(ways: int = 5, examples: int = 60, inputs: int = 256, latin: bool = True, seed: int = 0) -> Episodes:
-    """Which language is this word? N languages, K words of each; names from Unicode's locale tables (CLDR).
+    """Make N-way K-shot tasks of words and their languages, from Unicode's locale tables (CLDR).
 
     ``words().split()`` holds languages out.
 
     Parameters
     ----------
     ways : int
-        Languages to tell apart in a task.
+        Languages of a task.
     examples : int
         Words of each language, at most.
     inputs : int
-        Cells in which runs of one to three characters are counted.
+        Cells in which n-grams of one to three characters are counted.
     latin : bool
-        Only what is written in Latin letters: else the script alone gives most languages away.
+        True for words in Latin letters only; otherwise most languages are recognized by their script alone.
     seed : int
-        Of the choice of words.
+        Seed of the choice of words.
+
+    Returns
+    -------
+    Episodes
 
     Raises
     ------

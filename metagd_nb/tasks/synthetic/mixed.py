@@ -1,45 +1,45 @@
-"""Mixtures: every task is of one of several kinds, and knows of which."""
+"""Mixtures: every task is of one of several kinds, and a batch holds the number of its kind."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError, shorten, unknown_name
 from ...core.hyperparameters import check_float
 from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
-from .curves import Curves
+from .curves import Array, Curves, Range
 from .sinusoid import sinusoid
 
 SPAN = (-3.0, 3.0)
 
 
-def _line(x: Any, slope: Any, bias: Any) -> Any:
+def _line(x: Array, slope: Array, bias: Array) -> Array:
     return slope * x + bias
 
 
-def _quadratic(x: Any, curvature: Any, sign: Any, center: Any, bias: Any) -> Any:
+def _quadratic(x: Array, curvature: Array, sign: Array, center: Array, bias: Array) -> Array:
     return np.where(sign < 0, -curvature, curvature) * (x - center) ** 2 + bias
 
 
-def _absolute(x: Any, slope: Any, center: Any, bias: Any) -> Any:
+def _absolute(x: Array, slope: Array, center: Array, bias: Array) -> Array:
     return slope * np.abs(x - center) + bias
 
 
-def _tanh(x: Any, slope: Any, center: Any, bias: Any) -> Any:
+def _tanh(x: Array, slope: Array, center: Array, bias: Array) -> Array:
     return slope * np.tanh(x - center) + bias
 
 
-def _curves(name: str, function: Callable[..., Any], **ranges: tuple[float, float]) -> Callable[[float], Tasks]:
+def _curves(name: str, function: Callable[..., Array], **ranges: Range) -> Callable[[float], Tasks]:
     return lambda noise: Curves(function, ranges, (-5.0, 5.0), noise, name)
 
 
-# Vuorio et al. 2019 (regression); the ranges are those of the code they published. Their half of the quadratics that
-# opens downwards is drawn by the sign of one more number.
+# Vuorio et al. 2019 (regression), with the ranges of their published code. One more number, sign, decides which
+# quadratics open downwards; in their code half of them do.
 KINDS: dict[str, Callable[[float], Tasks]] = {
     "sinusoid": lambda noise: sinusoid((0.1, 5.0), (0.0, math.pi), (-5.0, 5.0), noise),
     "line": _curves("line", _line, slope=SPAN, bias=SPAN),
@@ -50,19 +50,19 @@ KINDS: dict[str, Callable[[float], Tasks]] = {
 
 
 class Mixed(Tasks):
-    """Tasks of several kinds, about as many of each in every batch; see `mixed`.
+    """Tasks of several kinds, about equally many of each in every batch; see `mixed`.
 
     Attributes
     ----------
     kinds : tuple of str
-        Their names; the ``kind`` (T,) of a batch counts in this order.
+        Names of the kinds, in the order of the numbers ``kind`` (T,) of a batch.
     """
 
     name = "mixed"
 
-    def __init__(self, families: dict[str, Tasks], dealt: tuple[int, ...] | None = None) -> None:
+    def __init__(self, families: dict[str, Tasks], drawn: tuple[int, ...] | None = None) -> None:
         self.families, self.kinds = families, tuple(families)
-        self._dealt = np.arange(len(families)) if dealt is None else np.array(dealt)  # kinds that are dealt out
+        self._drawn = np.arange(len(families)) if drawn is None else np.array(drawn)  # numbers of the kinds drawn
         first = next(iter(families.values()))
         self.inputs, self.outputs, self.loss = first.inputs, first.outputs, first.loss
         for name, family in families.items():
@@ -72,55 +72,55 @@ class Mixed(Tasks):
             if family.loss != self.loss:
                 raise MetagdError(f"is learned with {family.loss}; {self.kinds[0]} with {self.loss}", name)
         self.test_queries = min(family.test_queries for family in families.values())
-        ends = [families[self.kinds[g]].n_available for g in self._dealt]
-        self.n_available = min((end for end in ends if end), default=0) * len(ends) or None  # none is dealt twice
+        ends = [families[self.kinds[g]].n_available for g in self._drawn]
+        self.n_available = min((end for end in ends if end), default=0) * len(ends) or None  # none is drawn twice
 
     def __repr__(self) -> str:
-        kinds = ", ".join(self.kinds[g] for g in self._dealt)
-        return f"mixed({kinds})" if len(self._dealt) == len(self.kinds) else f"mixed(…).only({kinds})"
+        kinds = ", ".join(self.kinds[g] for g in self._drawn)
+        return f"mixed({kinds})" if len(self._drawn) == len(self.kinds) else f"mixed(…).only({kinds})"
 
     @records_derivation
     def only(self, *kinds: str) -> Mixed:
-        """The same mixture, dealing out tasks of these kinds alone; what each kind is called stays."""
+        """Return the same mixture, drawing tasks of these kinds only; names and numbers of the kinds stay."""
         for kind in kinds:
             if kind not in self.families:
                 raise unknown_name("kind", str(kind), self.kinds)
         return Mixed(self.families, tuple(self.kinds.index(kind) for kind in kinds))
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
-        kind = self._deal(rng, batches, n)
+        kind = self._kinds(rng, batches, n)
         points = shots + queries
         x, y = np.empty((len(kind), points, self.inputs)), np.empty((len(kind), points, self.outputs))
         for g, family in enumerate(self.families.values()):
-            where = np.flatnonzero(kind == g)
-            if len(where):
-                drawn = family.sample(rng, 1, len(where), shots, queries)
-                x[where], y[where] = (
+            members = np.flatnonzero(kind == g)
+            if len(members):
+                drawn = family.sample(rng, 1, len(members), shots, queries)
+                x[members], y[members] = (
                     np.concatenate([getattr(drawn.support, a), getattr(drawn.query, a)], 1) for a in "xy"
                 )
         return TaskBatch(Batch(x[:, :shots], y[:, :shots], kind), Batch(x[:, shots:], y[:, shots:], kind))
 
-    def _deal(self, rng: np.random.Generator, batches: int, n: int) -> np.ndarray:
-        """Kinds (batches·n,): within a batch their numbers differ by one at most, in random order."""
-        shift = rng.integers(len(self._dealt), size=(batches, 1))
-        turns = (np.arange(n) + shift) % len(self._dealt)
-        return np.asarray(self._dealt[rng.permuted(turns, axis=1)]).reshape(-1)
+    def _kinds(self, rng: np.random.Generator, batches: int, n: int) -> np.ndarray:
+        """Draw kinds (batches·n,) in random order: in a batch the counts of two kinds differ by one at most."""
+        shift = rng.integers(len(self._drawn), size=(batches, 1))
+        turns = (np.arange(n) + shift) % len(self._drawn)
+        return np.asarray(self._drawn[rng.permuted(turns, axis=1)]).reshape(-1)
 
-    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
-        noise = [getattr(self.families[self.kinds[g]], "noise", 0.0) for g in self._dealt]
+    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+        noise = [getattr(self.families[self.kinds[g]], "noise", 0.0) for g in self._drawn]
         return [Reference(float(np.mean(np.square(noise))), "noise (Bayes)")] if any(noise) else []
 
     def example(self, rng: np.random.Generator, shots: int) -> Example | None:
-        kind = self.kinds[int(rng.choice(self._dealt))]
-        found = self.families[kind].example(rng, shots)
-        if found is None or found.label.startswith(kind):
-            return found
-        return found._replace(label=f"{kind}: {found.label}")
+        kind = self.kinds[int(rng.choice(self._drawn))]
+        example = self.families[kind].example(rng, shots)
+        if example is None or example.label.startswith(kind):
+            return example
+        return example._replace(label=f"{kind}: {example.label}")
 
 
 @records_call
 def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
-    """Several kinds of task in one family: ready ones, such as line, and your own.
+    """Mix several kinds of task in one family: ready ones, such as line, and your own.
 
     >>> mixed("sinusoid", "line")
     mixed(sinusoid, line)
@@ -130,9 +130,13 @@ def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
     *kinds : str or Tasks
         Names of ready kinds (sinusoid, line, quadratic, absolute, tanh), or families; all five when nothing is given.
     noise : float
-        Standard deviation of the noise on y, of the ready kinds. The default is that of their experiments.
+        Standard deviation of the noise on y, of the ready kinds. The default is that of Vuorio et al. (2019).
     **own : Tasks
-        Your own families, by the name that you give them.
+        Your own families, by name.
+
+    Returns
+    -------
+    Mixed
 
     Raises
     ------
@@ -151,7 +155,8 @@ def mixed(*kinds: str | Tasks, noise: float = 0.3, **own: Tasks) -> Mixed:
     return Mixed(families)
 
 
-def _add(families: dict[str, Tasks], name: str, family: Any) -> None:
+def _add(families: dict[str, Tasks], name: str, family: object) -> None:
+    """Add one kind after checking it."""
     if not isinstance(family, Tasks):
         raise MetagdError(f"{shorten(family)} is not a family such as sinusoid() or curves(…)", name)
     if family.full_batch or family.kinds:

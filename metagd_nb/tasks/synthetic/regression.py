@@ -1,10 +1,9 @@
-"""Isotropic linear regression, the family on which adaptation is known in closed form."""
+"""Isotropic linear regression: the loss after one adaptation step is known in closed form."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError
 from ...core.hyperparameters import check_float, check_int
@@ -14,7 +13,7 @@ from ..validation import numbers_2d
 
 
 class Regression(Tasks):
-    """y = x·w + noise with x ~ N(0, I) and w ~ N(w0, spread²·I) for each task; see `regression`."""
+    """Tasks y = x·w + noise with x ~ N(0, I) and w ~ N(w0, spread²·I); see `regression`."""
 
     name = "regression"
     outputs = 1
@@ -31,7 +30,8 @@ class Regression(Tasks):
         return f"regression({self.inputs}, spread={self.spread}, noise={self.noise})"
 
     def _draw(self, rng: np.random.Generator, tasks: int, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        w = self.w0[:, None] + self.spread * rng.standard_normal((tasks, self.inputs, 1))  # (T, D, 1)
+        """Draw weights (T, D, 1), inputs (T, K, D) and targets (T, K, 1)."""
+        w = self.w0[:, None] + self.spread * rng.standard_normal((tasks, self.inputs, 1))
         x = rng.standard_normal((tasks, points, self.inputs))
         return w, x, x @ w + self.noise * rng.standard_normal((tasks, points, 1))
 
@@ -40,20 +40,20 @@ class Regression(Tasks):
         return TaskBatch(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
 
     def one_step_loss(self, inner_lr: float, shots: int) -> float:
-        """Mean query ``mse`` after one step from w0 on ``shots`` points, in closed form.
+        """Return the mean query ``mse`` after one step from w0 on ``shots`` points, in closed form.
 
-        With a = 2·inner_lr (``mse`` has no ½), s² = spread², σ = noise, d inputs and n shots:
+        With a = 2·inner_lr (``mse`` has no ½), s² = spread², σ = noise, d inputs and n shots it is
         ((1−a)² + a²(d+1)/n)·d·s² + a²σ²d/n + σ².
         """
         a, d, n, variance = 2 * inner_lr, self.inputs, shots, self.noise**2
         return ((1 - a) ** 2 + a * a * (d + 1) / n) * d * self.spread**2 + a * a * variance * d / n + variance
 
     def best_inner_lr(self, shots: int) -> float:
-        """The rate that minimises `one_step_loss`."""
+        """Return the rate that minimizes `one_step_loss`."""
         d, n = self.inputs, shots
         return 0.5 / (1 + (d + 1) / n + self.noise**2 / (n * self.spread**2))
 
-    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         known = [Reference(self.inputs * self.spread**2 + self.noise**2, "best without adapting")]
         if self.spread and inner_steps == 1:
             known.append(Reference(self.one_step_loss(self.best_inner_lr(shots), shots), "best single step"))
@@ -69,7 +69,7 @@ class Regression(Tasks):
 
 @records_call
 def regression(d: int, w0: float | np.ndarray = 0, spread: float = 1, noise: float = 0) -> Regression:
-    """Linear tasks y = x·w + noise, x ~ N(0, I_d), w ~ N(w0, spread²·I_d).
+    """Make linear tasks y = x·w + noise, x ~ N(0, I_d), w ~ N(w0, spread²·I_d).
 
     Parameters
     ----------
@@ -79,5 +79,9 @@ def regression(d: int, w0: float | np.ndarray = 0, spread: float = 1, noise: flo
         Mean of the tasks' weights.
     spread, noise : float
         Standard deviations of the weights and of the noise on y.
+
+    Returns
+    -------
+    Regression
     """
     return Regression(d, w0, spread, noise)

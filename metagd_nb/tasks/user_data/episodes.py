@@ -1,12 +1,12 @@
-"""Episodes: every task has some classes of its own, and a few examples of each (N-way K-shot)."""
+"""Episodes: every task has classes of its own, and a few examples of each (N-way K-shot)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError
 from ...core.hyperparameters import check_int
@@ -16,7 +16,7 @@ from ..validation import labels, numbers_2d, refuse_unequal
 
 
 def distinct(rng: np.random.Generator, bound: int, rows: int, k: int) -> np.ndarray:
-    """(rows, k): in every row k different whole numbers below ``bound``, all choices equally likely."""
+    """Draw k different whole numbers below ``bound`` in each row, (rows, k), all choices equally likely."""
     if k * k > bound:  # few to choose from: shuffle them
         return np.argsort(rng.random((rows, bound)), axis=1)[:, :k]
     chosen = rng.integers(bound, size=(rows, k))
@@ -35,10 +35,11 @@ class Episodes(Tasks):
     ----------
     x : array (n, D)
     number : array (n,)
-        Which class each row belongs to, 0…N−1, every class with a row or more.
+        Number of the class of each row, 0…N−1; every class has a row.
     ways : int
+        Classes of a task.
     names, parents : sequences (N,), optional
-        What each class is called, and what it belongs to (a letter's script); `split` takes parents apart.
+        Name of each class, and what it belongs to (a letter's script); `split` separates parents.
     """
 
     name = "episodes"
@@ -66,7 +67,7 @@ class Episodes(Tasks):
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are to choose from."""
+        """Number of classes."""
         return len(self.sizes)
 
     def __repr__(self) -> str:
@@ -74,12 +75,22 @@ class Episodes(Tasks):
 
     @records_derivation
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Episodes, Episodes]:
-        """Two families with no parent, hence no class, in common: one to learn from, one held out.
+        """Split into two families with no parent, hence no class, in common: one to learn from, one held out.
 
         Parameters
         ----------
         fraction : float
-            Share of the parents (where none are known: of the classes) in the first.
+            Share of the parents (of the classes, if no parents are known) in the first.
+        seed : int
+
+        Returns
+        -------
+        first, second : Episodes
+
+        Raises
+        ------
+        MetagdError
+            For a fraction that leaves a side with too few classes.
         """
         kinds = np.unique(self.parents)
         order, first = np.random.default_rng(seed).permutation(len(kinds)), round(fraction * len(kinds))
@@ -91,7 +102,7 @@ class Episodes(Tasks):
         return self._of(sides[0]), self._of(sides[1])
 
     def _of(self, classes: np.ndarray) -> Episodes:
-        """The same family on some of the classes."""
+        """Return the same family on some of the classes."""
         rows = np.isin(self.number, classes)
         number = np.unique(self.number[rows], return_inverse=True)[1]
         part = Episodes(self.x[rows], number, self.ways, self.names[np.sort(classes)], self.parents[np.sort(classes)])
@@ -99,9 +110,9 @@ class Episodes(Tasks):
         return part
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
-        """``shots`` and ``queries`` points of each class, class by class; support and query share no row.
+        """Draw ``shots`` and ``queries`` points of each class, class by class; support and query share no row.
 
-        Where classes are too small for so many queries, those there are come again.
+        Classes that are too small for so many queries repeat them.
         """
         least = int(self.sizes.min())
         if least <= shots:
@@ -113,7 +124,7 @@ class Episodes(Tasks):
         return TaskBatch(self._batch(classes, row[..., :shots]), self._batch(classes, query))
 
     def _pick(self, rng: np.random.Generator, classes: np.ndarray, k: int) -> np.ndarray:
-        """(T, C, k): different rows of each class."""
+        """Draw k different rows of each class, (T, C, k)."""
         flat = (classes % len(self.sizes)).ravel()
         row = np.empty((len(flat), k), int)
         for size in np.unique(self.sizes[flat]):  # classes of one size at a time
@@ -127,27 +138,31 @@ class Episodes(Tasks):
         return Batch(self._inputs(classes, row).reshape(tasks, ways * k, -1), np.repeat(y[None], tasks, axis=0))
 
     def _inputs(self, classes: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """(T, C, k, D)"""
+        """Return the inputs (T, C, k, D) of the rows (T, C, k)."""
         return np.asarray(self.x[row])
 
-    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         return [Reference(math.log(self.ways), "guessing")]
 
 
 @records_call
-def episodes(x: Any, y: Any, ways: int = 5) -> Episodes:
-    """Your own labelled data as N-way K-shot tasks: each has a few classes and a few rows of each.
+def episodes(x: ArrayLike, y: ArrayLike, ways: int = 5) -> Episodes:
+    """Make N-way K-shot tasks from your own labelled data: each has a few classes and a few rows of each.
 
-    ``shots`` and ``queries`` count the points of a class. Which class is which output differs from task to task.
+    ``shots`` and ``queries`` count the points of a class. The order of the classes differs between tasks.
 
     Parameters
     ----------
     x : array (n,) or (n, D)
         Inputs, finite numbers.
     y : array (n,)
-        The class of each row: text or numbers.
+        Class of each row: text or numbers.
     ways : int
-        Classes a task.
+        Classes of a task.
+
+    Returns
+    -------
+    Episodes
 
     Raises
     ------

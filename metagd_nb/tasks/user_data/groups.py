@@ -1,16 +1,15 @@
-"""The user's own data: every group — a patient, a clinic, a sensor — is a task."""
+"""Tables of the user whose rows belong to groups: every group, such as a patient or a clinic, is a task."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError
 from ...core.provenance import records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
+from ..sampler import draw_without_repeats, split_numbers
 from ..validation import labels, numbers_2d, refuse_unequal, targets
-from .splitting import draw_without_repeats, split_numbers
 
 
 class Groups(Tasks):
@@ -18,7 +17,14 @@ class Groups(Tasks):
 
     name = "groups"
 
-    def __init__(self, x: Any, y: Any, group: Any, loss: str | None = None, classes: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        group: ArrayLike,
+        loss: str | None = None,
+        classes: np.ndarray | None = None,
+    ) -> None:
         self.x = numbers_2d(x, "x")
         self.y, self.loss, self.classes = targets(y, "y", loss, classes)
         self.group = labels(group, "group")
@@ -26,12 +32,10 @@ class Groups(Tasks):
         self.inputs, self.outputs = self.x.shape[1], self.y.shape[1]
         self.labels, member = np.unique(self.group, return_inverse=True)
         self.sizes = np.bincount(member)
-        order = np.argsort(member, kind="stable")
-        # (G, largest group): the rows of each group, padded with its first row, never read past its size
-        self._rows = np.zeros((len(self.labels), self.sizes.max()), int)
-        inside = np.arange(self.sizes.max()) < self.sizes[:, None]
-        self._rows[inside] = order
-        self._inside = inside
+        # (G, largest group): the rows of each group, never read past its size
+        self._inside = np.arange(self.sizes.max()) < self.sizes[:, None]
+        self._rows = np.zeros_like(self._inside, int)
+        self._rows[self._inside] = np.argsort(member, kind="stable")
         self.n_available = len(self.labels)
         self.test_queries = int(self.sizes.max())
 
@@ -39,17 +43,28 @@ class Groups(Tasks):
         return len(self.labels)
 
     def __repr__(self) -> str:
-        told = "" if self.classes is None else f", {self.outputs} classes"
-        return f"{self.name}({len(self)} groups of {self.sizes.min()}–{self.sizes.max()} rows, D={self.inputs}{told})"
+        classes = "" if self.classes is None else f", {self.outputs} classes"
+        rows = f"{self.sizes.min()}–{self.sizes.max()} rows"
+        return f"{self.name}({len(self)} groups of {rows}, D={self.inputs}{classes})"
 
     @records_derivation
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Groups, Groups]:
-        """Two families with no group in common: one to learn from, one held out.
+        """Split into two families with no group in common: one to learn from, one held out.
 
         Parameters
         ----------
         fraction : float
             Share of the groups in the first, 0 < fraction < 1.
+        seed : int
+
+        Returns
+        -------
+        first, second : Groups
+
+        Raises
+        ------
+        MetagdError
+            For a fraction that leaves one side empty.
         """
         first, second = split_numbers(len(self), fraction, seed, "groups")
         return self._part(first), self._part(second)
@@ -58,19 +73,19 @@ class Groups(Tasks):
         rows = np.isin(self.group, self.labels[numbers])
         part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss)
         part.name = self.name
-        part.classes = self.classes  # also those that no row of this part has
+        part.classes = self.classes  # including those without a row in this part
         return part
 
-    def references(self, inner_lr: Any, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         if self.classes is None:
             return []
         share = np.array([self.y[rows[:size]].mean(axis=0) for rows, size in zip(self._rows, self.sizes, strict=True)])
-        share = share.mean(axis=0)  # (C,) of a row that is dealt: each group as often as any other
+        share = share.mean(axis=0)  # (C,) of a row that is drawn: all groups are equally frequent
         entropy = -float(np.sum(share * np.log(np.where(share > 0, share, 1))))
         return [Reference(entropy, "best that ignores x")]
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
-        """Support and query share no row. A group short of query rows repeats those it has."""
+        """Draw groups; support and query share no row. A group with few query rows repeats them."""
         short = self.sizes <= shots
         if short.any():
             names = ", ".join(str(label) for label in self.labels[short][:3])
@@ -78,7 +93,7 @@ class Groups(Tasks):
                 f"{shots} needs groups of at least {shots + 1} rows; {int(short.sum())} have fewer ({names} …)", "shots"
             )
         chosen = draw_without_repeats(rng, len(self), batches, n)  # (T,)
-        shuffle = np.where(self._inside[chosen], rng.random((len(chosen), self._rows.shape[1])), np.inf)
+        shuffle = np.where(self._inside[chosen], rng.random((len(chosen), self.sizes.max())), np.inf)
         rows = np.take_along_axis(self._rows[chosen], np.argsort(shuffle, axis=1), axis=1)  # a group's rows, shuffled
         rest = self.sizes[chosen, None] - shots
         query = np.take_along_axis(rows, shots + np.arange(queries) % rest, axis=1)
@@ -96,8 +111,8 @@ class Groups(Tasks):
 
 
 @records_call
-def groups(x: Any, y: Any, group: Any, loss: str | None = None) -> Groups:
-    """Your own data as a family of tasks: the rows of one group are one task.
+def groups(x: ArrayLike, y: ArrayLike, group: ArrayLike, loss: str | None = None) -> Groups:
+    """Make a family of tasks from your own data: the rows of one group are one task.
 
     Parameters
     ----------
@@ -106,10 +121,14 @@ def groups(x: Any, y: Any, group: Any, loss: str | None = None) -> Groups:
     y : array (n,) or (n, C)
         Targets, finite numbers; or class labels (n,), and then one output a class, in the order of the sorted labels.
     group : array (n,)
-        The label of the group each row belongs to.
+        Label of the group of each row.
     loss : "mse" | "cross-entropy", optional
-        What is learned with. By default ``y`` of text are class labels and numbers are quantities;
+        Loss to learn with. By default ``y`` of text are class labels and numbers are quantities;
         ``cross-entropy`` makes whole numbers class labels too.
+
+    Returns
+    -------
+    Groups
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +12,11 @@ from ...core.errors import MetagdError
 from ...core.hyperparameters import check_int
 from ...core.provenance import records_derivation
 from ..base import Batch, TaskBatch, Tasks
+from ..sampler import draw_without_repeats, split_numbers
 from ..validation import numbers_2d
-from .series_input import Generator
-from .splitting import draw_without_repeats, split_numbers
 
 Array = np.ndarray
+Generator = Callable[[np.random.Generator, int, int], Array]
 
 
 class Frame(NamedTuple):

@@ -30,8 +30,7 @@ from metagd_nb.sequences import (
 )
 from metagd_nb.tasks import m1_yearly, stocks
 from metagd_nb.tasks.synthetic.series_generators import GENERATORS
-from metagd_nb.tasks.user_data.series_input import Generator
-from metagd_nb.tasks.user_data.series_tasks import Series
+from metagd_nb.tasks.user_data.series_tasks import Generator, Series
 
 from .kinds import share, table
 
