@@ -16,10 +16,12 @@ _PLAIN = (np.ndarray, np.generic, float, int)
 
 
 def namespace(x: ArrayLike) -> ModuleType:
-    """Return the module whose functions take ``x``: ``numpy``, or ``jax.numpy`` for an array of JAX."""
+    """Return the module whose functions take ``x``: ``numpy``, ``jax.numpy`` for an array of JAX, or what a factored array names."""
     if isinstance(x, _PLAIN):
         return np
-    import jax.numpy
+    if hasattr(x, "__array_namespace__"):
+        return x.__array_namespace__()  # type: ignore[no-any-return]
+    import jax.numpy  # traced, by a JAX that has the array API's name for arrays only
 
     return jax.numpy
 
