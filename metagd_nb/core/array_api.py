@@ -16,7 +16,7 @@ _PLAIN = (np.ndarray, np.generic, float, int)
 
 
 def namespace(x: ArrayLike) -> ModuleType:
-    """Return the module whose functions take ``x``: ``numpy``, ``jax.numpy`` for an array of JAX, or what a factored array names."""
+    """Return the module whose functions take ``x``: NumPy, ``jax.numpy``, or the one that a factored array names."""
     if isinstance(x, _PLAIN):
         return np
     if hasattr(x, "__array_namespace__"):
