@@ -118,14 +118,15 @@ class Hyperparameter:
             number = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
         except OverflowError:
             number = math.inf
-        inside = (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
-        if not (inside and math.isfinite(number)) or (self.above and number == self.low):
+        if not self._contains(number):
             raise self._refusal(value)
-        if self.kind is not int:
-            return number
-        if not number.is_integer():
-            raise self._refusal(value)
-        return int(number)
+        return int(number) if self.kind is int else number
+
+    def _contains(self, number: float) -> bool:
+        """Return True for a finite number within the bounds, whole if ``kind`` is int."""
+        below = self.high is None or number <= self.high
+        above = self.low is None or number > self.low or (number == self.low and not self.above)
+        return below and above and math.isfinite(number) and (self.kind is not int or number.is_integer())
 
     def _refusal(self, value: object) -> MetagdError:
         return MetagdError(f"{shorten(value)} is not allowed; needs {self.allowed}", self.name)

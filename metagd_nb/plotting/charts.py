@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..core.statistics import Calibration, wilson_interval
 from . import style
-from .figures import DPI, WIDTH, RunFigure, card, grid, label, legend, titled
+from .figures import WIDTH, RunFigure, card, grid, label, legend, titled
 
 if TYPE_CHECKING:
     from ..analysis.cost_table import CostTable
@@ -36,7 +36,7 @@ def confusion(found: RecognitionScores) -> RunFigure:
     ax = figure.subplots()
     rows = found.confusion.sum(axis=1, keepdims=True)
     share = found.confusion / np.maximum(rows, 1)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1.7)  # no darker than text in dark ink allows
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1.7)  # light enough for text in dark ink
     for (i, j), value in np.ndenumerate(share):
         if found.confusion[i, j]:
             text = ax.text(j, i, f"{value:.0%}", ha="center", va="center")
@@ -116,7 +116,8 @@ def costs(found: CostTable) -> RunFigure:
         Result of `cost_table`.
     """
     names, every = list(found.training), list(found.training.values())
-    figure = RunFigure((880 / DPI, (110 + 30 * len(names)) / DPI), dpi=DPI, facecolor=style.SURFACE)
+    alt = f"gradient evaluations, Hessian·vectors, seconds and memory of training {', '.join(names)}"
+    figure = RunFigure(880, 110 + 30 * len(names), alt)
     figure.set_layout_engine("constrained")
     columns: tuple[tuple[str, str, list[float]], ...] = (
         ("gradient evaluations", style.BLUE, [cost.grad_evals for cost in every]),
@@ -138,5 +139,4 @@ def costs(found: CostTable) -> RunFigure:
         label(ax, title, "", "")
     ax.set_yticks(rows, names, fontfamily=style.FONT)
     ax.invert_yaxis()
-    figure.alt = f"gradient evaluations, Hessian·vectors, seconds and memory of training {', '.join(names)}"
     return figure

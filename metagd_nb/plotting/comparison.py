@@ -1,87 +1,103 @@
-"""The picture of a comparison: losses laid over each other, medians with bands over the seeds."""
+"""Figures of several runs: losses on common axes, medians with bands over the seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..training.run import Run
 from . import style
 from .downsample import MinMaxBuckets
-from .figures import DPI, HEIGHT, WIDTH, RunFigure
+from .figures import HEIGHT, WIDTH, RunFigure
 from .panels import Curve, StepPanel
 
 if TYPE_CHECKING:
     from ..analysis.comparison import Comparison
 
 COLORS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK, style.REFERENCE)
-STYLES = ("-", "--", ":", "-.")  # no colour alone
+STYLES = ("-", "--", ":", "-.")  # curves differ in color and in line style
 TITLES = {"steps": "step", "evaluations": "gradient evaluations", "seconds": "seconds of training"}
-MOST = 18.0  # powers of ten that an axis holds; a diverging seed must not hide the others
+MOST = 18.0  # powers of ten on an axis; a diverging seed must not hide the others
 
 
-def _canvas(alt: str) -> tuple[RunFigure, Axes]:
-    figure = RunFigure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
-    figure.alt = alt
-    FigureCanvasAgg(figure)
-    figure.patch.set_facecolor(style.SURFACE)
+def _axes(alt: str) -> tuple[RunFigure, Axes]:
+    figure = RunFigure(alt=alt)
     return figure, figure.add_axes((62 / WIDTH, 50 / HEIGHT, (WIDTH - 90) / WIDTH, (HEIGHT - 100) / HEIGHT))
 
 
 def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
-    """Each method's loss over ``steps``, ``evaluations`` or ``seconds``: the median, and the quartiles as a band."""
-    names = [entry.name for entry in found.entries]
-    seeds = len(found.seeds)
-    figure, ax = _canvas(
-        f"The losses of {', '.join(names)} over {TITLES.get(x, x)}, medians of {seeds} seeds with quartiles"
-    )
+    """Draw the loss of each method: the median over seeds, and the quartiles as a band.
+
+    Parameters
+    ----------
+    found : Comparison
+    x : "steps" | "evaluations" | "seconds"
+        Horizontal axis.
+
+    Returns
+    -------
+    RunFigure
+    """
+    names, seeds = [entry.name for entry in found.entries], len(found.seeds)
+    alt = f"The losses of {', '.join(names)} over {TITLES.get(x, x)}, medians of {seeds} seeds with quartiles"
+    figure, ax = _axes(alt)
     meta = all(entry.runs[0].loop.algorithm.setting == "meta" for entry in found.entries)
-    title = ("query loss" if meta else "loss") + (": median, quartiles" if seeds > 1 else "")
-    style.dress(ax, title)
-    lows, highs, right, left = [], [], 0.0, np.inf
+    style.live_axes(ax, ("query loss" if meta else "loss") + (": median, quartiles" if seeds > 1 else ""))
+    spans, ends = [], []
     for i, entry in enumerate(found.entries):
         curves = entry.curves(x)
         color, dashes = COLORS[i % len(COLORS)], STYLES[i % len(STYLES)]
         ax.plot(curves.x, curves.median, color=color, linestyle=dashes, linewidth=1.7, label=entry.name, zorder=4)
         if seeds > 1:
             ax.fill_between(curves.x, curves.low, curves.high, color=color, alpha=0.18, linewidth=0)
-        finite = np.concatenate([curves.low, curves.high])
-        finite = finite[np.isfinite(finite)]
-        lows += [finite.min()] if len(finite) else []
-        highs += [min(finite.max(), finite.min() + abs(finite.min()) * 10**MOST)] if len(finite) else []
-        right, left = max(right, float(curves.x[-1])), min(left, float(curves.x[0]))
-    _finish(ax, lows, highs, (left, right), x)
-    return figure
-
-
-def _finish(ax: Axes, lows: list[Any], highs: list[Any], span: tuple[float, float], x: str) -> None:
-    """Limits, ticks, legend."""
-    low, high = (float(min(lows)), float(max(highs))) if lows else (0.0, 1.0)
-    log = style.helps(low, high, False)
-    ax.set_yscale("log" if log else "linear")
-    ax.set_ylim(style.grown(low, high, None, log, True))
-    if log:
-        ax.yaxis.label.set_text(ax.yaxis.label.get_text() + " (log scale)")
-    style.ticks(ax, log, 5)
-    ax.set_xlim(span if span[0] < span[1] else (span[0], span[0] + 1))
+        values = np.concatenate([curves.low, curves.high])
+        values = values[np.isfinite(values)]
+        if len(values):
+            low = values.min()
+            spans.append((low, min(values.max(), low + abs(low) * 10**MOST)))
+        ends += [float(curves.x[0]), float(curves.x[-1])]
+    low, high = np.transpose(spans or [(0.0, 1.0)])
+    _fit_y(ax, float(low.min()), float(high.max()))
+    left, right = min(ends), max(ends)
+    ax.set_xlim(left, right if left < right else left + 1)
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.number(v) if x == "seconds" else style.count(v)))
+    numbers = style.number if x == "seconds" else style.step_number
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers(value)))
     ax.set_xlabel(TITLES.get(x, x), color=style.SOFT, fontsize=style.SMALL, fontfamily=style.FONT, labelpad=3)
     ax.legend(
         frameon=False, loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=4, borderaxespad=0.3, handlelength=1.8,
         columnspacing=1.2, labelcolor=style.SOFT,
         prop={"size": style.SMALL, "family": style.FONT},
     )  # fmt: skip
+    return figure
+
+
+def _fit_y(ax: Axes, low: float, high: float) -> None:
+    """Set the scale, the limits and the ticks of the y axis."""
+    log = style.log_axis_helps(low, high, False)
+    ax.set_yscale("log" if log else "linear")
+    ax.set_ylim(style.grow_limits(low, high, None, log, True))
+    if log:
+        ax.yaxis.label.set_text(ax.yaxis.label.get_text() + " (log scale)")
+    style.ticks(ax, log, 5)
 
 
 def overlaid_runs(runs: Mapping[str, Run]) -> RunFigure:
-    """One figure with the loss of each run over its steps, named as the runs are; of noisy losses their means."""
-    figure, ax = _canvas(f"The losses of {', '.join(runs)} over their steps, laid over each other")
+    """Draw the loss of each run over its steps on common axes; means of noisy losses.
+
+    Parameters
+    ----------
+    runs : dict name → Run
+
+    Returns
+    -------
+    RunFigure
+    """
+    figure, ax = _axes(f"The losses of {', '.join(runs)} over their steps, laid over each other")
     curves = [_curve(ax, i, name, run) for i, (name, run) in enumerate(runs.items())]
     title = "query loss" if all("meta_lr" in run.record for run in runs.values()) else "loss"
     noisy = any(run.loop.sampled for run in runs.values())
@@ -89,15 +105,20 @@ def overlaid_runs(runs: Mapping[str, Run]) -> RunFigure:
     panel.update(0.0, max([1.0, *(run.record.last("step") for run in runs.values() if len(run.record))]), final=True)
     for artist in panel.artists():
         artist.set_animated(False)
-    if noisy:  # bands over bands are mud; without them the axis need not hold them
-        for curve in curves:
-            curve.band.set_visible(False)
-        drawn = np.concatenate([np.asarray(curve.line.get_ydata(), float) for curve in curves])
-        drawn = drawn[np.isfinite(drawn)]
-        if len(drawn):
-            ax.set_ylim(style.grown(float(drawn.min()), float(drawn.max()), None, panel.log, True))
-            style.ticks(ax, panel.log, panel.most)
+    if noisy:
+        _hide_bands(panel)
     return figure
+
+
+def _hide_bands(panel: StepPanel) -> None:
+    """Hide the bands, which cannot be distinguished where they overlap, and fit the axis to the means."""
+    for curve in panel.curves:
+        curve.band.set_visible(False)
+    means = np.concatenate([np.asarray(curve.line.get_ydata(), float) for curve in panel.curves])
+    means = means[np.isfinite(means)]
+    if len(means):
+        panel.ax.set_ylim(style.grow_limits(float(means.min()), float(means.max()), None, panel.log, True))
+        style.ticks(panel.ax, panel.log, panel.most)
 
 
 def _curve(ax: Axes, i: int, name: str, run: Run) -> Curve:

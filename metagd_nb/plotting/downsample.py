@@ -1,8 +1,7 @@
-"""Millions of rows as the few hundred that a plot can show; each row is looked at once.
+"""Downsampling of a long record to a few hundred points, reading each row once.
 
-A curve is kept as at most ``capacity`` buckets of equal width. When they are full, neighbours merge
-in pairs and the width doubles: the work for a new row, and the size of what is drawn, do not
-depend on how many rows came before.
+A curve is stored as at most ``capacity`` buckets of equal width. When they are full, neighbors merge in pairs and the
+width doubles, so that neither the work for a new row nor the number of points depends on the length of the record.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ Array = np.ndarray
 
 
 class MinMaxBuckets:
-    """Lowest, highest and mean value of each stretch of rows; values that are not finite are left out.
+    """Lowest, highest and mean value of buckets of rows; values that are not finite are left out.
 
     Parameters
     ----------
     capacity : int
-        Most buckets ever kept; even. About one a pixel column is plenty.
+        Greatest number of buckets, even; one for each column of pixels is enough.
     """
 
     def __init__(self, capacity: int = 512) -> None:
@@ -30,7 +29,7 @@ class MinMaxBuckets:
         self._total, self._count = np.zeros(capacity), np.zeros(capacity, np.int64)
 
     def extend(self, values: Array) -> None:
-        """Take in the next rows, ``values`` (n,)."""
+        """Add the next rows, ``values`` (n,)."""
         while self.rows + len(values) > self.capacity * self.width:
             self._merge()
         head = min(-self.rows % self.width, len(values))  # completes the bucket under way
@@ -40,7 +39,7 @@ class MinMaxBuckets:
         self._fill(values[head + whole :].reshape(1, -1))
 
     def _fill(self, block: Array) -> None:
-        """Put ``block`` (m, rows of one bucket) into the next m buckets."""
+        """Add ``block`` (m, rows of one bucket) to the next m buckets."""
         m, width = block.shape
         if not block.size:
             return
@@ -49,14 +48,11 @@ class MinMaxBuckets:
         at = self.rows + width * np.arange(m)
         pick = np.arange(m)
         finite = np.isfinite(block)
-        low = np.where(finite, block, np.inf)
-        i = low.argmin(axis=1)
-        better = low[pick, i] < self._low[part]
-        self._low[part][better], self._low_at[part][better] = low[pick, i][better], (at + i)[better]
-        high = np.where(finite, block, -np.inf)
-        i = high.argmax(axis=1)
-        better = high[pick, i] > self._high[part]
-        self._high[part][better], self._high_at[part][better] = high[pick, i][better], (at + i)[better]
+        for sign, extreme, place in ((1, self._low, self._low_at), (-1, self._high, self._high_at)):
+            values = np.where(finite, block, sign * np.inf)
+            i = (sign * values).argmin(axis=1)
+            better = sign * values[pick, i] < sign * extreme[part]
+            extreme[part][better], place[part][better] = values[pick, i][better], (at + i)[better]
         with np.errstate(over="ignore"):  # a diverging run may sum to inf; its mean is then not drawn
             self._total[part] += np.where(finite, block, 0.0).sum(axis=1)
         self._count[part] += finite.sum(axis=1)
@@ -68,32 +64,32 @@ class MinMaxBuckets:
         pick = np.arange(half)
         i = self._low.reshape(half, 2).argmin(axis=1)
         j = self._high.reshape(half, 2).argmax(axis=1)
-        for kept, choice, empty in (
+        for column, choice, empty in (
             (self._low_at, i, 0),
             (self._low, i, np.inf),
             (self._high_at, j, 0),
             (self._high, j, -np.inf),
         ):
-            kept[:half], kept[half:] = kept.reshape(half, 2)[pick, choice], empty
+            column[:half], column[half:] = column.reshape(half, 2)[pick, choice], empty
         with np.errstate(over="ignore"):
-            for summed in (self._total, self._count):
-                summed[:half], summed[half:] = summed.reshape(half, 2).sum(axis=1), 0
+            for column in (self._total, self._count):
+                column[:half], column[half:] = column.reshape(half, 2).sum(axis=1), 0
         self.width *= 2
 
     @property
     def low(self) -> float:
-        """The lowest finite value so far; inf while there is none."""
+        """Lowest finite value so far; inf if there is none."""
         return float(self._low.min())
 
     @property
     def high(self) -> float:
-        """The highest finite value so far; −inf while there is none."""
+        """Highest finite value so far; −inf if there is none."""
         return float(self._high.max())
 
     def extremes(self) -> tuple[Array, Array]:
-        """Row numbers and values (m,), m ≤ 2·capacity: every bucket's lowest and highest row, in their order.
+        """Return row numbers and values (m,), m ≤ 2·capacity: the lowest and highest row of every bucket, in order.
 
-        Each is a row of the record, so a line through them tells no lie and keeps every peak.
+        All points are rows of the record, and a line through them has every peak.
         """
         used = self._count > 0
         rows = np.stack((self._low_at[used], self._high_at[used]), axis=1)
@@ -105,10 +101,10 @@ class MinMaxBuckets:
         return rows[keep], values[keep]
 
     def stretches(self, most: int) -> tuple[Array, Array, Array, Array]:
-        """Row, mean, lowest and highest value (m,) of longer stretches of rows, most/2 < m ≤ ``most``.
+        """Return row, mean, lowest and highest value (m,) of longer stretches of rows, most/2 < m ≤ ``most``.
 
-        A stretch is a power of two of rows, so that what is drawn stays where it is as rows come; one that
-        has only begun counts with the one before. The row is the middle one, of the last stretch the last.
+        The length of a stretch is a power of two, so that points stay in place as rows are added; a last stretch that
+        has just begun is joined to the one before. The row is the middle one, or the last one of the last stretch.
         """
         used = -(-self.rows // self.width)
         group = 1

@@ -1,4 +1,4 @@
-"""A run in other people's formats: a table, a picture, a moving one, a script; the file's ending says which."""
+"""Export of a run, by the ending of the file: a table, a figure, an animation or a script."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError, unknown_name
@@ -18,19 +17,19 @@ from ..training.adaptation import curve, held_out, held_out_panel
 from ..training.pacing import render_lock
 from ..training.persistence.script import script
 from ..training.record import WHOLE
+from ..training.run import Run
 from . import style
-from .figures import DPI, RunFigure, crisp
-from .panels import TaskPanel
+from .figures import RunFigure, crisp
 from .run_figure import figure
+from .task_panel import TaskPanel
 
 ROWS = 10_000  # of a table, written at a time
 SMALL = (420, 340)  # pixels of an animation
-LINGER = 1200  # milliseconds that its last frame stays
-PACE = 400  # milliseconds of each other frame
+FRAME, LAST_FRAME = 400, 1200  # milliseconds
 
 
-def export(run: Any, path: str | os.PathLike[str], **options: Any) -> Path:
-    """Write a run to ``path``, whole or not at all; see `Run.export`."""
+def export(run: Run, path: str | os.PathLike[str], **options: int | None) -> Path:
+    """Write a run to ``path`` atomically; see `Run.export`."""
     place = Path(path)
     ending = place.suffix.lower()
     if ending not in FORMATS:
@@ -43,8 +42,8 @@ def export(run: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     return place
 
 
-def _csv(run: Any, file: Any) -> None:
-    """The record, one row a line; numbers read back to the bit."""
+def _csv(run: Run, file: IO[bytes]) -> None:
+    """Write the record, one row a line; numbers are read back to the bit."""
     record = run.record
     file.write((",".join(record.columns) + "\n").encode())
     whole = [column in WHOLE for column in record.columns]
@@ -54,42 +53,57 @@ def _csv(run: Any, file: Any) -> None:
         file.write(("\n".join(lines) + "\n").encode())
 
 
-def _png(run: Any, file: Any) -> None:
+def _png(run: Run, file: IO[bytes]) -> None:
     file.write(crisp(figure(run)))
 
 
-def _svg(run: Any, file: Any) -> None:
+def _svg(run: Run, file: IO[bytes]) -> None:
     with render_lock():
         figure(run).savefig(file, format="svg", metadata={"Date": None})  # the same run is the same picture
 
 
-def _py(run: Any, file: Any) -> None:
+def _py(run: Run, file: IO[bytes]) -> None:
     file.write(script(run.loop).encode())
 
 
-def _gif(run: Any, file: Any, steps: int | None = None) -> None:
-    """The inner loop: a held-out task, and the curve after each adaptation step."""
+def _gif(run: Run, file: IO[bytes], steps: int | None = None) -> None:
+    """Animate the inner loop: a held-out task, and the curve after each adaptation step."""
     from PIL import Image
 
     frames = [Image.fromarray(pixels[..., :3]) for pixels in inner_loop(run, steps)]
     buffer = io.BytesIO()
-    durations = [PACE] * (len(frames) - 1) + [LINGER]
+    durations = [FRAME] * (len(frames) - 1) + [LAST_FRAME]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     file.write(buffer.getvalue())
 
 
-def inner_loop(run: Any, steps: int | None = None) -> list[np.ndarray]:
-    """Pictures (h, w, 4) of one held-out task: before adaptation, and after each of its steps."""
+def inner_loop(run: Run, steps: int | None = None) -> list[np.ndarray]:
+    """Draw one held-out task before adaptation and after each adaptation step.
+
+    Parameters
+    ----------
+    run : Run
+    steps : int, optional
+        Number of adaptation steps; by default that of training.
+
+    Returns
+    -------
+    list of arrays (h, w, 4)
+
+    Raises
+    ------
+    MetagdError
+        If the tasks have no single input.
+    """
     run.plan.problem.check_available()
     task, algorithm, problem = held_out_panel(run.loop), run.loop.algorithm, run.plan.problem
-    if task is None or not isinstance(algorithm, Meta):
+    if task is None or run.plan.tasks is None or not isinstance(algorithm, Meta):
         raise MetagdError("an animation shows adaptation to tasks with one input; this run has none", "export")
     steps = max(algorithm.inner_steps, 1) if steps is None else steps
-    found = held_out(problem, algorithm, run.plan.tasks, run.loop.snapshot.theta, run.plan.settings.seed, steps)
-    assert found is not None  # or there were no panel
-    curves = [curve(problem, algorithm, phi, task.x) for phi in found[1]]
-    drawn = RunFigure((SMALL[0] / DPI, SMALL[1] / DPI), dpi=DPI, facecolor=style.SURFACE)
-    canvas = FigureCanvasAgg(drawn)
+    path = held_out(problem, algorithm, run.plan.tasks, run.loop.snapshot.theta, run.plan.settings.seed, steps)
+    assert path is not None  # as held_out_panel
+    curves = [curve(problem, algorithm, phi, task.x) for phi in path[1]]
+    drawn = RunFigure(*SMALL)
     panel = TaskPanel(drawn.add_axes((0.1, 0.28, 0.86, 0.58)), task)
     label = drawn.text(0.96, 0.93, "", ha="right", color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
     for after in (curves[0], curves[-1]):
@@ -101,8 +115,8 @@ def inner_loop(run: Any, steps: int | None = None) -> list[np.ndarray]:
         with render_lock():
             panel.update(task._replace(before=curves[0], after=after), False)
             label.set_text(f"after {step} of {steps} step{'s' * (steps != 1)}")
-            canvas.draw()
-            frames.append(np.asarray(canvas.buffer_rgba()).copy())
+            drawn.agg.draw()
+            frames.append(np.asarray(drawn.agg.buffer_rgba()).copy())
     return frames
 
 

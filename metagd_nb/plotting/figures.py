@@ -1,4 +1,4 @@
-"""Figures that display themselves: pixels, PNG files, and titled axes in the kit's style.
+"""Figures that display themselves: PNG encoding, and titled axes in the kit's style.
 
 No function uses pyplot, so there is nothing to close and no backend to choose.
 """
@@ -9,6 +9,7 @@ import io
 import struct
 import threading
 import zlib
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .downsample import Array
 WIDTH, HEIGHT, TALL = 720, 320, 420  # pixels as displayed
 DPI = 100
 TEXT = "metagd plot"  # the same for every frame, so that checks of stored outputs compare equal
+Formats = Container[str] | None  # MIME types to include or exclude
 MimeBundle = tuple[dict[str, Any], dict[str, Any]]  # data and metadata of a display
 drawing = threading.RLock()  # matplotlib's text layout is shared by all figures, and runs draw in their own threads
 
@@ -43,23 +45,6 @@ def png(pixels: Array, level: int = 1) -> bytes:
     return image
 
 
-def crisp(figure: Figure) -> bytes:
-    """Encode a figure as PNG with twice the displayed resolution, in 256 colors: a third of the bytes."""
-    from PIL import Image  # a dependency of matplotlib
-
-    with drawing:
-        before = figure.dpi
-        figure.set_dpi(2 * DPI)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
-        few = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        figure.set_dpi(before)
-    file = io.BytesIO()
-    few.save(file, "png", optimize=True)
-    return file.getvalue()
-
-
 def bundle(image: bytes, height: int, alt: str, text: str = TEXT, width: int = WIDTH) -> MimeBundle:
     """Return data and metadata of a display: a PNG with its size in pixels and its description."""
     return {"image/png": image, "text/plain": text}, {"image/png": {"width": width, "height": height, "alt": alt}}
@@ -68,24 +53,46 @@ def bundle(image: bytes, height: int, alt: str, text: str = TEXT, width: int = W
 class RunFigure(Figure):
     """A matplotlib figure that displays itself in high resolution under every backend.
 
-    Attributes
+    Parameters
     ----------
+    width, height : int
+        Size in pixels as displayed.
     alt : str
         Description of the figure, for screen readers.
+    layout : bool
+        True if matplotlib places the axes.
     """
 
-    alt = TEXT
+    def __init__(self, width: int = WIDTH, height: int = HEIGHT, alt: str = TEXT, *, layout: bool = False) -> None:
+        room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12) if layout else None  # inches
+        super().__init__((width / DPI, height / DPI), dpi=DPI, facecolor=style.SURFACE, layout=room)
+        self.alt, self.agg = alt, FigureCanvasAgg(self)
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> MimeBundle:
+    def _repr_mimebundle_(self, include: Formats = None, exclude: Formats = None) -> MimeBundle:
         width, height = (round(inches * DPI) for inches in self.get_size_inches())
         return bundle(crisp(self), height, self.alt, width=width)
 
 
+def crisp(figure: RunFigure) -> bytes:
+    """Encode a figure as PNG with twice the displayed resolution, in 256 colors: a third of the bytes."""
+    from PIL import Image  # a dependency of matplotlib
+
+    with drawing:
+        before = figure.dpi
+        figure.set_dpi(2 * DPI)
+        figure.agg.draw()
+        image = Image.fromarray(np.asarray(figure.agg.buffer_rgba()))
+        few = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        figure.set_dpi(before)
+    file = io.BytesIO()
+    few.save(file, "png", optimize=True)
+    return file.getvalue()
+
+
 def card(width: int, height: int) -> RunFigure:
     """Return an empty figure of that size in pixels, on a card with round corners, with a layout of its own."""
-    room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)  # inches
-    figure = RunFigure((width / DPI, height / DPI), dpi=DPI, layout=room)
-    style.card(figure)
+    figure = RunFigure(width, height, layout=True)
+    style.add_card(figure)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Charts of what a run has learned: moved parameters, learned rates, initial function, influence, tasks in a plane."""
+"""Charts of learned results: moved parameters, learned rates, initial function, influence, tasks in a plane."""
 
 from __future__ import annotations
 

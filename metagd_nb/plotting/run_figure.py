@@ -1,8 +1,7 @@
-"""A run as a figure: still, or as live frames that cost the same after a thousand rows and ten million.
+"""Figure of a run: still, or as live frames whose cost does not depend on the length of the record.
 
-What stands still (axes, ticks, references) is drawn once and kept as pixels; a frame puts those
-back and draws only the curves on them. The plot knows a run by what it reads of it — ``record``,
-``references``, ``rates``, ``panel()``, ``stopped`` … — and never asks it to wait.
+The static artists (axes, ticks, references) are drawn once and cached as pixels; a frame restores the pixels and draws
+only the curves. Reading a run for a frame never waits for it.
 """
 
 from __future__ import annotations
@@ -14,38 +13,39 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from ..training.adaptation import held_out_panel
+from ..training.run import Run
 from ..training.stopping import REASONS
 from . import style
 from .downsample import Array, MinMaxBuckets
-from .figures import DPI, HEIGHT, TALL, WIDTH, MimeBundle, RunFigure, bundle, crisp, drawing, png
-from .panels import Curve, StepPanel, TaskPanel
-from .style import number, steps_shown
+from .figures import HEIGHT, TALL, WIDTH, MimeBundle, RunFigure, bundle, crisp, drawing, png
+from .panels import Curve, StepPanel
+from .style import number
+from .task_panel import TaskPanel
 
 CHUNK = 1 << 20  # rows read at once, so that reading a long record needs little memory
 
 
 def words(rate: str) -> str:
-    """``inner_lr`` in plain words."""
+    """Write out the name of a rate: ``inner learning rate`` for ``inner_lr``."""
     return re.sub(r"\blr$", "learning rate", rate.replace("_", " "))
 
 
-def status(run: Any) -> str:
-    """One line: where the run is; at its end why it stopped, its steps, and the first and last loss."""
+def status(run: Run) -> str:
+    """Describe the state of a run in one line; at its end why it stopped, its steps, the first and the last loss."""
     loss = run.record.since("loss", 0)
     last = int(run.record.last("step")) if len(loss) else 0
     if run.stopped is not None:
         ends = f"loss {number(loss[0])} → {number(run.loop.snapshot.loss)}" if len(loss) else "no loss yet"
         return f"{REASONS.get(run.stopped, run.stopped)}  ·  {last:,} step{'s' * (last != 1)}  ·  {ends}"
-    where = f"step {last:,} of {run.plan.settings.steps:,}"
-    return ("paused at " if run.loop.paused else "") + where + (f"  ·  loss {number(loss[-1])}" if len(loss) else "")
+    progress = f"step {last:,} of {run.plan.settings.steps:,}" + (f"  ·  loss {number(loss[-1])}" if len(loss) else "")
+    return f"paused at {progress}" if run.loop.paused else progress
 
 
 class LiveRunFigure:
-    """The moving picture of one run.
+    """Live figure of one run.
 
     Parameters
     ----------
@@ -53,33 +53,29 @@ class LiveRunFigure:
         Read, never changed.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self.task = held_out_panel(run.loop)
         self.height = HEIGHT if self.task is None else TALL
-        self.redraws = 0  # of what stands still; few, or a frame is not cheap
+        self.redraws = 0  # of the static artists; few, or frames are not cheap
         self.columns = {name: MinMaxBuckets() for name in ("loss", "grad_norm", *self._rates()) if name in run.record}
         self.rows = 0  # read so far
         self.right = 0.0  # steps shown
-        self.moved: list[str] = []  # rates that have moved: they get a panel
+        self.moved: list[str] = []  # rates that have changed; they have a panel
         self.note = ""
-        self.figure = RunFigure((WIDTH / DPI, self.height / DPI), dpi=DPI)
-        self.canvas = FigureCanvasAgg(self.figure)
+        self.figure = RunFigure(WIDTH, self.height)
         self._background: Any = None
         self._compose()
 
-    # ---- what stands where -------------------------------------------------------------------------------------
-
     def _compose(self) -> None:
-        """Lay the panels out: the loss wide on the left, what explains it small on the right."""
-        fig = self.figure
-        fig.clear()
-        style.card(fig)
+        """Lay out the panels: the loss wide on the left, the others narrow on the right."""
+        self.figure.clear()
+        style.add_card(self.figure)
         lines = textwrap.wrap(self.note, 116)[:2]
-        self.name = self._text(
+        method = self._text(
             20, self.height - 30, self.run.plan.method, style.INK, style.MEDIUM + 1.5, fontweight="bold"
         )
-        start = 20 + self.name.get_window_extent().width + 12
+        start = 20 + method.get_window_extent().width + 12
         self.status = self._text(start, self.height - 30, "", style.SOFT, style.MEDIUM, animated=True)
         self._text(20, self.height - 42, "\n".join(lines), style.WARN, style.SMALL, va="top", linespacing=1.4)
         top = self.height - 68 - (6 + 14 * len(lines) if lines else 0)
@@ -88,15 +84,13 @@ class LiveRunFigure:
         self._background = None
 
     def _left(self, top: int) -> list[StepPanel]:
-        """The loss, and under it the rates once one has moved."""
-        run, sampled = self.run, bool(self.run.loop.sampled)
+        """Make the panel of the loss, and under it one of the rates that have changed."""
+        run, sampled = self.run, self.run.loop.sampled
         base = 50 + (112 if self.moved else 0)
-        title = "loss" if not sampled else "loss: mean and range"
-        if "meta_lr" in run.record:
-            title = title.replace("loss", "query loss")
+        title = ("query loss" if "meta_lr" in run.record else "loss") + (": mean and range" if sampled else "")
         ax = self._axes(62, base, 358, top - base)
         loss = StepPanel(ax, title, [Curve(ax, self.columns["loss"], style.BLUE, sampled)])
-        loss.refer(run.plan.references)
+        loss.add_references(run.plan.references)
         if not self.moved:
             return [loss]
         ax.tick_params(labelbottom=False)
@@ -110,74 +104,76 @@ class LiveRunFigure:
         return [loss, StepPanel(ax, title, curves, most=3)]
 
     def _right(self, top: int) -> list[StepPanel]:
-        """The gradient norm."""
+        """Make the panel of the gradient norm."""
         ax = self._axes(490, 50, 204, top - 50)
-        curve = Curve(ax, self.columns["grad_norm"], style.GREEN, bool(self.run.loop.sampled))
+        curve = Curve(ax, self.columns["grad_norm"], style.GREEN, self.run.loop.sampled)
         return [StepPanel(ax, "gradient norm (log scale)", [curve], "log", most=4)]
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        """Axes at a place in pixels from the lower left."""
+        """Add axes; positions and sizes are in pixels from the lower left."""
         return self.figure.add_axes((left / WIDTH, bottom / self.height, width / WIDTH, height / self.height))
 
     def _text(self, x: float, y: float, text: str, color: str, size: float, **options: Any) -> Text:
         options |= {"color": color, "fontsize": size, "fontfamily": style.FONT, "parse_math": False}
         return self.figure.text(x / WIDTH, y / self.height, text, **options)
 
-    # ---- what it shows now -------------------------------------------------------------------------------------
-
     def _rates(self) -> list[str]:
         return [name for name in self.run.rates if name in self.run.record]
 
     def refresh(self, final: bool = False) -> bool:
-        """Read the new rows into the artists; whether what stands still must be drawn again."""
-        record, n = self.run.record, len(self.run.record)
-        for start in range(self.rows, n, CHUNK):
-            for name, rows in self.columns.items():
-                rows.extend(record.since(name, start)[: min(CHUNK, n - start)])
-        self.rows = n
+        """Read the new rows into the artists; return True if the static ones must be drawn again."""
+        record = self.run.record
+        self._read_rows()
         moved = [name for name in self._rates() if self.columns[name].low < self.columns[name].high]
         note = self.run.note or ""
         if (moved, note) != (self.moved, self.note):
             self.moved, self.note = moved, note
             self._compose()
-        first = float(record.since("step", 0)[0]) if n else 0.0
-        if self.run.plan.settings.record_every > 1:
-            for panel in self.panels:
-                for curve in panel.curves:
-                    curve.steps = record.since("step", 0)
-        last = float(record.since("step", 0)[n - 1]) - first if n else -1.0
-        self.right = steps_shown(last, self.run.plan.settings.steps, self.right, final)
-        changed = [panel.update(first, self.right, final) for panel in self.panels]
+        changed = self._update_steps(record.since("step", 0)[: self.rows], final)
         if self.held_out is not None and (task := held_out_panel(self.run.loop)) is not None:
             changed.append(self.held_out.update(task, final))
         self.status.set_text(status(self.run))
-        self.figure.alt = (
-            f"{self.run.plan.method}: {', '.join(panel.title for panel in self.panels)}; {status(self.run)}"
-        )
+        titles = ", ".join(panel.title for panel in self.panels)
+        self.figure.alt = f"{self.run.plan.method}: {titles}; {self.status.get_text()}"
         return any(changed)
 
-    def artists(self) -> list[Artist]:
-        """Everything that moves, lowest first."""
-        panels: list[Any] = [*self.panels, *([self.held_out] if self.held_out is not None else [])]
-        return [artist for panel in panels for artist in panel.artists()] + [self.status]
+    def _read_rows(self) -> None:
+        """Add the new rows of the record to the columns."""
+        record, n = self.run.record, len(self.run.record)
+        for start in range(self.rows, n, CHUNK):
+            for name, rows in self.columns.items():
+                rows.extend(record.since(name, start)[: min(CHUNK, n - start)])
+        self.rows = n
 
-    # ---- pixels ------------------------------------------------------------------------------------------------
+    def _update_steps(self, steps: Array, final: bool) -> list[bool]:
+        """Draw the rows of these steps (n,); return for each panel True if it must be drawn again."""
+        settings = self.run.plan.settings
+        for curve in (curve for panel in self.panels for curve in panel.curves):
+            curve.steps = steps if settings.record_every > 1 else None
+        first, last = (float(steps[0]), float(steps[-1] - steps[0])) if len(steps) else (0.0, -1.0)
+        self.right = style.steps_shown(last, settings.steps, self.right, final)
+        return [panel.update(first, self.right, final) for panel in self.panels]
+
+    def artists(self) -> list[Artist]:
+        """Return the moving artists, lowest first."""
+        held_out = [] if self.held_out is None else self.held_out.artists()
+        return [*(artist for panel in self.panels for artist in panel.artists()), *held_out, self.status]
 
     def pixels(self) -> Array:
-        """The present frame (h, w, 4), RGBA; the canvas's own memory, valid until the next frame."""
+        """Draw the present frame (h, w, 4), RGBA; memory of the canvas, valid until the next frame."""
         with drawing:
             if self.refresh() or self._background is None:
-                self.canvas.draw()
-                self._background = self.canvas.copy_from_bbox(self.figure.bbox)
+                self.figure.agg.draw()
+                self._background = self.figure.agg.copy_from_bbox(self.figure.bbox)
                 self.redraws += 1
             else:
-                self.canvas.restore_region(self._background)
+                self.figure.agg.restore_region(self._background)
             for artist in self.artists():
                 self.figure.draw_artist(artist)
-            return np.asarray(self.canvas.buffer_rgba())
+            return np.asarray(self.figure.agg.buffer_rgba())
 
     def still(self) -> RunFigure:
-        """The figure as it is now, with every artist drawn as part of it and the axes fitted."""
+        """Return the figure in its present state, with static artists only and the axes fitted to the data."""
         with drawing:
             self.refresh(final=True)
             for artist in self.artists():
@@ -185,12 +181,12 @@ class LiveRunFigure:
         return self.figure
 
     def show(self, final: bool = False) -> MimeBundle:
-        """A display's data and metadata; the final one is crisp, and the last that this plot draws."""
+        """Return data and metadata of a display; the final one has a high resolution, and no frame follows it."""
         with drawing:
             image = crisp(self.still()) if final else png(self.pixels())
             return bundle(image, self.height, self.figure.alt)
 
 
-def figure(run: Any) -> RunFigure:
-    """A run as it is now, as a matplotlib figure that belongs to nobody: no pyplot, nothing to close."""
+def figure(run: Run) -> RunFigure:
+    """Return the present figure of a run; it is not registered with pyplot, so there is nothing to close."""
     return LiveRunFigure(run).still()

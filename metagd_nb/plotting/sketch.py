@@ -1,4 +1,4 @@
-"""Figures of the chapters, drawn with matplotlib's own methods on axes in the kit's style."""
+"""Figures of the chapters: axes in the kit's style, for matplotlib's own methods."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from . import style
-from .figures import DPI, HEIGHT, WIDTH, MimeBundle, RunFigure, bundle, crisp, png
+from .figures import DPI, HEIGHT, WIDTH, Formats, MimeBundle, RunFigure, bundle, crisp, png
 
 # Curves differ in color, in line style and in gray value: no reader depends on one of the three.
 CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK]) + cycler(
@@ -21,20 +19,18 @@ CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, s
 
 
 class Sketch(RunFigure):
-    """A figure with quiet legends and ticks, whose description is shown where a picture cannot be."""
+    """Figure with quiet legends and ticks; its description is its text form too."""
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> MimeBundle:
+    def _repr_mimebundle_(self, include: Formats = None, exclude: Formats = None) -> MimeBundle:
         return self.displayed(final=True)
 
     def displayed(self, final: bool) -> MimeBundle:
         """Return data and metadata of a display: in high resolution if it is the final one, else drawn quickly."""
         for ax in self.axes:
             _format_axes(ax)
-        if final:
-            image = crisp(self)
-        else:
-            self.canvas.draw()
-            image = png(np.asarray(self.canvas.buffer_rgba()))  # type: ignore[attr-defined]
+        if not final:
+            self.agg.draw()
+        image = crisp(self) if final else png(np.asarray(self.agg.buffer_rgba()))
         return bundle(image, round(self.get_figheight() * DPI), self.alt, self.alt)
 
 
@@ -60,27 +56,24 @@ def sketch(
     axes : Axes or array of Axes
         An array where there are several panels.
     """
-    room = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)  # inches
-    figure = Sketch((WIDTH / DPI, height / DPI), dpi=DPI, layout=room)
-    FigureCanvasAgg(figure)
-    style.card(figure)
-    figure.alt = alt
-    drawn = figure.subplots(1, panels, squeeze=False)[0]
-    for ax in drawn:
+    figure = Sketch(WIDTH, height, alt, layout=True)
+    style.add_card(figure)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for ax in axes:
         prepare_axes(ax, xlabel, ylabel)
-    return figure, drawn[0] if panels == 1 else drawn
+    return figure, axes[0] if panels == 1 else axes
 
 
 def prepare_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """Style empty axes as those of the live plot, but with limits that matplotlib finds."""
-    ax.set_facecolor("none")
-    ax.set_axisbelow(True)
+    """Style empty axes as those of the live plot, but with automatic limits.
+
+    Parameters
+    ----------
+    ax : Axes
+    xlabel, ylabel : str
+    """
+    style.quiet_axes(ax)
     ax.set_prop_cycle(CYCLE)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set(color=style.SPINE, linewidth=0.8)
-    ax.grid(True, color=style.GRID, linewidth=0.8)
-    ax.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.SOFT, labelfontfamily=style.FONT, which="both")
     for label in (ax.set_xlabel(xlabel), ax.set_ylabel(ylabel)):
         label.set(color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from metagd_nb.tasks import Reference
 from metagd_nb.training.record import Record
 
 
@@ -22,9 +23,9 @@ class StandInRun:
         steps: int = 500,
         references: Iterable[tuple[float, str]] = (),
     ) -> None:
-        shown = [SimpleNamespace(value=value, label=label) for value, label in references]
         settings = SimpleNamespace(steps=steps, record_every=1)
-        self.plan = SimpleNamespace(method=method, settings=settings, references=shown, tasks=None)
+        known = [Reference(value, label) for value, label in references]
+        self.plan = SimpleNamespace(method=method, settings=settings, references=known, tasks=None)
         self.rates = dict(rates or {"lr": 0.1})
         self.record = Record(("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds", *self.rates))
         self.stopped: str | None = None

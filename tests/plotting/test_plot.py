@@ -189,11 +189,11 @@ def test_zero_and_negative_values_are_left_out_of_a_log_axis() -> None:
 
 
 def test_the_log_axis_is_decided_with_hysteresis() -> None:
-    assert not axes.helps(1, 20, False)
-    assert axes.helps(1, 20, True)
-    assert axes.helps(1, 40, False)
-    assert not axes.helps(1, 10, True)
-    assert not axes.helps(0, 10, True)
+    assert not axes.log_axis_helps(1, 20, False)
+    assert axes.log_axis_helps(1, 20, True)
+    assert axes.log_axis_helps(1, 40, False)
+    assert not axes.log_axis_helps(1, 10, True)
+    assert not axes.log_axis_helps(0, 10, True)
 
 
 # ---- frames ------------------------------------------------------------------------------------------------------
