@@ -7,14 +7,16 @@ carried out at once, in the calling thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import MetagdError
+from ..core.errors import MetagdError, unknown_name
 from .loop import TrainingLoop
+from .stopping import RULES
 
 
 def ask(loop: TrainingLoop, kind: str, value: Any = None) -> None:
@@ -56,6 +58,34 @@ def wait(loop: TrainingLoop) -> None:
         _wait_until(loop, lambda: not driven_elsewhere(loop) or (loop.idle and not loop.requests.pending))
     finally:
         loop.waiting -= 1
+
+
+def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
+    """Let a run that has ended continue, under changed rules.
+
+    Raises
+    ------
+    MetagdError
+        For an unknown rule, and where the rule that ended the run still holds.
+    """
+    for name in rules:
+        if name not in RULES.values():
+            raise unknown_name("rule", name, list(RULES.values()))
+    settings, rule = replace(loop.settings, **rules), RULES.get(loop.stopped or "", "")
+    if loop.stopped == "diverged":
+        raise MetagdError("the run has ended (diverged); start a new one with a smaller rate", "resume")
+    if (rule and rule not in rules) or settings.steps <= loop.record.last_step:
+        rule = rule or "steps"
+        why = f"{rule}={getattr(loop.settings, rule):g}"
+        raise MetagdError(f"the run has ended ({loop.stopped}), by {why}; to go on: resume({rule}=…)", "resume")
+    loop.plan.problem.check_available()
+    loop.use(settings)
+    if loop.stopped == "failed":
+        loop.note = loop.error = None
+    loop.clock.set(loop.record.last("seconds") if len(loop.record) else 0.0)
+    loop.steps_requested, loop.paused, loop.stopped = 0, False, None
+    loop.requests.clear()
+    loop.write_event("resume", dict(rules) or None)
 
 
 def driven_elsewhere(loop: TrainingLoop) -> bool:

@@ -17,7 +17,6 @@ from .callbacks import ON_END, Callback
 from .control import wait
 from .loop import TrainingLoop
 from .pacing import Frame, FrameScheduler, yield_to_renderer
-from .persistence.checkpoint import Checkpointer
 
 SLICE = 0.02  # seconds after which an asyncio task lets others in
 TURN = 0.001  # seconds of a thread's turn: with Python's 5 ms an import beside a run would take minutes
@@ -103,6 +102,8 @@ def _callbacks(run: Driven, frame: Frame | None) -> list[Callback]:
     """Callbacks of a run, in the order of their last call: the last frame shows the notes of the others."""
     found: list[Callback] = [_EndFunctions(run)]
     if run.loop.settings.checkpoint:
+        from .persistence.checkpoint import Checkpointer
+
         found.append(Checkpointer(run.loop))
     if frame is not None:
         found.append(FrameScheduler(run.loop, frame))

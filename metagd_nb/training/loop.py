@@ -1,17 +1,15 @@
 """Training loop: takes the steps of a run, writes its record, and carries out requests between two steps.
 
-``advance()`` takes one step: it moves from θ_{t−1} to θ_t (not at the first call) and writes row t, so after every
-call the last row and the present parameters belong together; ``advance_many()`` takes several. The loop has no thread
-of its own: `drivers` run it in the calling thread, in a background thread or as an asyncio task.
+``advance()`` moves from θ_{t−1} to θ_t (not at the first call) and writes row t, so that the last row and the present
+parameters belong together; ``advance_many()`` takes several steps. `drivers` call both.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +26,9 @@ from .requests import Event, Requests, validate
 from .settings import Settings
 from .stopping import StoppingRule, divergence
 
+if TYPE_CHECKING:
+    import asyncio
+
 Array = np.ndarray
 COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")
 
@@ -42,23 +43,19 @@ class TrainingLoop:
     Attributes
     ----------
     algorithm : Algorithm
-        With its present rates; ``plan.algorithm`` has those of the beginning.
-    settings : Settings
-        Those of the plan.
+        With its present rates; ``plan.algorithm`` has those of the start.
     snapshot, best : Snapshot
         Step, loss, parameters and state that belong together: now, and at the best row.
     stopped : str or None
-        Why the run ended, a key of `stopping.REASONS`.
+        Reason of the end, a key of `stopping.REASONS`.
     error : exception or None
         Raised by the user's function.
     cell : str or None
         Text of the cell that started the run.
     saved : dict or None
         Contents of the file that the run was read from.
-    driver : threading.Thread or None
-        Thread that takes the steps.
-    task : asyncio.Task or None
-        The same without threads, where an event loop holds only a weak reference.
+    driver, task : threading.Thread, asyncio.Task or None
+        Thread that takes the steps; task of an event loop where there are no threads.
     waiting : int
         Number of threads that wait for the end.
     grad_evals, hvps : int
@@ -110,18 +107,18 @@ class TrainingLoop:
         return self.paused and not self.steps_requested
 
     def seconds(self) -> float:
-        """Seconds of training so far; 0 before the first row."""
+        """Return the seconds of training so far; 0 before the first row."""
         return self.clock.seconds() if len(self.record) else 0.0
 
     def peek(self) -> dict[str, Any]:
-        """``step``, ``loss`` and ``params`` (name → a copy) that belong together, now; never waits."""
+        """Return the present ``step``, ``loss`` and ``params`` (copies by name), which belong together; never waits."""
         problem, snapshot = self.plan.problem, self.snapshot
         flat = self.algorithm.result(problem, snapshot.theta, snapshot.state)
         params = {name: view.copy() for name, view in problem.layout.views(flat).items()}
         return {"step": snapshot.step, "loss": snapshot.loss, "params": params}
 
     def use(self, settings: Settings) -> None:
-        """Go on under other settings."""
+        """Continue under other settings."""
         self.plan = self.plan._replace(settings=settings)
         self.settings = self.stopping.settings = settings
 
@@ -147,7 +144,7 @@ class TrainingLoop:
             self._end(reason)
 
     def _next(self) -> tuple[int, int]:
-        """Number of the next step, and how many may follow each other from there; its time counts from now."""
+        """Start the clock of the next step; return its number, and how many steps may follow one another from there."""
         step = self.snapshot.step + 1
         if step == 0:
             self.clock.start()

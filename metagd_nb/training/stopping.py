@@ -23,24 +23,31 @@ REASONS = {  # why a run ended, in words
     "diverged": "diverged",
     "failed": "the loss failed",
 }
+RULES = {  # why a run ended → the setting that says so
+    "steps": "steps",
+    "loss-below": "loss_below",
+    "grad-below": "grad_below",
+    "patience": "patience",
+    "seconds": "seconds",
+}
 EXPLODED = 1e8  # times the first loss, or times 1
 
 
 def divergence(algorithm: Algorithm, step: int, loss: float, best: int) -> str:
-    """Note on a run that diverged at ``step``; ``best`` is the step of its best row, −1 where there is none."""
+    """Describe a divergence at ``step``; ``best`` is the step of the best row, −1 if there is none."""
     names = " or ".join(n for n in algorithm.live_rates() if n.endswith("lr") and not n.startswith("hyper"))
     kept = f"the parameters of step {best} are kept" if best >= 0 else "nothing to keep"
     return f"diverged at step {step} (loss {loss:.3g}): {kept}; a smaller {names} usually helps"
 
 
 class StoppingRule:
-    """Watches the rows of one run and says, after each, whether and why it ends.
+    """Judge of one run: decides after each row whether the run ends, and why.
 
     Parameters
     ----------
     settings : Settings
     sampled : bool
-        Whether losses carry sampling noise: then the mean of the last 20 rows is what is compared.
+        True if losses carry sampling noise: the mean of the last 20 rows is then compared.
     """
 
     def __init__(self, settings: Settings, sampled: bool) -> None:
@@ -51,17 +58,16 @@ class StoppingRule:
         self.best_step = 0
 
     def state(self) -> dict[str, Any]:
-        """What it has seen, as far as it matters."""
+        """Return what a restored run needs, for `restore`."""
         return {"recent": list(self._recent), "limit": self._limit, "best": self.best, "best_step": self.best_step}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Continue from a result of `state`."""
         self._recent.extend(state["recent"])
         self._limit, self.best, self.best_step = state["limit"], state["best"], state["best_step"]
 
     def judge(self, step: int, loss: float, norm: float, seconds: float) -> str | None:
-        """The reason to stop at this row, or None. ``best_step`` is ``step`` where the row is the best so far."""
-        settings = self.settings
+        """Return the reason to stop at this row, or None; update ``best`` and ``best_step``."""
         if step == 0:
             self._limit = EXPLODED * max(abs(loss), 1.0)
         if not (math.isfinite(norm) and math.isfinite(loss) and abs(loss) <= self._limit):
@@ -72,6 +78,11 @@ class StoppingRule:
             compared = sum(self._recent) / len(self._recent)
         if compared < self.best or (self.sampled and step == WINDOW - 1):  # means of fewer rows no longer count
             self.best, self.best_step = compared, step
+        return self._rule(step, compared, norm, seconds)
+
+    def _rule(self, step: int, compared: float, norm: float, seconds: float) -> str | None:
+        """Return the rule of the settings that ends the run at this row, or None."""
+        settings = self.settings
         settled = not self.sampled or len(self._recent) == WINDOW
         if settings.loss_below is not None and settled and compared < settings.loss_below:
             return "loss-below"

@@ -12,9 +12,9 @@ from IPython.display import display
 from ...core.errors import MetagdError, nearest, one_line
 from ...problems.gradient_check import check_functions
 from ...tasks import Tasks
+from ...training.control import reopen
 from ...training.drivers import background, foreground
 from ...training.pacing import Frame, render_lock
-from ...training.persistence.replay import reopen
 from ...training.prepare import prepare
 from ...training.run import Run
 from ..display import LiveDisplay, shows_pictures, unattended

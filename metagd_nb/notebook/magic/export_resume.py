@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import MetagdError, nearest
-from ...training.persistence.load import load
 from ...training.run import Run
 from .line import Line
 
@@ -39,6 +38,8 @@ def found(line: Line, space: dict[str, Any]) -> tuple[str, Run]:
         return word, runs[word]
     if not Path(word).exists():
         raise MetagdError(f"{word} is neither a run nor a file{nearest(word, runs)}")
+    from ...training.persistence.load import load
+
     run = load(word)
     if not run.plan.problem.available():
         own = {name: space[name] for name in run.plan.problem.missing if space.get(name) is not None}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...algorithms import ALGORITHMS
-from ...analysis.sweep import SEARCHES, parse_values
 from ...core.errors import MetagdError, nearest
 from ...core.hyperparameters import Hyperparameter
 from .options import COMMANDS, Declared, Extra, allowed
@@ -168,6 +167,10 @@ def _value(one: Hyperparameter, text: str) -> Any:
 
 def _swept(one: Hyperparameter, text: str) -> list[Any] | None:
     """Return the values of a sweep; None where the text is a single value, which may be a list."""
+    if ":" not in text:
+        return None
+    from ...analysis.sweep import parse_values
+
     return parse_values(text, one.option, lambda part: _value(one, part))
 
 
@@ -178,6 +181,8 @@ def _with_sweep(line: Line, sweep: dict[str, list[Any]], given: Mapping[str, str
             if option in given:
                 raise MetagdError("is for a sweep: --lr sweep:0.01,0.1 or --lr log:1e-4:1:9", option)
         return line
+    from ...analysis.sweep import SEARCHES
+
     seeds = Hyperparameter("seeds", int, 1, "", 1, 10_000)
     search = Hyperparameter("search", str, "grid", "", choices=SEARCHES)
     return replace(

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter, hyperparameters
-from ...training.persistence.replay import RULES
 from ...training.settings import Settings
+from ...training.stopping import RULES
 
 
 class Command(NamedTuple):

@@ -1,4 +1,4 @@
-"""Repeat a run from its plan and events, and go on with one that has ended."""
+"""Repeat a run from its plan and events."""
 
 from __future__ import annotations
 
@@ -10,19 +10,11 @@ from typing import Any
 import numpy as np
 
 from ...core.environment import differences, environment
-from ...core.errors import MetagdError, unknown_name
 from ..executors.base import Snapshot
 from ..loop import TrainingLoop
 from ..plan import Plan
+from ..stopping import RULES
 from .contents import changed, prints
-
-RULES = {  # why a run ended → the setting that says so
-    "steps": "steps",
-    "loss-below": "loss_below",
-    "grad-below": "grad_below",
-    "patience": "patience",
-    "seconds": "seconds",
-}
 
 
 def replay_plan(loop: TrainingLoop, session: Mapping[str, Any]) -> Plan:
@@ -70,34 +62,6 @@ def replay_into(loop: TrainingLoop, again: TrainingLoop, seen: Callable[[Snapsho
     again.events, again.note = list(loop.events), loop.note
     if loop.saved is not None:
         print(f"metagd: replayed {max(loop.snapshot.step, 0)} steps: {apart(loop, again)}")
-
-
-def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
-    """Let a run that has ended go on, under rules that have changed.
-
-    Raises
-    ------
-    MetagdError
-        For an unknown rule, and where the rule that ended the run still holds.
-    """
-    for name in rules:
-        if name not in RULES.values():
-            raise unknown_name("rule", name, list(RULES.values()))
-    settings, rule = replace(loop.settings, **rules), RULES.get(loop.stopped or "", "")
-    if loop.stopped == "diverged":
-        raise MetagdError("the run has ended (diverged); start a new one with a smaller rate", "resume")
-    if (rule and rule not in rules) or settings.steps <= loop.record.last_step:
-        rule = rule or "steps"
-        why = f"{rule}={getattr(loop.settings, rule):g}"
-        raise MetagdError(f"the run has ended ({loop.stopped}), by {why}; to go on: resume({rule}=…)", "resume")
-    loop.plan.problem.check_available()
-    loop.use(settings)
-    if loop.stopped == "failed":
-        loop.note = loop.error = None
-    loop.clock.set(loop.record.last("seconds") if len(loop.record) else 0.0)
-    loop.steps_requested, loop.paused, loop.stopped = 0, False, None
-    loop.requests.clear()
-    loop.write_event("resume", dict(rules) or None)
 
 
 def expected(saved: Mapping[str, Any], plan: Plan) -> list[str]:

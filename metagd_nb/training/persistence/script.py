@@ -19,7 +19,7 @@ from ...core.hyperparameters import hyperparameters
 from ...core.provenance import strip
 from ...problems.capture.fingerprint import PACKAGE, global_names, written_by_user
 from ..loop import TrainingLoop
-from .replay import RULES
+from ..stopping import RULES
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
 HELPER = '''

@@ -1,0 +1,157 @@
+"""Results of a run: parameters, losses, costs, and adapting to new tasks.
+
+Reading one waits until the run has ended or is paused; ``rates`` never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..algorithms import Meta
+from ..core.errors import MetagdError
+from ..tasks import Tasks
+from . import control
+from .loop import TrainingLoop
+
+if TYPE_CHECKING:
+    from .costs import Costs
+    from .evaluation import Evaluation
+
+Array = np.ndarray
+
+
+class Results:
+    """Part of `Run` that reads what was learned.
+
+    Attributes
+    ----------
+    loop : TrainingLoop
+    """
+
+    loop: TrainingLoop
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """Parameters by name, at the last row; at the best row if the run diverged."""
+        params: dict[str, Array] = settled(self, "params").peek()["params"]
+        return params
+
+    @property
+    def learned(self) -> dict[str, Array]:
+        """Arrays learned beside ``params``, by name, such as ``inner_lr`` (R,) for learned inner rates.
+
+        As in `rates`, a rate that the user has set is included at once.
+        """
+        loop = settled(self, "what was learned")
+        return loop.algorithm.learned(loop.plan.problem, loop.snapshot.theta)
+
+    @property
+    def loss(self) -> float:
+        """Loss at ``params``; in meta-learning the query loss after adaptation with the rates of that row."""
+        return settled(self, "loss").snapshot.loss
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Live rates that the next step will use (the mean of a rate with several values); never waits.
+
+        ``learned`` has all values of a rate, and ``adapt`` and ``evaluate`` use them. A rate that the user sets shows
+        at once; rows of the record keep the rates with which they were reached.
+        """
+        algorithm, snapshot = self.loop.algorithm, self.loop.snapshot
+        values = algorithm.rates(self.loop.plan.problem, snapshot.theta, snapshot.state)
+        return dict(zip(algorithm.live_rates(), values, strict=True))
+
+    @property
+    def costs(self) -> Costs:
+        """Costs of the training so far; memory is measured on one additional step, which is discarded."""
+        from .costs import training_costs
+
+        return training_costs(settled(self, "costs"))
+
+    def adapt(self, x: ArrayLike, y: ArrayLike, steps: int | None = None) -> Callable[[ArrayLike], Array]:
+        """Adapt to one new task.
+
+        With batch norm the prediction at a point depends on the other points of the call: predict all at once.
+
+        Parameters
+        ----------
+        x : array (K,) or (K, D)
+        y : array (K,) or (K, C)
+            For classification: labels (K,).
+        steps : int, optional
+            Adaptation steps; by default those of training.
+
+        Returns
+        -------
+        function
+            ``f(x_new)`` → array (N,) or (N, C), as ``y`` was given; labels (N,) for labels.
+
+        Raises
+        ------
+        MetagdError
+            For a run with one task only, and for arrays that do not fit the model.
+        """
+        from .adaptation import predictor
+
+        loop, algorithm = _meta_learner(self, "adapt")
+        return predictor(self.loop.plan.problem, algorithm, loop.snapshot.theta, x, y, steps, self.loop.plan.tasks)
+
+    def evaluate(
+        self,
+        tasks: Tasks | None = None,
+        shots: int | None = None,
+        steps: int | None = None,
+        n_tasks: int = 600,
+        seed: int = 1,
+        queries: int | None = None,
+        metric: str = "loss",
+    ) -> Evaluation:
+        """Adapt to new tasks, and score after each of 0…``steps`` steps; see `evaluation.evaluate`.
+
+        Tasks, shots and steps are by default those of training; the seed is another. Each group of a table is judged
+        at most once.
+        """
+        from .evaluation import evaluate
+
+        loop, algorithm = _meta_learner(self, "evaluate")
+        return evaluate(
+            self.loop.plan.problem,
+            algorithm,
+            loop.snapshot.theta,
+            self.loop.plan.tasks if tasks is None else tasks,  # type: ignore[arg-type]  # a meta run always has tasks
+            algorithm.shots if shots is None else shots,
+            algorithm.inner_steps if steps is None else steps,
+            n_tasks,
+            seed,
+            queries,
+            metric,
+            self.costs,
+        )
+
+
+def settled(run: Results, result: str) -> TrainingLoop:
+    """Return the loop of a run that has ended or is paused; ``result`` names what is read from it."""
+    control.wait(run.loop)
+    if run.loop.running and run.loop.paused:
+        print(f"metagd: paused at step {max(run.loop.snapshot.step, 0)}; {result} as of now")
+    return run.loop
+
+
+def _meta_learner(run: Results, member: str) -> tuple[TrainingLoop, Meta]:
+    """Return loop and algorithm of a meta-learning run that has ended or is paused.
+
+    Raises
+    ------
+    MetagdError
+        For a method with one task only, and for a problem of which a file does not hold all parts.
+    """
+    if not isinstance(run.loop.algorithm, Meta):
+        raise MetagdError(f"{run.loop.plan.method} has one task only; adapting is for meta-learning methods", member)
+    run.loop.plan.problem.check_available()
+    loop = settled(run, "parameters" if member == "adapt" else "scores")
+    assert isinstance(loop.algorithm, Meta)
+    return loop, loop.algorithm
