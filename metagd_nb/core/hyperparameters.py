@@ -15,12 +15,11 @@ import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
-
 from .errors import MetagdError, nearest, shorten
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from numpy.typing import ArrayLike
 
 Value = bool | int | float | str | tuple[float, ...] | None
 

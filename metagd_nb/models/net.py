@@ -66,7 +66,7 @@ class Net:
         if norm is not None and norm not in NORMS:
             raise unknown_name("norm", norm, NORMS)
         self.norm, self.context = norm, check_int(context, "context", 0)
-        self.recipe: Any = None  # how it was made, where a function of the kit made it
+        self.provenance: dict[str, Any] | None = None  # call that made it
         self.layers = self._chain()
         self.norms = [layer for layer in self.layers if isinstance(layer, BatchNorm)]
         self.ones = tuple(bool(layer.shift) for layer in self.layers if isinstance(layer, Dense))

@@ -30,6 +30,10 @@ def confusion(found: RecognitionScores) -> RunFigure:
     ----------
     found : RecognitionScores
         Result of `Recognizer.evaluate`.
+
+    Returns
+    -------
+    RunFigure
     """
     size = 92 + 62 * len(found.kinds)
     figure = card(size + 60, size)
@@ -55,6 +59,10 @@ def reliability(found: RecognitionScores | Calibration) -> RunFigure:
     ----------
     found : RecognitionScores or Calibration
         Result of `Recognizer.evaluate` or `interpret.calibration`.
+
+    Returns
+    -------
+    RunFigure
     """
     figure = card(360, 320)
     ax = figure.subplots()
@@ -65,8 +73,7 @@ def reliability(found: RecognitionScores | Calibration) -> RunFigure:
     ax.errorbar(sure, right, (right - low, high - right), fmt="none", ecolor=style.BLUE, elinewidth=1.0)
     ax.scatter(sure, right, 8 + 160 * count / count.sum(), color=style.BLUE, zorder=3)
     least = max(0.0, min(float(sure.min()), float(low.min())) - 0.05)
-    ax.set_xlim(least, 1.02)
-    ax.set_ylim(least, 1.02)
+    ax.set(xlim=(least, 1.02), ylim=(least, 1.02))
     grid(ax)
     label(ax, f"calibration error {found.ece:.3f}", "largest predicted probability", "share of correct predictions")
     return figure
@@ -84,9 +91,14 @@ def forecast(
     found : dict name → Scores
         Result of `forecasts` for each method.
     which : int
-        The number of the series.
+        Number of the series.
+    title : str
     shown : int
         Number of last values of the history to draw.
+
+    Returns
+    -------
+    RunFigure
     """
     figure, ax = titled(title, "step", "", WIDTH, 300)
     past = np.asarray(history, float)
@@ -114,6 +126,10 @@ def costs(found: CostTable) -> RunFigure:
     ----------
     found : CostTable
         Result of `cost_table`.
+
+    Returns
+    -------
+    RunFigure
     """
     names, every = list(found.training), list(found.training.values())
     alt = f"gradient evaluations, Hessian·vectors, seconds and memory of training {', '.join(names)}"
@@ -134,8 +150,7 @@ def costs(found: CostTable) -> RunFigure:
                 (np.nan_to_num(value), row), (3, 0), textcoords="offset points", va="center", fontsize=style.SMALL,
                 color=style.INK, family=style.FONT,
             )  # fmt: skip
-        ax.set_xlim(0, 1.45 * max(np.nan_to_num(values).max(), 1e-12))
-        ax.set_xticks([])
+        ax.set(xlim=(0, 1.45 * max(np.nan_to_num(values).max(), 1e-12)), xticks=[])
         label(ax, title, "", "")
     ax.set_yticks(rows, names, fontfamily=style.FONT)
     ax.invert_yaxis()

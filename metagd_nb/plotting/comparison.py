@@ -79,8 +79,7 @@ def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
 def _fit_y(ax: Axes, low: float, high: float) -> None:
     """Set the scale, the limits and the ticks of the y axis."""
     log = style.log_axis_helps(low, high, False)
-    ax.set_yscale("log" if log else "linear")
-    ax.set_ylim(style.grow_limits(low, high, None, log, True))
+    ax.set(yscale="log" if log else "linear", ylim=style.grow_limits(low, high, None, log, True))
     if log:
         ax.yaxis.label.set_text(ax.yaxis.label.get_text() + " (log scale)")
     style.ticks(ax, log, 5)

@@ -22,10 +22,10 @@ class MinMaxBuckets:
 
     def __init__(self, capacity: int = 512) -> None:
         self.capacity = capacity
-        self.width = 1  # rows a bucket
-        self.rows = 0  # rows seen
-        self._low, self._high = np.full(capacity, np.inf), np.full(capacity, -np.inf)
-        self._low_at, self._high_at = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
+        self.width = 1  # rows of a bucket
+        self.rows = 0  # rows read
+        self._minima = np.full((2, capacity), np.inf)  # of the values, and of the negated values
+        self._rows = np.zeros((2, capacity), np.int64)  # of the minima
         self._total, self._count = np.zeros(capacity), np.zeros(capacity, np.int64)
 
     def extend(self, values: Array) -> None:
@@ -45,46 +45,39 @@ class MinMaxBuckets:
             return
         first = self.rows // self.width
         part = slice(first, first + m)
-        at = self.rows + width * np.arange(m)
-        pick = np.arange(m)
         finite = np.isfinite(block)
-        for sign, extreme, place in ((1, self._low, self._low_at), (-1, self._high, self._high_at)):
-            values = np.where(finite, block, sign * np.inf)
-            i = (sign * values).argmin(axis=1)
-            better = sign * values[pick, i] < sign * extreme[part]
-            extreme[part][better], place[part][better] = values[pick, i][better], (at + i)[better]
+        values = np.where(finite, (block, -block), np.inf)  # (2, m, width)
+        i = values.argmin(axis=2)
+        lowest = np.take_along_axis(values, i[..., None], axis=2)[..., 0]
+        better = lowest < self._minima[:, part]
+        self._minima[:, part][better] = lowest[better]
+        self._rows[:, part][better] = (self.rows + width * np.arange(m) + i)[better]
         with np.errstate(over="ignore"):  # a diverging run may sum to inf; its mean is then not drawn
             self._total[part] += np.where(finite, block, 0.0).sum(axis=1)
         self._count[part] += finite.sum(axis=1)
         self.rows += block.size
 
     def _merge(self) -> None:
-        """Join neighbours in pairs: half the buckets, twice the width."""
+        """Join neighbors in pairs: half the buckets, twice the width."""
         half = self.capacity // 2
-        pick = np.arange(half)
-        i = self._low.reshape(half, 2).argmin(axis=1)
-        j = self._high.reshape(half, 2).argmax(axis=1)
-        for column, choice, empty in (
-            (self._low_at, i, 0),
-            (self._low, i, np.inf),
-            (self._high_at, j, 0),
-            (self._high, j, -np.inf),
-        ):
-            column[:half], column[half:] = column.reshape(half, 2)[pick, choice], empty
+        i = self._minima.reshape(2, half, 2).argmin(axis=2)[..., None]
+        for column, empty in ((self._rows, 0), (self._minima, np.inf)):
+            column[:, :half] = np.take_along_axis(column.reshape(2, half, 2), i, axis=2)[..., 0]
+            column[:, half:] = empty
         with np.errstate(over="ignore"):
-            for column in (self._total, self._count):
-                column[:half], column[half:] = column.reshape(half, 2).sum(axis=1), 0
+            for sums in (self._total, self._count):
+                sums[:half], sums[half:] = sums.reshape(half, 2).sum(axis=1), 0
         self.width *= 2
 
     @property
     def low(self) -> float:
         """Lowest finite value so far; inf if there is none."""
-        return float(self._low.min())
+        return float(self._minima[0].min())
 
     @property
     def high(self) -> float:
         """Highest finite value so far; −inf if there is none."""
-        return float(self._high.max())
+        return -float(self._minima[1].min())
 
     def extremes(self) -> tuple[Array, Array]:
         """Return row numbers and values (m,), m ≤ 2·capacity: the lowest and highest row of every bucket, in order.
@@ -92,10 +85,9 @@ class MinMaxBuckets:
         All points are rows of the record, and a line through them has every peak.
         """
         used = self._count > 0
-        rows = np.stack((self._low_at[used], self._high_at[used]), axis=1)
-        values = np.stack((self._low[used], self._high[used]), axis=1)
-        swap = rows[:, 0] > rows[:, 1]
-        rows[swap], values[swap] = rows[swap, ::-1], values[swap, ::-1]
+        rows, values = self._rows[:, used].T, (self._minima[:, used] * [[1], [-1]]).T
+        order = rows.argsort(axis=1)
+        rows, values = (np.take_along_axis(column, order, axis=1) for column in (rows, values))
         keep = np.ones(rows.shape, bool)
         keep[:, 1] = rows[:, 0] != rows[:, 1]
         return rows[keep], values[keep]
@@ -120,7 +112,7 @@ class MinMaxBuckets:
         middle[-1] = self.rows - 1
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             mean = np.add.reduceat(self._total[:used], starts) / count
-        low = np.minimum.reduceat(self._low[:used], starts)
-        high = np.maximum.reduceat(self._high[:used], starts)
+        low = np.minimum.reduceat(self._minima[0, :used], starts)
+        high = -np.minimum.reduceat(self._minima[1, :used], starts)
         seen = (count > 0) & np.isfinite(mean)
         return middle[seen], mean[seen], low[seen], high[seen]

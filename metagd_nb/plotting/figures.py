@@ -51,7 +51,7 @@ def bundle(image: bytes, height: int, alt: str, text: str = TEXT, width: int = W
 
 
 class RunFigure(Figure):
-    """A matplotlib figure that displays itself in high resolution under every backend.
+    """Matplotlib figure that displays itself in high resolution under every backend.
 
     Parameters
     ----------
@@ -97,7 +97,20 @@ def card(width: int, height: int) -> RunFigure:
 
 
 def titled(title: str, x: str, y: str, width: int = 680, height: int = 380) -> tuple[RunFigure, Axes]:
-    """Return a figure of that size in pixels and its axes, with a title and labels."""
+    """Return a figure on a card and its axes, with a title and labels.
+
+    Parameters
+    ----------
+    title, x, y : str
+        Title, and labels of the axes.
+    width, height : int
+        Size in pixels as displayed.
+
+    Returns
+    -------
+    figure : RunFigure
+    axes : Axes
+    """
     figure = card(width, height)
     ax = figure.subplots()
     label(ax, title, x, y)
@@ -111,8 +124,7 @@ def label(ax: Axes, title: str, x: str, y: str) -> None:
     for text in (ax.set_xlabel(x), ax.set_ylabel(y)):
         text.set(color=style.SOFT, fontsize=style.SMALL, fontfamily=style.FONT)
     ax.tick_params(colors=style.SOFT, labelsize=style.SMALL, length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
 
 
 def grid(ax: Axes, axis: str = "both") -> None:

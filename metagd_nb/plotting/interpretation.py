@@ -27,6 +27,10 @@ def movement(found: Movement) -> RunFigure:
     ----------
     found : Movement
         Result of `interpret.movement`.
+
+    Returns
+    -------
+    RunFigure
     """
     figure = card(WIDTH, 300)
     left, right = figure.subplots(1, 2)
@@ -51,6 +55,10 @@ def layer_rates(found: Mapping[str, tuple[float, float, float, float]]) -> RunFi
     ----------
     found : dict name → (mean, least, greatest, share that is negative)
         Result of `interpret.layer_rates`.
+
+    Returns
+    -------
+    RunFigure
     """
     figure, ax = titled("learned inner rates", "rate", "", height=120 + 34 * len(found))
     for row, (mean, low, high, _) in enumerate(found.values()):
@@ -71,6 +79,10 @@ def initial_function(found: InitialFunction) -> RunFigure:
     ----------
     found : InitialFunction
         Result of `interpret.initial_function`.
+
+    Returns
+    -------
+    RunFigure
     """
     figure, ax = titled("before and after adaptation", "x", "y", 560, 320)
     same = np.ptp(found.start, axis=0).max() == 0
@@ -102,6 +114,10 @@ def influence(x: ArrayLike, y: ArrayLike, x_new: ArrayLike, found: ArrayLike, at
         Result of `interpret.influence`.
     at : float
         Input of the prediction to show; the nearest of ``x_new`` is taken.
+
+    Returns
+    -------
+    RunFigure
     """
     points, values, new = (np.asarray(a, float).ravel() for a in (x, y, x_new))
     column = np.asarray(found)[:, int(np.abs(new - at).argmin())]
@@ -124,6 +140,10 @@ def task_map(found: TaskMap) -> RunFigure:
     ----------
     found : TaskMap
         Result of `interpret.task_map`.
+
+    Returns
+    -------
+    RunFigure
     """
     one, two = found.share
     figure, ax = titled(

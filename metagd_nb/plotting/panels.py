@@ -43,7 +43,7 @@ def empty_line(ax: Axes, color: str, label: str = "_", width: float = 1.7, marke
 
 
 class Curve:
-    """One column of the record against the step: a line, or for noisy losses a line of means on a light band."""
+    """Column of the record against the step: a line, or for noisy losses a line of means on a light band."""
 
     stretches = 64  # of a noisy curve: enough for the trend, while the band shows the noise
 
@@ -168,8 +168,7 @@ class StepPanel:
         if log == self.log and limits == self.limits:
             return False
         self.log, self.limits = log, limits
-        self.ax.set_yscale("log" if log else "linear")
-        self.ax.set_ylim(limits)
+        self.ax.set(yscale="log" if log else "linear", ylim=limits)
         self.ax.yaxis.label.set_text(self.title + (" (log scale)" if log and self.scale == "auto" else ""))
         style.ticks(self.ax, log, self.most)
         return True

@@ -58,7 +58,8 @@ class LiveRunFigure:
         self.task = held_out_panel(run.loop)
         self.height = HEIGHT if self.task is None else TALL
         self.redraws = 0  # of the static artists; few, or frames are not cheap
-        self.columns = {name: MinMaxBuckets() for name in ("loss", "grad_norm", *self._rates()) if name in run.record}
+        self.rates = [name for name in run.rates if name in run.record]
+        self.columns = {name: MinMaxBuckets() for name in ("loss", "grad_norm", *self.rates)}
         self.rows = 0  # read so far
         self.right = 0.0  # steps shown
         self.moved: list[str] = []  # rates that have changed; they have a panel
@@ -117,14 +118,11 @@ class LiveRunFigure:
         options |= {"color": color, "fontsize": size, "fontfamily": style.FONT, "parse_math": False}
         return self.figure.text(x / WIDTH, y / self.height, text, **options)
 
-    def _rates(self) -> list[str]:
-        return [name for name in self.run.rates if name in self.run.record]
-
     def refresh(self, final: bool = False) -> bool:
         """Read the new rows into the artists; return True if the static ones must be drawn again."""
         record = self.run.record
         self._read_rows()
-        moved = [name for name in self._rates() if self.columns[name].low < self.columns[name].high]
+        moved = [name for name in self.rates if self.columns[name].low < self.columns[name].high]
         note = self.run.note or ""
         if (moved, note) != (self.moved, self.note):
             self.moved, self.note = moved, note

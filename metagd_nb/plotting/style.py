@@ -106,11 +106,9 @@ def add_card(figure: Figure) -> None:
 
 def quiet_axes(ax: Axes) -> None:
     """Set axes without a box, with a faint grid below the data and small tick labels."""
-    ax.set_facecolor("none")
-    ax.set_axisbelow(True)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set(color=SPINE, linewidth=0.8)
+    ax.set(facecolor="none", axisbelow=True)
+    ax.spines[:].set(visible=False, color=SPINE, linewidth=0.8)
+    ax.spines["bottom"].set_visible(True)
     ax.grid(True, color=GRID, linewidth=0.8, linestyle="-", alpha=1.0)
     ax.tick_params(length=0, labelsize=SMALL, labelcolor=SOFT, labelfontfamily=FONT, which="both")
 

@@ -17,7 +17,7 @@ from .panels import empty_line
 
 
 class TaskPanel:
-    """One held-out task on one-dimensional inputs: its support points, and the curve before and after adaptation."""
+    """Held-out task on one-dimensional inputs: its support points, and the curve before and after adaptation."""
 
     def __init__(self, ax: Axes, task: Panel) -> None:
         self.ax = ax

@@ -66,7 +66,7 @@ class Reference(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One task on one-dimensional inputs, to be drawn."""
+    """Task on one-dimensional inputs, to be drawn."""
 
     support: Batch  # (1, K, 1), (1, K, 1)
     x: np.ndarray  # (N,) inputs at which curves are drawn
@@ -100,7 +100,7 @@ class Tasks:
         Number of classes of a task that have ``shots`` and ``queries`` points each; 1 if those count the whole task.
     kinds : tuple of str
         Names of the kinds of task, where there are several.
-    recipe : dict or None
+    provenance : dict or None
         Call that made the family, where it can be stored in a file.
     """
 
@@ -110,7 +110,7 @@ class Tasks:
     full_batch: bool = False
     n_available: int | None = None
     test_queries: int = 100
-    recipe: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = None
     loss: str = "mse"
     classes: np.ndarray | None = None
     ways: int = 1
@@ -146,15 +146,49 @@ class Tasks:
     def draw(
         self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int, dtype: np.typing.DTypeLike
     ) -> TaskBatch:
-        """Draw as `sample` does, in a precision; a family may compute in that precision, which is faster."""
+        """Draw as `sample` does, in a precision; a family may compute in that precision, which is faster.
+
+        Parameters
+        ----------
+        rng, batches, n, shots, queries
+            As in `sample`.
+        dtype : dtype
+
+        Returns
+        -------
+        TaskBatch
+        """
         return self.sample(rng, batches, n, shots, queries).cast(dtype)
 
     def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
-        """Return known values of the mean query ``loss`` for a learner with these settings."""
+        """Return known values of the mean query ``loss`` of a learner.
+
+        Parameters
+        ----------
+        inner_lr : float or array (P,)
+        inner_steps, shots : int
+            Settings of the learner.
+
+        Returns
+        -------
+        list of Reference
+        """
         return []
 
     def example(self, rng: np.random.Generator, shots: int) -> Example | None:
-        """Draw one task for a picture; None if inputs are not one-dimensional."""
+        """Draw one task for a picture.
+
+        Parameters
+        ----------
+        rng : Generator
+        shots : int
+            Number of support points.
+
+        Returns
+        -------
+        Example or None
+            None if inputs are not one-dimensional.
+        """
         return None
 
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError
-from ...core.hyperparameters import check_int
-from ...core.provenance import records_call
+from ...core import MetagdError, check_int, records_call
 from ..user_data.episodes import Episodes
 
 FACES = (  # the first that has a character gives its shape
@@ -192,6 +190,4 @@ def glyphs(ways: int = 5, per_script: int = 20, examples: int = 20, size: int = 
         raise MetagdError(f"{size} is not allowed; needs a whole number ≥ 8 and ≤ 105", "size")
     images, names, parents = _drawn(per_script, examples, size, seed)
     number = np.repeat(np.arange(len(names)), examples)
-    family = Episodes(images, number, ways, names, parents)
-    family.name = "glyphs"
-    return family
+    return Episodes(images, number, ways, names, parents, "glyphs")

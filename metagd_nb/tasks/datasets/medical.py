@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.errors import MetagdError
-from ...core.hyperparameters import check_int
-from ...core.provenance import records_call
+from ...core import MetagdError, check_int, records_call
 from ..user_data.groups import Groups
 
 YEAR = 365
@@ -95,6 +93,4 @@ def _hospitals(name: str, x: np.ndarray, y: np.ndarray, hospital: np.ndarray, le
     if len(large) < 2:
         raise MetagdError(f"{least} is not allowed: it leaves {len(large)} of {len(labels)} hospitals", "least")
     rows = np.isin(hospital, large)
-    family = Groups(scaled[rows], y[rows], hospital[rows])
-    family.name = name
-    return family
+    return Groups(scaled[rows], y[rows], hospital[rows], name=name)

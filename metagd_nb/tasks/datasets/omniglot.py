@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...core.errors import MetagdError
-from ...core.hyperparameters import check_int
-from ...core.provenance import records_call, records_derivation
+from ...core import MetagdError, check_int, records_call, records_derivation
 from ..user_data.episodes import Episodes
 
 SIDE, DRAWINGS = 28, 20
@@ -32,21 +30,20 @@ class Images(NamedTuple):
 class Omniglot(Episodes):
     """N-way K-shot tasks from Omniglot; see `omniglot`. A family is its own ``train`` or ``test``."""
 
-    name = "omniglot"
     sides: tuple[Omniglot, Omniglot]
 
     def __init__(self, images: Images, ways: int, turns: int) -> None:
         self.images, self.turns = images, turns
-        super().__init__(images.pixels, images.number, ways)
+        super().__init__(images.pixels, images.number, ways, name="omniglot")
 
     @property
     def train(self) -> Omniglot:
-        """The characters to learn from."""
+        """Family of the characters to learn from."""
         return self.sides[0]
 
     @property
     def test(self) -> Omniglot:
-        """The characters held out."""
+        """Family of the characters held out."""
         return self.sides[0].held_out()
 
     @records_derivation

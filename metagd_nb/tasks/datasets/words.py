@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError
-from ...core.hyperparameters import check_int
-from ...core.provenance import records_call
+from ...core import MetagdError, check_int, records_call
 from ..user_data.episodes import Episodes
 
 LEAST = 60  # own names of a language
@@ -77,13 +75,12 @@ def ngrams(word: str, inputs: int) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def _counted(examples: int, inputs: int, latin: bool, seed: int) -> tuple[np.ndarray, list[int], list[str]]:
     rng = np.random.default_rng(seed)
-    cells, sizes, names = [], [], []
-    for language, words in vocabulary(latin).items():
-        chosen = [words[i] for i in rng.permutation(len(words))[:examples]]
-        cells += [ngrams(word, inputs) for word in chosen]
-        sizes.append(len(chosen))
-        names.append(language)
-    return np.array(cells), sizes, names
+    chosen = {
+        language: [words[i] for i in rng.permutation(len(words))[:examples]]
+        for language, words in vocabulary(latin).items()
+    }
+    cells = [ngrams(word, inputs) for words in chosen.values() for word in words]
+    return np.array(cells), [len(words) for words in chosen.values()], list(chosen)
 
 
 @records_call
@@ -120,6 +117,4 @@ def words(ways: int = 5, examples: int = 60, inputs: int = 256, latin: bool = Tr
         check_int(seed, "seed", 0),
     )
     cells, sizes, names = _counted(examples, inputs, bool(latin), seed)
-    family = Episodes(cells, np.repeat(np.arange(len(names)), sizes), ways, names)
-    family.name = "words"
-    return family
+    return Episodes(cells, np.repeat(np.arange(len(names)), sizes), ways, names, name="words")

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ...core.errors import MetagdError, shorten
-from ...core.hyperparameters import check_float
-from ...core.provenance import records_call
+from ...core import MetagdError, check_float, records_call, shorten
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 
 Array = NDArray[np.float64]

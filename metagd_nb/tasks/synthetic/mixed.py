@@ -8,9 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetagdError, shorten, unknown_name
-from ...core.hyperparameters import check_float
-from ...core.provenance import records_call, records_derivation
+from ...core import MetagdError, check_float, records_call, records_derivation, shorten, unknown_name
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from .curves import Array, Curves, Range
 from .sinusoid import sinusoid

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetagdError
-from ...core.provenance import records_call
+from ...core import MetagdError, records_call
 from ..base import Batch, Reference, TaskBatch, Tasks
 from ..validation import as_floats
 

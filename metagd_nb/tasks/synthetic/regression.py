@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetagdError
-from ...core.hyperparameters import check_float, check_int
-from ...core.provenance import records_call
+from ...core import MetagdError, check_float, check_int, records_call
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from ..validation import numbers_2d
 

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetagdError
-from ...core.hyperparameters import check_int
-from ...core.provenance import records_call, records_derivation
+from ...core import MetagdError, check_int, records_call, records_derivation
 from ..base import Batch, Reference, TaskBatch, Tasks
 from ..validation import labels, numbers_2d, refuse_unequal
 
@@ -40,9 +38,10 @@ class Episodes(Tasks):
         Classes of a task.
     names, parents : sequences (N,), optional
         Name of each class, and what it belongs to (a letter's script); `split` separates parents.
+    name : str
+        Name of the family.
     """
 
-    name = "episodes"
     loss = "cross-entropy"
     test_queries = 15  # a class
 
@@ -51,10 +50,11 @@ class Episodes(Tasks):
         x: np.ndarray,
         number: np.ndarray,
         ways: int,
-        names: Sequence[str] | None = None,
-        parents: Sequence[str] | None = None,
+        names: Sequence[str] | np.ndarray | None = None,
+        parents: Sequence[str] | np.ndarray | None = None,
+        name: str = "episodes",
     ) -> None:
-        self.x, self.number = x, number
+        self.x, self.number, self.name = x, number, name
         self.sizes = np.bincount(number)
         self._rows, self._first = np.argsort(number, kind="stable"), np.cumsum(self.sizes) - self.sizes
         self.ways = self.outputs = check_int(ways, "ways", 2)
@@ -105,9 +105,8 @@ class Episodes(Tasks):
         """Return the same family on some of the classes."""
         rows = np.isin(self.number, classes)
         number = np.unique(self.number[rows], return_inverse=True)[1]
-        part = Episodes(self.x[rows], number, self.ways, self.names[np.sort(classes)], self.parents[np.sort(classes)])
-        part.name = self.name
-        return part
+        names, parents = (labels[np.sort(classes)] for labels in (self.names, self.parents))
+        return Episodes(self.x[rows], number, self.ways, names, parents, self.name)
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """Draw ``shots`` and ``queries`` points of each class, class by class; support and query share no row.

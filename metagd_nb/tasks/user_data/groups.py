@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetagdError
-from ...core.provenance import records_call, records_derivation
+from ...core import MetagdError, records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
 from ..sampler import draw_without_repeats, split_numbers
 from ..validation import labels, numbers_2d, refuse_unequal, targets
@@ -15,8 +14,6 @@ from ..validation import labels, numbers_2d, refuse_unequal, targets
 class Groups(Tasks):
     """Rows of a table, grouped into tasks; see `groups`."""
 
-    name = "groups"
-
     def __init__(
         self,
         x: ArrayLike,
@@ -24,8 +21,9 @@ class Groups(Tasks):
         group: ArrayLike,
         loss: str | None = None,
         classes: np.ndarray | None = None,
+        name: str = "groups",
     ) -> None:
-        self.x = numbers_2d(x, "x")
+        self.name, self.x = name, numbers_2d(x, "x")
         self.y, self.loss, self.classes = targets(y, "y", loss, classes)
         self.group = labels(group, "group")
         refuse_unequal("rows", x=self.x, y=self.y, group=self.group)
@@ -71,8 +69,7 @@ class Groups(Tasks):
 
     def _part(self, numbers: np.ndarray) -> Groups:
         rows = np.isin(self.group, self.labels[numbers])
-        part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss)
-        part.name = self.name
+        part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss, name=self.name)
         part.classes = self.classes  # including those without a row in this part
         return part
 

@@ -15,7 +15,7 @@ from .series_tasks import Array, Generator, Series
 
 
 class DataFrame(Protocol):
-    """A data frame, such as that of pandas."""
+    """Data frame, such as that of pandas."""
 
     @property
     def columns(self) -> Iterable[object]:
@@ -76,7 +76,7 @@ def series(
     if isinstance(data, str) or family.values:  # a user's function cannot be stored in a file
         options = {"window": window, "horizon": horizon, "log": log}
         own = {} if isinstance(data, str) else {"names": family.names}
-        family.recipe = {"name": "series", "args": [family.values or data], "kwargs": options | own}
+        family.provenance = {"name": "series", "args": [family.values or data], "kwargs": options | own}
     return family
 
 

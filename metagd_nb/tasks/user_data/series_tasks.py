@@ -8,9 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...core.errors import MetagdError
-from ...core.hyperparameters import check_int
-from ...core.provenance import records_derivation
+from ...core import MetagdError, check_int, records_derivation
 from ..base import Batch, TaskBatch, Tasks
 from ..sampler import draw_without_repeats, split_numbers
 from ..validation import numbers_2d
@@ -68,22 +66,16 @@ class Series(Tasks):
         self._lengths = np.array([len(one) for one in values], int)
         if make is None:
             self.n_available = len(self.values)
-            self._refuse_short()
+            least = self.window + 2 * self.horizon  # a support window and a query window
+            few = np.flatnonzero(self._lengths < least)
+            if len(few):
+                first = f"{self.names[few[0]]} has {self._lengths[few[0]]}"
+                needs = f"of {self.window} and horizon {self.horizon} need {least} values a series"
+                raise MetagdError(f"{needs}; {len(few)} have fewer ({first})", "window")
             self._table = np.zeros((len(values), self._lengths.max()))  # (S, longest), never read past a series' end
             for row, one in zip(self._table, self.values, strict=True):
                 row[: len(one)] = self.transform(one)
         self.test_queries = 10
-
-    def _refuse_short(self) -> None:
-        least = self.window + 2 * self.horizon  # a support window and a query window
-        few = np.flatnonzero(self._lengths < least)
-        if len(few):
-            first = f"{self.names[few[0]]} has {self._lengths[few[0]]}"
-            raise MetagdError(
-                f"of {self.window} and horizon {self.horizon} need {least} values a series;"
-                f" {len(few)} have fewer ({first})",
-                "window",
-            )
 
     def __len__(self) -> int:
         return len(self.values)

@@ -73,7 +73,7 @@ class _Parts:
         for name, value in sources.items():
             if isinstance(value, str):
                 arguments[name] = repr(value)
-            elif callable(value) and getattr(value, "recipe", None) is None:
+            elif callable(value) and getattr(value, "provenance", None) is None:
                 arguments[name] = self.function(copies.get(name, value), name)
             elif value is not None:
                 arguments[name] = self.made(value, name)
@@ -144,7 +144,7 @@ class _Parts:
 
     def made(self, thing: Any, what: str) -> str:
         """The call that makes a model or a family of the kit."""
-        if getattr(thing, "recipe", None) is None:
+        if getattr(thing, "provenance", None) is None:
             raise MetagdError(f"{what} is {shorten(thing)}, which no function of metagd_nb made", "script")
         return self._recipe(strip(thing)["recipe"], what)
 
