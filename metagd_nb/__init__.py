@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .notebook.book import linked, predicted, source
     from .notebook.book.exercises import exercise
     from .notebook.studio import studio
-    from .plotting.sketch import sketch
+    from .plotting.figures import sketch
     from .tasks import (
         Tasks,
         curves,
@@ -120,7 +120,7 @@ _DEFINED_IN = {
     "notebook.book": "linked predicted source",
     "notebook.book.exercises": "exercise",
     "notebook.studio": "studio",
-    "plotting.sketch": "sketch",
+    "plotting.figures": "sketch",
     "tasks": "Tasks curves episodes glyphs groups lung m1_yearly mixed omniglot "
     "quadratics regression series sinusoid stocks tumours words",
     "training.persistence.load": "load",

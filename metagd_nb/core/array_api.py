@@ -10,12 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 _PLAIN = (np.ndarray, np.generic, float, int)
 
 
-def namespace(x: ArrayLike) -> ModuleType:
+def namespace(x: np.typing.ArrayLike) -> ModuleType:
     """Return the module whose functions take ``x``: NumPy, ``jax.numpy``, or the one that a factored array names."""
     if isinstance(x, _PLAIN):
         return np
@@ -26,12 +25,12 @@ def namespace(x: ArrayLike) -> ModuleType:
     return jax.numpy
 
 
-def is_concrete(x: ArrayLike) -> bool:
+def is_concrete(x: np.typing.ArrayLike) -> bool:
     """Return True if the values of ``x`` can be read; those of a traced array cannot."""
     return isinstance(x, _PLAIN)
 
 
-def as_float(x: ArrayLike) -> Any:
+def as_float(x: np.typing.ArrayLike) -> Any:
     """Convert ``x`` () to a Python float; a traced array is returned as it is."""
     return float(x) if isinstance(x, _PLAIN) else x
 
@@ -47,7 +46,7 @@ def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], stat
     return state
 
 
-def vjp(function: Callable[..., Any], *primals: ArrayLike) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(function: Callable[..., Any], *primals: np.typing.ArrayLike) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """Evaluate a function of traced arrays; return its value and its vector-Jacobian product.
 
     Parameters

@@ -219,9 +219,9 @@ def check_float(value: ArrayLike, name: str, low: float | None = None) -> float:
     return float(Hyperparameter(name, float, 0.0, "", low=low).check(value))
 
 
-def check_int(value: ArrayLike, name: str, low: int) -> int:
-    """Check an argument that no field declares: a whole number, at least ``low``."""
-    return int(Hyperparameter(name, int, low, "", low=low).check(value))
+def check_int(value: ArrayLike, name: str, low: int, high: int | None = None) -> int:
+    """Check an argument that no field declares: a whole number, at least ``low`` and at most ``high``."""
+    return int(Hyperparameter(name, int, low, "", low=low, high=high).check(value))
 
 
 def hyperparameters(declared: DataclassInstance | type[DataclassInstance]) -> dict[str, Hyperparameter]:

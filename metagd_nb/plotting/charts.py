@@ -6,19 +6,15 @@ Each function returns a figure; none uses pyplot. Charts of what a run has learn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from ..analysis.cost_table import CostTable
+from ..analysis.forecasting import Scores
+from ..analysis.recognition_scores import RecognitionScores
 from ..core.statistics import Calibration, wilson_interval
 from . import style
 from .figures import WIDTH, RunFigure, card, grid, label, legend, titled
-
-if TYPE_CHECKING:
-    from ..analysis.cost_table import CostTable
-    from ..analysis.forecasting import Scores
-    from ..analysis.recognition_scores import RecognitionScores
 
 __all__ = ["confusion", "costs", "forecast", "reliability", "titled"]
 
@@ -80,7 +76,7 @@ def reliability(found: RecognitionScores | Calibration) -> RunFigure:
 
 
 def forecast(
-    history: ArrayLike, found: Mapping[str, Scores], which: int, title: str = "", shown: int = 40
+    history: np.typing.ArrayLike, found: Mapping[str, Scores], which: int, title: str = "", shown: int = 40
 ) -> RunFigure:
     """Draw one series: its history, the values that followed, and the forecast of each method with its interval.
 

@@ -1,4 +1,4 @@
-"""Figures that display themselves: PNG encoding, and titled axes in the kit's style.
+"""Figures that display themselves: PNG encoding, and titled axes in the kit's style, and sketches of the chapters.
 
 No function uses pyplot, so there is nothing to close and no backend to choose.
 """
@@ -13,10 +13,12 @@ from collections.abc import Container
 from typing import Any
 
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from . import style
 from .downsample import Array
@@ -26,6 +28,10 @@ DPI = 100
 TEXT = "metagd plot"  # the same for every frame, so that checks of stored outputs compare equal
 Formats = Container[str] | None  # MIME types to include or exclude
 MimeBundle = tuple[dict[str, Any], dict[str, Any]]  # data and metadata of a display
+# Curves differ in color, in line style and in gray value: no reader depends on one of the three.
+CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK]) + cycler(
+    linestyle=["-", "--", "-.", ":", (0, (6, 2))]
+)
 drawing = threading.RLock()  # matplotlib's text layout is shared by all figures, and runs draw in their own threads
 
 
@@ -136,3 +142,86 @@ def grid(ax: Axes, axis: str = "both") -> None:
 def legend(ax: Axes, markerscale: float = 1.0) -> None:
     """Add a small legend without a frame, where it covers the least."""
     ax.legend(loc="best", frameon=False, fontsize=style.SMALL, labelcolor=style.SOFT, markerscale=markerscale)
+
+
+# ---- figures of the chapters -------------------------------------------------------------------------------------
+
+
+class Sketch(RunFigure):
+    """Figure with quiet legends and ticks; its description is its text form too."""
+
+    def _repr_mimebundle_(self, include: Formats = None, exclude: Formats = None) -> MimeBundle:
+        return self.displayed(final=True)
+
+    def displayed(self, final: bool) -> MimeBundle:
+        """Return data and metadata of a display: in high resolution if it is the final one, else drawn quickly."""
+        for ax in self.axes:
+            _format_axes(ax)
+        if not final:
+            self.agg.draw()
+        image = crisp(self) if final else png(np.asarray(self.agg.buffer_rgba()))
+        return bundle(image, round(self.get_figheight() * DPI), self.alt, self.alt)
+
+
+def sketch(
+    xlabel: str = "", ylabel: str = "", *, alt: str, panels: int = 1, height: int = HEIGHT
+) -> tuple[Sketch, Any]:
+    """Return a figure in the kit's style and its axes; as the last value of a cell, the figure displays itself.
+
+    Parameters
+    ----------
+    xlabel, ylabel : str
+        Labels of every panel.
+    alt : str
+        Description of the picture in words.
+    panels : int
+        Panels side by side.
+    height : int
+        Height in pixels as displayed.
+
+    Returns
+    -------
+    figure : Sketch
+    axes : Axes or array of Axes
+        An array where there are several panels.
+    """
+    figure = Sketch(WIDTH, height, alt, layout=True)
+    style.add_card(figure)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for ax in axes:
+        prepare_axes(ax, xlabel, ylabel)
+    return figure, axes[0] if panels == 1 else axes
+
+
+def prepare_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
+    """Style empty axes as those of the live plot, but with automatic limits.
+
+    Parameters
+    ----------
+    ax : Axes
+    xlabel, ylabel : str
+    """
+    style.quiet_axes(ax)
+    ax.set_prop_cycle(CYCLE)
+    for text in (ax.set_xlabel(xlabel), ax.set_ylabel(ylabel)):
+        text.set(color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)
+
+
+def _format_axes(ax: Axes) -> None:
+    """Set few ticks with plain numbers, and the fonts of legend and title."""
+    few = 6 if len(ax.figure.axes) > 1 else 9
+    for axis in (ax.xaxis, ax.yaxis):
+        if type(axis.get_major_locator()) is AutoLocator:
+            axis.set_major_locator(MaxNLocator(few, steps=[1, 2, 5, 10]))
+        if axis.get_scale() == "log" or isinstance(axis.get_major_formatter(), ScalarFormatter):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
+            axis.set_minor_formatter(NullFormatter())
+    if ax.get_yscale() == "log":
+        style.ticks(ax, True, 6)
+    ax.title.set(fontsize=style.MEDIUM, fontfamily=style.FONT)
+    if ax.title.get_color() != style.WARN:
+        ax.title.set_color(style.INK)
+    if (box := ax.get_legend()) is not None:
+        box.get_frame().set(facecolor=style.SURFACE, edgecolor="none", alpha=0.8)
+        for text in [*box.get_texts(), box.get_title()]:
+            text.set(color=style.SOFT, fontsize=style.MEDIUM, fontfamily=style.FONT)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from ..analysis.interpret import InitialFunction, Movement
+from ..analysis.task_embedding import TaskMap
 from . import style
 from .figures import WIDTH, RunFigure, card, grid, label, legend, titled
-
-if TYPE_CHECKING:
-    from ..analysis.interpret import InitialFunction, Movement
-    from ..analysis.task_embedding import TaskMap
 
 __all__ = ["KINDS", "influence", "initial_function", "layer_rates", "movement", "task_map"]
 
@@ -101,7 +97,9 @@ def initial_function(found: InitialFunction) -> RunFigure:
     return figure
 
 
-def influence(x: ArrayLike, y: ArrayLike, x_new: ArrayLike, found: ArrayLike, at: float) -> RunFigure:
+def influence(
+    x: np.typing.ArrayLike, y: np.typing.ArrayLike, x_new: np.typing.ArrayLike, found: np.typing.ArrayLike, at: float
+) -> RunFigure:
     """Draw one-dimensional support points, each with an area proportional to its influence on a prediction.
 
     Parameters

@@ -25,7 +25,7 @@ from .panels import Curve, StepPanel
 from .style import number
 from .task_panel import TaskPanel
 
-CHUNK = 1 << 20  # rows read at once, so that reading a long record needs little memory
+CHUNK = 1 << 18  # rows read at once, so that reading a long record needs little memory
 
 
 def words(rate: str) -> str:

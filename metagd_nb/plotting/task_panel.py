@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import ArrayLike
 
 from ..training.adaptation import Panel
 from . import style
@@ -67,6 +66,6 @@ class TaskPanel:
         return True
 
 
-def _finite(*arrays: ArrayLike) -> Array:
+def _finite(*arrays: np.typing.ArrayLike) -> Array:
     values: Array = np.concatenate([np.ravel(array) for array in arrays])
     return np.compress(np.isfinite(values), values)

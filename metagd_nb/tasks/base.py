@@ -6,7 +6,6 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 
 class Batch:
@@ -160,7 +159,7 @@ class Tasks:
         """
         return self.sample(rng, batches, n, shots, queries).cast(dtype)
 
-    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         """Return known values of the mean query ``loss`` of a learner.
 
         Parameters

@@ -7,7 +7,6 @@ from collections.abc import Sized
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..core.array_api import one_hot
 from ..core.errors import MetagdError, nearest, shorten, unknown_name
@@ -15,7 +14,7 @@ from ..core.errors import MetagdError, nearest, shorten, unknown_name
 LOSS_NAMES = ("mse", "cross-entropy")  # the keys of `models.losses.LOSSES`
 
 
-def as_floats(values: ArrayLike, name: str) -> np.ndarray:
+def as_floats(values: np.typing.ArrayLike, name: str) -> np.ndarray:
     """Convert to an array of real numbers of any shape; may be a view of ``values``.
 
     Raises
@@ -31,7 +30,7 @@ def as_floats(values: ArrayLike, name: str) -> np.ndarray:
         raise MetagdError("holds values that are not numbers", name) from None
 
 
-def numbers_2d(values: ArrayLike, name: str) -> np.ndarray:
+def numbers_2d(values: np.typing.ArrayLike, name: str) -> np.ndarray:
     """Convert to finite numbers (n, D); a vector (n,) becomes one column.
 
     Raises
@@ -54,7 +53,7 @@ def numbers_2d(values: ArrayLike, name: str) -> np.ndarray:
     return array
 
 
-def labels(values: ArrayLike, name: str) -> np.ndarray:
+def labels(values: np.typing.ArrayLike, name: str) -> np.ndarray:
     """Convert to an array (n,) of labels that can be sorted.
 
     Raises
@@ -109,7 +108,7 @@ class Targets(NamedTuple):
     classes: np.ndarray | None  # (C,) the labels, if targets are classes
 
 
-def targets(y: ArrayLike, name: str, loss: str | None = None, classes: np.ndarray | None = None) -> Targets:
+def targets(y: np.typing.ArrayLike, name: str, loss: str | None = None, classes: np.ndarray | None = None) -> Targets:
     """Convert numbers, class labels or distributions to targets.
 
     Parameters
@@ -147,7 +146,7 @@ def targets(y: ArrayLike, name: str, loss: str | None = None, classes: np.ndarra
     )
 
 
-def is_text(y: ArrayLike) -> bool:
+def is_text(y: np.typing.ArrayLike) -> bool:
     """Return True for text that does not spell numbers."""
     try:
         array = np.asarray(y)

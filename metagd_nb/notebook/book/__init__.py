@@ -1,6 +1,6 @@
 """Displays of the chapters: figures with sliders, the kit's source, a prediction beside the outcome.
 
-Figures without sliders are in `plotting.sketch`, the exercises in `exercises`.
+Figures without sliders are in `plotting.figures`, the exercises in `exercises`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from IPython.display import DisplayHandle, display
 
 from ...core.tables import text_table
 from ...plotting import style
-from ...plotting.figures import WIDTH
-from ...plotting.sketch import prepare_axes, sketch
+from ...plotting.figures import WIDTH, prepare_axes, sketch
 from ..display import shows_pictures, unattended
 
 RIGHT = 0.1  # relative error up to which a predicted number counts as right

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core import MetagdError, check_int, records_call
+from ...core import check_int, records_call
 from ..user_data.episodes import Episodes
 
 FACES = (  # the first that has a character gives its shape
@@ -80,19 +80,16 @@ def characters() -> dict[str, list[str]]:
     Greek Α has the shape of Latin A: such a character belongs to the first script that has it, so that a held-out
     script shares no shape with another.
     """
-    found: dict[str, list[str]] = {}
-    seen: set[bytes] = set()
+    first: dict[bytes, tuple[str, str]] = {}  # script and character by shape
     for character in map(chr, sorted(frozenset().union(*(has for _, has in fonts())))):
         script = script_of(character)
-        if script is None:
-            continue
         face = next(face for face, has in fonts() if ord(character) in has)
-        shape = _outline(face, character)
-        if shape is None or (key := np.round(shape[0], 1).tobytes()) in seen:
-            continue
-        seen.add(key)
-        found.setdefault(script, []).append(character)
-    return {script: drawn for script, drawn in sorted(found.items()) if len(drawn) >= LEAST}
+        if script is not None and (shape := _outline(face, character)) is not None:
+            first.setdefault(np.round(shape[0], 1).tobytes(), (script, character))
+    scripts: dict[str, list[str]] = {}
+    for script, character in first.values():
+        scripts.setdefault(script, []).append(character)
+    return {script: drawn for script, drawn in sorted(scripts.items()) if len(drawn) >= LEAST}
 
 
 def _outline(font: Any, character: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -185,9 +182,7 @@ def glyphs(ways: int = 5, per_script: int = 20, examples: int = 20, size: int = 
         For a number out of its range.
     """
     per_script, examples = check_int(per_script, "per_script", 2), check_int(examples, "examples", 2)
-    size, seed = check_int(size, "size", 8), check_int(seed, "seed", 0)
-    if size > 105:
-        raise MetagdError(f"{size} is not allowed; needs a whole number ≥ 8 and ≤ 105", "size")
+    size, seed = check_int(size, "size", 8, 105), check_int(seed, "seed", 0)
     images, names, parents = _drawn(per_script, examples, size, seed)
     number = np.repeat(np.arange(len(names)), examples)
     return Episodes(images, number, ways, names, parents, "glyphs")

@@ -70,9 +70,7 @@ def tumours(clinics: int = 14, seed: int = 0) -> Groups:
     MetagdError
         When scikit-learn is not installed.
     """
-    clinics, seed = check_int(clinics, "clinics", 2), check_int(seed, "seed", 0)
-    if clinics > 100:
-        raise MetagdError(f"{clinics} is not allowed; needs a whole number ≥ 2 and ≤ 100", "clinics")
+    clinics, seed = check_int(clinics, "clinics", 2, 100), check_int(seed, "seed", 0)
     try:
         from sklearn.datasets import load_breast_cancer
     except ModuleNotFoundError:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...core import MetagdError, check_float, records_call, records_derivation, shorten, unknown_name
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
@@ -104,7 +103,7 @@ class Mixed(Tasks):
         turns = (np.arange(n) + shift) % len(self._drawn)
         return np.asarray(self._drawn[rng.permuted(turns, axis=1)]).reshape(-1)
 
-    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         noise = [getattr(self.families[self.kinds[g]], "noise", 0.0) for g in self._drawn]
         return [Reference(float(np.mean(np.square(noise))), "noise (Bayes)")] if any(noise) else []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...core import MetagdError, records_call
 from ..base import Batch, Reference, TaskBatch, Tasks
@@ -16,7 +15,7 @@ class Quadratics(Tasks):
     name = "quadratics"
     full_batch = True
 
-    def __init__(self, a: ArrayLike, c: ArrayLike) -> None:
+    def __init__(self, a: np.typing.ArrayLike, c: np.typing.ArrayLike) -> None:
         a, c = as_floats(a, "a"), as_floats(c, "c")
         if c.ndim == 1:
             c = c[:, None]
@@ -42,26 +41,26 @@ class Quadratics(Tasks):
         data = Batch(np.tile(self.a, (batches, 1, 1)), np.tile(self.c, (batches, 1)))
         return TaskBatch(data, data)
 
-    def adapted(self, inner_lr: ArrayLike, inner_steps: int) -> np.ndarray:
+    def adapted(self, inner_lr: np.typing.ArrayLike, inner_steps: int) -> np.ndarray:
         """Return the curvature of each task before adaptation (T, d, d): W_i = (Rᵏ)ᵀA_iRᵏ with R = I − DA_i."""
         rate = np.broadcast_to(np.asarray(inner_lr, float), (self.inputs,))
         r = np.linalg.matrix_power(np.eye(self.inputs) - rate[:, None] * self.a, inner_steps)
         return np.asarray(r.transpose(0, 2, 1) @ self.a @ r)
 
-    def optimum(self, inner_lr: ArrayLike = 0.0, inner_steps: int = 0) -> tuple[np.ndarray, float]:
+    def optimum(self, inner_lr: np.typing.ArrayLike = 0.0, inner_steps: int = 0) -> tuple[np.ndarray, float]:
         """Return θ* (d,) = (ΣW)⁻¹ΣWc and the mean loss there after ``inner_steps`` steps; 0 steps: joint training."""
         w = self.adapted(inner_lr, inner_steps)
         theta = np.linalg.lstsq(w.sum(0), np.einsum("tij,tj->i", w, self.c), rcond=None)[0]
         off = theta - self.c  # (T, d)
         return theta, float(0.5 * np.einsum("ti,tij,tj->", off, w, off) / len(w))
 
-    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         adapted = Reference(self.optimum(inner_lr, inner_steps)[1], "optimum")
         return [Reference(self.optimum()[1], "best without adapting"), adapted] if inner_steps else [adapted]
 
 
 @records_call
-def quadratics(a: ArrayLike, c: ArrayLike) -> Quadratics:
+def quadratics(a: np.typing.ArrayLike, c: np.typing.ArrayLike) -> Quadratics:
     """Make tasks L_i(θ) = ½(θ−c_i)ᵀA_i(θ−c_i), all of them in every step.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...core import MetagdError, check_float, check_int, records_call
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
@@ -51,7 +50,7 @@ class Regression(Tasks):
         d, n = self.inputs, shots
         return 0.5 / (1 + (d + 1) / n + self.noise**2 / (n * self.spread**2))
 
-    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         known = [Reference(self.inputs * self.spread**2 + self.noise**2, "best without adapting")]
         if self.spread and inner_steps == 1:
             known.append(Reference(self.one_step_loss(self.best_inner_lr(shots), shots), "best single step"))

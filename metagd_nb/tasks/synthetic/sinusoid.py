@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.provenance import records_call
 from ..base import Batch, Example, Reference, TaskBatch
@@ -27,12 +26,12 @@ class Sinusoid(Curves):
         return f"sinusoid(amplitude={self.amplitude}, phase={self.phase}, x={self.x}, noise={self.noise})"
 
     def draw(
-        self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int, dtype: DTypeLike
+        self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int, dtype: np.typing.DTypeLike
     ) -> TaskBatch:
         x, y = self._draw(rng, batches * n, shots + queries, dtype)  # in float32 a sine costs a third
         return TaskBatch(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
 
-    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         single = Reference(self.best_single_loss, "best without adapting")
         return [Reference(self.zero_loss, "predicting 0"), single, *super().references(inner_lr, inner_steps, shots)]
 

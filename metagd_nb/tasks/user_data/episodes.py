@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...core import MetagdError, check_int, records_call, records_derivation
 from ..base import Batch, Reference, TaskBatch, Tasks
@@ -140,12 +139,12 @@ class Episodes(Tasks):
         """Return the inputs (T, C, k, D) of the rows (T, C, k)."""
         return np.asarray(self.x[row])
 
-    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         return [Reference(math.log(self.ways), "guessing")]
 
 
 @records_call
-def episodes(x: ArrayLike, y: ArrayLike, ways: int = 5) -> Episodes:
+def episodes(x: np.typing.ArrayLike, y: np.typing.ArrayLike, ways: int = 5) -> Episodes:
     """Make N-way K-shot tasks from your own labelled data: each has a few classes and a few rows of each.
 
     ``shots`` and ``queries`` count the points of a class. The order of the classes differs between tasks.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...core import MetagdError, records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
@@ -16,9 +15,9 @@ class Groups(Tasks):
 
     def __init__(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
-        group: ArrayLike,
+        x: np.typing.ArrayLike,
+        y: np.typing.ArrayLike,
+        group: np.typing.ArrayLike,
         loss: str | None = None,
         classes: np.ndarray | None = None,
         name: str = "groups",
@@ -73,7 +72,7 @@ class Groups(Tasks):
         part.classes = self.classes  # including those without a row in this part
         return part
 
-    def references(self, inner_lr: ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
+    def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         if self.classes is None:
             return []
         share = np.array([self.y[rows[:size]].mean(axis=0) for rows, size in zip(self._rows, self.sizes, strict=True)])
@@ -108,7 +107,9 @@ class Groups(Tasks):
 
 
 @records_call
-def groups(x: ArrayLike, y: ArrayLike, group: ArrayLike, loss: str | None = None) -> Groups:
+def groups(
+    x: np.typing.ArrayLike, y: np.typing.ArrayLike, group: np.typing.ArrayLike, loss: str | None = None
+) -> Groups:
     """Make a family of tasks from your own data: the rows of one group are one task.
 
     Parameters

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError, nearest, shorten, unknown_name
 from ..synthetic.series_generators import GENERATORS
@@ -28,7 +27,7 @@ Table = Mapping[str, Iterable[str | float]] | DataFrame
 
 
 def series(
-    data: ArrayLike | Table | Series | Callable[..., ArrayLike],
+    data: np.typing.ArrayLike | Table | Series | Callable[..., np.typing.ArrayLike],
     window: int = 8,
     horizon: int = 1,
     *,
@@ -106,7 +105,7 @@ def _build(
     return Series(values, found, window, horizon, log, None)
 
 
-def checked_generator(make: Callable[..., ArrayLike]) -> Generator:
+def checked_generator(make: Callable[..., np.typing.ArrayLike]) -> Generator:
     """Wrap the user's generator so that results other than finite numbers (tasks, length) are refused.
 
     Parameters
@@ -129,7 +128,7 @@ def checked_generator(make: Callable[..., ArrayLike]) -> Generator:
     return checked
 
 
-def from_rows(data: Iterable[ArrayLike]) -> tuple[list[Array], Array]:
+def from_rows(data: Iterable[np.typing.ArrayLike]) -> tuple[list[Array], Array]:
     """Read series from the rows of an array, or from a list of arrays.
 
     Parameters

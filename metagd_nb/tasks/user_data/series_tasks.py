@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...core import MetagdError, check_int, records_derivation
 from ..base import Batch, TaskBatch, Tasks
@@ -54,7 +53,7 @@ class Series(Tasks):
     def __init__(
         self,
         values: Sequence[Array],
-        names: ArrayLike,
+        names: np.typing.ArrayLike,
         window: int,
         horizon: int,
         log: bool,
@@ -173,7 +172,7 @@ class Series(Tasks):
         cut = cut - cut[:, :, self.window - 1, None]
         return cut[:, :, : self.window], cut[:, :, self.window :]
 
-    def frame(self, history: ArrayLike, shots: int) -> Frame:
+    def frame(self, history: np.typing.ArrayLike, shots: int) -> Frame:
         """Build the support set of a series whose history is known, in the units of training.
 
         Parameters
