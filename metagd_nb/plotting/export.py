@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from ..training.adaptation import curve, held_out, held_out_panel
 from ..training.pacing import render_lock
 from ..training.persistence.script import script
 from ..training.record import WHOLE
-from ..training.run import Run
 from . import style
 from .figures import RunFigure, crisp
 from .run_figure import figure
 from .task_panel import TaskPanel
+
+if TYPE_CHECKING:
+    from ..training.run import Run
 
 ROWS = 10_000  # of a table, written at a time
 SMALL = (420, 340)  # pixels of an animation

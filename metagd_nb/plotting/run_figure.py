@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from ..training.adaptation import held_out_panel
-from ..training.run import Run
 from ..training.stopping import REASONS
 from . import style
 from .downsample import Array, MinMaxBuckets
@@ -24,6 +23,9 @@ from .figures import HEIGHT, TALL, WIDTH, MimeBundle, RunFigure, bundle, crisp, 
 from .panels import Curve, StepPanel
 from .style import number
 from .task_panel import TaskPanel
+
+if TYPE_CHECKING:
+    from ..training.run import Run
 
 CHUNK = 1 << 18  # rows read at once, so that reading a long record needs little memory
 

@@ -28,6 +28,10 @@ BACKWARD = {"plot", "export", "diagnose", "_repr_mimebundle_"}  # methods that m
 DRAWING = {"matplotlib", "IPython", "ipywidgets"}
 FONTS = "tasks.datasets.glyphs"  # its characters are the glyphs of matplotlib's fonts; it draws no figure
 
+# Private attributes of other packages' objects: what IPython reads from an error, and ipykernel from a comm; our own
+# entry in an IPython shell.
+FOREIGN = {"_render_traceback_", "_reply_subshell_for", "_metagd"}
+
 LINES, FUNCTION_LINES = 250, 40
 LONGER, LONGEST = 17, 350  # modules that are still to be split, and the length of none
 RUN_MEMBERS = 24  # public names of a Run
@@ -114,12 +118,108 @@ def test_imports_point_left(path: Path) -> None:
     assert wrong_imports(path) == []
 
 
-def test_no_circles() -> None:
-    """Neither between packages nor inside one; a sub-package's ``__init__`` may gather its own modules."""
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle of imports, the first of them again at the end; [] where there is none.
+
+    This is the definition: an arrow is an import of a module, at its top or inside a function, but not one for types
+    only. The root package is no part of it, since every relative import passes through it.
+    """
+    graph = {here: targets - {""} for here, targets in graph.items() if here}
     try:
-        tuple(TopologicalSorter(arrows(deferred=False)).static_order())
+        tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        pytest.fail(" → ".join(error.args[1]))
+        return list(error.args[1])
+    return []
+
+
+def test_no_circles() -> None:
+    """Neither between packages nor inside one, imports inside functions included."""
+    assert circle(arrows(deferred=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "found"),
+    [
+        ("from . import one", True),
+        ("def f():\n    from .one import g", True),
+        ("from .. import core", True),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .one import g", False),
+        ("import metagd_nb", False),
+    ],
+)
+def test_the_check_of_circles_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str, found: bool) -> None:
+    files = {"__init__": "from .core import one", "core/__init__": "from . import one", "core/one": "from . import two"}
+    for name, text in (files | {"core/two": second}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+    modules = sorted(tmp_path.rglob("*.py"))
+    for name, value in (("PACKAGE", tmp_path), ("MODULES", modules), ("NAMES", {"", "core", "core.one", "core.two"})):
+        monkeypatch.setitem(globals(), name, value)
+    assert (circle(arrows(deferred=True)) != []) == found
+
+
+def private_writes(path: Path) -> list[str]:
+    """Private attributes that a module sets on an object of another class than the one in which the line stands."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    owned: dict[int, set[str]] = {}  # of each attribute that is set inside a class: what that class sets on itself
+    for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        targets = private_targets(owner)
+        own = {target.attr for target in targets if on_itself(target)}
+        owned |= {id(target): own for target in targets}
+    found = [
+        f"{path.name}:{target.lineno} {ast.unparse(target)}"
+        for target in private_targets(tree)
+        if not on_itself(target) and target.attr not in FOREIGN | owned.get(id(target), set())
+    ]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1]
+    for call in calls:
+        named = ast.unparse(call.func).split(".")[-1] in ("setattr", "__setattr__", "delattr")
+        private = isinstance(call.args[1], ast.Constant) and str(call.args[1].value).startswith("_")
+        if named and private and ast.unparse(call.args[0]) not in ("self", "cls"):
+            found.append(f"{path.name}:{call.lineno} {ast.unparse(call)}")
+    return found
+
+
+def private_targets(tree: ast.AST) -> list[ast.Attribute]:
+    """Every ``x._name`` that is set or deleted."""
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, (ast.Store, ast.Del))
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+    ]
+
+
+def on_itself(target: ast.Attribute) -> bool:
+    """True for ``self._name`` and ``cls._name``."""
+    return isinstance(target.value, ast.Name) and target.value.id in ("self", "cls")
+
+
+@EACH
+def test_private_attributes_are_set_by_their_class(path: Path) -> None:
+    assert private_writes(path) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("def f(run):\n    run._state = 1", True),
+        ("def f(run):\n    run.loop._n += 1", True),
+        ("def f(run):\n    a, run._n = 1, 2", True),
+        ("def f(run):\n    del run._n", True),
+        ("def f(run):\n    setattr(run, '_n', 1)", True),
+        ("def f(run):\n    object.__setattr__(run, '_n', 1)", True),
+        ("class A:\n    def f(self, run):\n        run._other = self", True),
+        ("class A:\n    def f(self):\n        self._n = 1", False),
+        ("class A:\n    def f(self):\n        self._n = 1\n    def g(cls):\n        cls()._n = 2", False),
+        ("def f(run):\n    run.state = run._n", False),
+    ],
+)
+def test_the_check_of_private_attributes_itself(tmp_path: Path, line: str, found: bool) -> None:
+    (tmp_path / "made_up.py").write_text(line)
+    assert (private_writes(tmp_path / "made_up.py") != []) == found
 
 
 def test_no_name_is_both_a_module_and_a_function() -> None:
@@ -128,8 +228,8 @@ def test_no_name_is_both_a_module_and_a_function() -> None:
         if path.name == "__init__.py":
             module = importlib.import_module(".".join(filter(None, ("metagd_nb", name_of(path)))))
             beside = {p.stem for p in path.parent.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
-            exported = getattr(module, "__all__", vars(module))
-            both += [f"{name_of(path)}.{n}" for n in beside & set(exported) if not inspect.ismodule(getattr(module, n))]
+            exported = {*getattr(module, "__all__", ()), *vars(module)}
+            both += [f"{name_of(path)}.{n}" for n in beside & exported if not inspect.ismodule(getattr(module, n))]
     assert both == []
 
 
