@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..analysis.comparison import Comparison
 from ..training.run import Run
 from . import style
 from .downsample import MinMaxBuckets
 from .figures import HEIGHT, WIDTH, RunFigure
 from .panels import Curve, StepPanel
+
+if TYPE_CHECKING:
+    from ..analysis.comparison import Comparison
 
 COLORS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK, style.REFERENCE)
 STYLES = ("-", "--", ":", "-.")  # curves differ in color and in line style

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from ..analysis.sweep_result import Sweep
 from . import style
 from .figures import RunFigure, label
+
+if TYPE_CHECKING:
+    from ..analysis.sweep_result import Sweep
 
 Best = dict[tuple[Any, ...], tuple[float, float, int]]
 
