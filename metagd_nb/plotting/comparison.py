@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..training.run import Run
 from . import style
@@ -64,9 +64,8 @@ def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
     _fit_y(ax, float(low.min()), float(high.max()))
     left, right = min(ends), max(ends)
     ax.set_xlim(left, right if left < right else left + 1)
-    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     numbers = style.number if x == "seconds" else style.step_number
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers(value)))
+    style.number_ticks(ax.xaxis, MaxNLocator(5, steps=style.ROUND), numbers)
     ax.set_xlabel(TITLES.get(x, x), color=style.SOFT, fontsize=style.SMALL, fontfamily=style.FONT, labelpad=3)
     ax.legend(
         frameon=False, loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=4, borderaxespad=0.3, handlelength=1.8,

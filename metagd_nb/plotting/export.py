@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,25 @@ FRAME, LAST_FRAME = 400, 1200  # milliseconds
 
 
 def export(run: Run, path: str | os.PathLike[str], **options: int | None) -> Path:
-    """Write a run to ``path`` atomically; see `Run.export`."""
+    """Write a run to a file atomically; see `Run.export`.
+
+    Parameters
+    ----------
+    run : Run
+    path : path
+        Its ending, a key of ``FORMATS``, decides the format.
+    **options
+        ``steps`` of the animation.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MetagdError
+        For an unknown ending, and a file that cannot be written.
+    """
     place = Path(path)
     ending = place.suffix.lower()
     if ending not in FORMATS:
@@ -73,10 +90,8 @@ def _gif(run: Run, file: IO[bytes], steps: int | None = None) -> None:
     from PIL import Image
 
     frames = [Image.fromarray(pixels[..., :3]) for pixels in inner_loop(run, steps)]
-    buffer = io.BytesIO()
     durations = [FRAME] * (len(frames) - 1) + [LAST_FRAME]
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    file.write(buffer.getvalue())
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
 def inner_loop(run: Run, steps: int | None = None) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 from matplotlib.text import Annotation
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from ..tasks import Reference
@@ -108,9 +108,8 @@ class StepPanel:
         self.limits: style.Span | None = None
         self.references: list[ReferenceLine] = []
         style.live_axes(ax, title)
-        wide = ax.get_window_extent().width > 250
-        ax.xaxis.set_major_locator(MaxNLocator(5 if wide else 4, integer=True, steps=[1, 2, 2.5, 5, 10]))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.step_number(v)))
+        few = 5 if ax.get_window_extent().width > 250 else 4
+        style.number_ticks(ax.xaxis, MaxNLocator(few, integer=True, steps=style.ROUND), style.step_number)
         if len(self.curves) > 1:
             ax.legend(
                 handles=[curve.line for curve in self.curves], ncols=3, frameon=False, loc="lower right",

@@ -82,7 +82,10 @@ class LiveRunFigure:
         self.status = self._text(start, self.height - 30, "", style.SOFT, style.MEDIUM, animated=True)
         self._text(20, self.height - 42, "\n".join(lines), style.WARN, style.SMALL, va="top", linespacing=1.4)
         top = self.height - 68 - (6 + 14 * len(lines) if lines else 0)
-        self.panels = self._left(top) + self._right(128 if self.task is not None else top)
+        self.panels = self._left(top)
+        ax = self._axes(490, 50, 204, (128 if self.task is not None else top) - 50)
+        norm = Curve(ax, self.columns["grad_norm"], style.GREEN, self.run.loop.sampled)
+        self.panels.append(StepPanel(ax, "gradient norm (log scale)", [norm], "log", most=4))
         self.held_out = TaskPanel(self._axes(490, 212, 204, top - 212), self.task) if self.task is not None else None
         self._background = None
 
@@ -105,12 +108,6 @@ class LiveRunFigure:
         ]
         title = words(self.moved[0]) if len(curves) == 1 else "learning rates"
         return [loss, StepPanel(ax, title, curves, most=3)]
-
-    def _right(self, top: int) -> list[StepPanel]:
-        """Make the panel of the gradient norm."""
-        ax = self._axes(490, 50, 204, top - 50)
-        curve = Curve(ax, self.columns["grad_norm"], style.GREEN, self.run.loop.sampled)
-        return [StepPanel(ax, "gradient norm (log scale)", [curve], "log", most=4)]
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Add axes; positions and sizes are in pixels from the lower left."""

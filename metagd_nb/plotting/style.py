@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, Locator, MaxNLocator, NullLocator
 
 # No ink has a contrast of 4.5:1 on both JupyterLab themes (#ffffff and #111111): 4.34 is the maximum. So the
 # plot has a surface of its own, and is legible in any theme, on paper and in an exported page.
@@ -19,6 +21,7 @@ BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#008f68", "#b5588c"
 WARN = "#a83e00"  # vermillion, dark enough for words
 FONT = "DejaVu Sans"  # comes with matplotlib; the user's rcParams must not change the plot
 SMALL, MEDIUM = 8.0, 9.0
+ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times powers of ten
 
 Span = tuple[float, float]
 
@@ -126,13 +129,18 @@ def live_axes(ax: Axes, title: str) -> None:
     ax.yaxis.set_label_coords(0.0, 1.0 + 7 / 72 * ax.figure.dpi / ax.get_window_extent().height)
 
 
+def number_ticks(axis: Axis, locator: Locator, text: Callable[[float], str] = number) -> None:
+    """Set the major ticks of an axis and the function that formats their numbers."""
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(lambda value, _: text(value))
+
+
 def ticks(ax: Axes, log: bool, most: int) -> None:
     """Set at most ``most`` ticks on the y axis, with plain numbers."""
     marks = _log_ticks(ax.get_ylim(), most) if log else []
-    even = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10])  # also where the round numbers of a log axis are too far apart
-    ax.yaxis.set_major_locator(FixedLocator(marks) if marks else even)
+    even = MaxNLocator(most, steps=ROUND)  # also where the round numbers of a log axis are too far apart
+    number_ticks(ax.yaxis, FixedLocator(marks) if marks else even)
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
 
 
 def _log_ticks(limits: Span, most: int) -> list[float]:

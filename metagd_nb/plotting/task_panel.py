@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..training.adaptation import Panel
 from . import style
@@ -31,8 +31,7 @@ class TaskPanel:
         self.support.set(linestyle="", markersize=4, markeredgecolor=style.SURFACE, markeredgewidth=0.8)
         self.limits: style.Span | None = None
         ax.set_xlim(float(np.min(task.x)), float(np.max(task.x)))
-        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: style.number(v)))
+        style.number_ticks(ax.xaxis, MaxNLocator(5, steps=style.ROUND))
         handles = [self.support, self.truth, self.before, self.after]
         ax.legend(
             handles=handles if task.truth is not None else [handles[0], *handles[2:]], ncols=2, frameon=False,
