@@ -21,12 +21,34 @@ Method = Callable[[Array, int], Array]
 
 
 def naive(history: Array, horizon: int) -> Array:
-    """Repeat the last value."""
+    """Repeat the last value.
+
+    Parameters
+    ----------
+    history : array (n,)
+    horizon : int
+        Values to forecast.
+
+    Returns
+    -------
+    array (horizon,)
+    """
     return np.full(horizon, float(history[-1]))
 
 
 def drift(history: Array, horizon: int) -> Array:
-    """Extend the straight line through the first and the last value."""
+    """Extend the straight line through the first and the last value.
+
+    Parameters
+    ----------
+    history : array (n,)
+    horizon : int
+        Values to forecast.
+
+    Returns
+    -------
+    array (horizon,)
+    """
     step = (history[-1] - history[0]) / max(len(history) - 1, 1)
     return np.asarray(history[-1] + step * np.arange(1, horizon + 1))
 
@@ -42,7 +64,12 @@ def seasonal_naive(period: int) -> Method:
     Returns
     -------
     function
-        ``method(history, horizon)``; it raises a `MetagdError` for a history shorter than a season.
+        ``method(history, horizon)``.
+
+    Raises
+    ------
+    MetagdError
+        By the method, for a history shorter than a season.
     """
     period = check_int(period, "period", 1)
 

@@ -1,4 +1,4 @@
-"""What several methods cost, side by side: their training, and then adapting to one new task."""
+"""Costs of several methods side by side: of their training, and of adapting to one new task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class CostTable:
-    """A table in a notebook; `charts.costs` draws it.
+    """Costs of several methods; a table in a notebook, and a figure by `charts.costs`.
 
     Attributes
     ----------
@@ -43,27 +43,37 @@ class CostTable:
     adapting: dict[str, Costs]
 
     def rows(self, measured: bool = True) -> list[tuple[str, ...]]:
-        """The table in words, its head first; ``measured`` adds what differs from run to run: seconds and memory."""
+        """Return the rows of the table, head first.
+
+        Parameters
+        ----------
+        measured : bool
+            True adds seconds and memory, which differ from run to run.
+
+        Returns
+        -------
+        list of tuple of str
+        """
         lines: list[tuple[str, ...]] = [HEAD]
         for name, cost in self.training.items():
-            lines.append((name, *_told(cost), *(_told(self.adapting[name]) if name in self.adapting else ["–"] * 4)))
+            lines.append((name, *_cells(cost), *(_cells(self.adapting[name]) if name in self.adapting else ["–"] * 4)))
         return lines if measured else [tuple(line[i] for i in (0, 1, 2, 5, 6)) for line in lines]
 
     def __repr__(self) -> str:
         return "\n".join(text_table(self.rows(measured=False)))
 
-    def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
-        """All of it as a table; the text is what is the same at each run, so that a check of a notebook can compare."""
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        """Return the whole table in HTML; as text only what is equal in every run, so that notebooks can be tested."""
         return {"text/plain": repr(self), "text/html": html_table(self.rows())}
 
 
-def _told(cost: Costs) -> tuple[str, ...]:
+def _cells(cost: Costs) -> tuple[str, ...]:
     memory = "–" if math.isnan(cost.peak_bytes) else f"{cost.peak_bytes / 2**20:.2g}"
     return f"{cost.grad_evals:,}", f"{cost.hvps:,}", f"{cost.seconds:.2g}", memory
 
 
 def cost_table(runs: Sequence[Run] | Mapping[str, Run], n_tasks: int = 50, seed: int = 1) -> CostTable:
-    """What each of several runs has cost: evaluations and Hessian·vectors counted, seconds and memory measured.
+    """Count the evaluations and Hessian·vector products of several runs, and measure their seconds and memory.
 
     >>> run = mg.train("maml", tasks=mg.sinusoid(), model=mg.mlp(1, 40, 40, 1), steps=10)
     >>> mg.cost_table([run]).training["maml"].grad_evals
@@ -74,11 +84,17 @@ def cost_table(runs: Sequence[Run] | Mapping[str, Run], n_tasks: int = 50, seed:
     runs : list of Run, or mapping name → Run
     n_tasks : int
         New tasks over which the seconds of adapting are averaged.
+    seed : int
+        Seed of these tasks.
+
+    Returns
+    -------
+    CostTable
 
     Raises
     ------
     MetagdError
-        For what is no run, and where there is none.
+        For no runs, and for what is no run.
     """
     found = as_named(runs)
     training = {name: run.wait().costs for name, run in found.items()}

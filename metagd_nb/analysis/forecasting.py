@@ -85,7 +85,18 @@ def unit_of(history: Array, period: int = 1) -> float:
 
 
 def smape(actual: Array, forecast: Array) -> Array:
-    """Symmetric percentage error 200·|a − f|/(|a| + |f|), elementwise; 0 where both are 0."""
+    """Symmetric percentage error 200·|a − f|/(|a| + |f|); 0 where both are 0.
+
+    Parameters
+    ----------
+    actual, forecast : array
+        Of one shape.
+
+    Returns
+    -------
+    array
+        Of that shape.
+    """
     size = np.abs(actual) + np.abs(forecast)
     return np.asarray(200 * np.abs(actual - forecast) / np.where(size > 0, size, 1))
 
@@ -107,6 +118,11 @@ def conformal(errors: Array, level: float = 0.9) -> Array:
     -------
     array (H,)
         Infinite where S is too small for this level.
+
+    Raises
+    ------
+    MetagdError
+        For a level that is not > 0 and < 1.
 
     References
     ----------
@@ -167,7 +183,16 @@ class Scores:
         return f"{s} series, {h} ahead: {words}{coverage}"
 
     def joined(self, other: Scores) -> Scores:
-        """Return the scores of both sets of series as one."""
+        """Join the scores of two sets of series.
+
+        Parameters
+        ----------
+        other : Scores
+
+        Returns
+        -------
+        Scores
+        """
         parts = (np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True))
         return Scores(*parts)
 

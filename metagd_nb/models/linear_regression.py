@@ -9,17 +9,47 @@ import numpy as np
 
 
 def linear_regression_model(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Predictions x·w (n,)."""
+    """Predict by a linear model: x·w.
+
+    Parameters
+    ----------
+    x : array (n, d)
+    w : array (d,)
+
+    Returns
+    -------
+    array (n,)
+    """
     return np.asarray(x) @ w
 
 
 def mse_loss(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Mean of the squared errors; no ½."""
+    """Mean of the squared errors; no ½.
+
+    Parameters
+    ----------
+    y_true, y_pred : array (n,)
+
+    Returns
+    -------
+    float
+    """
     return np.mean((y_pred - y_true) ** 2)
 
 
 def gradient(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Gradient (d,) of ``mse_loss(y, linear_regression_model(x, w))`` in w: 2 xᵀ(x·w − y)/n."""
+    """Gradient of ``mse_loss(y, linear_regression_model(x, w))`` in w: 2 xᵀ(x·w − y)/n.
+
+    Parameters
+    ----------
+    x : array (n, d)
+    y : array (n,)
+    w : array (d,)
+
+    Returns
+    -------
+    array (d,)
+    """
     return 2 * np.transpose(x) @ (linear_regression_model(x, w) - y) / len(x)
 
 
@@ -31,7 +61,20 @@ def meta_gradient_descent(
     iterations: int,
     loss_below: float | None = None,
 ) -> np.ndarray:
-    """Descend the loss from ``w``: w ← w − η∇L(w), ``iterations`` times or until the loss is below ``loss_below``.
+    """Descend the loss by gradient steps: w ← w − η∇L(w).
+
+    Parameters
+    ----------
+    x : array (n, d)
+    y : array (n,)
+    w : array (d,)
+        Start.
+    learning_rate : float
+        η.
+    iterations : int
+        Number of steps.
+    loss_below : float, optional
+        The descent ends earlier when the loss is below this value.
 
     Returns
     -------

@@ -222,7 +222,11 @@ def linear(d: int, outputs: int = 1, bias: bool = True) -> Net:
     d, outputs : int
         Number of inputs and outputs.
     bias : bool
-        Whether there is a b.
+        True adds b.
+
+    Returns
+    -------
+    Net
     """
     return Net((d, outputs), "relu", bias, None)
 
@@ -253,6 +257,10 @@ def mlp(
     context : int
         Number of context parameters appended to the inputs, which `cavia` adapts (Zintgraf et al. 2019). They
         start at zero.
+
+    Returns
+    -------
+    Net
     """
     return Net(sizes, activation, True, init_scale, norm, context)
 
@@ -310,6 +318,10 @@ def conv(
     filters, blocks : int
     norm : "batch", optional
         None leaves the norm out.
+
+    Returns
+    -------
+    ConvNet
     """
     return ConvNet(outputs, side, channels, filters, blocks, norm)
 

@@ -139,6 +139,11 @@ class Tasks:
         -------
         TaskBatch
             batches·n tasks, batch after batch.
+
+        Raises
+        ------
+        TypeError
+            For a family that does not define how it draws.
         """
         raise TypeError(f"{type(self).__name__} cannot draw tasks: it needs a method sample")
 

@@ -52,11 +52,17 @@ def prepare(
     x, y : arrays (n, D) or (n,), (n, C) or (n,)
         Single-task methods with a ``model``: the data, all of it in every step; ``y`` may be class labels (n,).
     namespace : mapping, optional
-        Where arguments of ``loss`` and ``gradient`` that are not parameters are looked up.
+        Values of the arguments of ``loss`` and ``gradient`` that are not parameters.
+    check : bool
+        False skips the check of ``gradient``.
     warm_start : array (P,) or dict name → array, optional
-        Where learning begins, in place of the model's or the loss's own start.
+        Initial parameters, in place of the model's or the loss's own.
     **options
         Fields of the method and of `Settings`.
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
@@ -77,15 +83,40 @@ def prepare(
 
 
 def train(method: str, **given: Any) -> Run:
-    """Train and return the finished run; no display. Arguments as `prepare`'s.
+    """Train, and return the finished run; without display.
 
     >>> run = train("gd", loss=lambda w: (w - 3.0) ** 2, params={"w": 0.0}, steps=100)
     >>> round(float(run.params["w"]), 6)
     3.0
+
+    Parameters
+    ----------
+    method : str
+        A name from ``ALGORITHMS``.
+    **given
+        The problem and the settings, as for `prepare`.
+
+    Returns
+    -------
+    Run
     """
     return foreground(prepare(method, **given))
 
 
 def start(method: str, *, frame: Frame | None = None, **given: Any) -> Run:
-    """The same in the background: returns at once, and reading a result waits."""
+    """Train in the background: return at once; reading a result of the run waits.
+
+    Parameters
+    ----------
+    method : str
+        A name from ``ALGORITHMS``.
+    frame : Frame, optional
+        Display of the run, drawn between steps.
+    **given
+        The problem and the settings, as for `prepare`.
+
+    Returns
+    -------
+    Run
+    """
     return background(prepare(method, **given), frame)

@@ -110,10 +110,25 @@ class Results:
         queries: int | None = None,
         metric: str = "loss",
     ) -> Evaluation:
-        """Adapt to new tasks, and score after each of 0…``steps`` steps; see `evaluation.evaluate`.
+        """Adapt to new tasks, and score after each of 0…``steps`` adaptation steps.
 
-        Tasks, shots and steps are by default those of training; the seed is another. Each group of a table is judged
-        at most once.
+        Parameters
+        ----------
+        tasks : Tasks, optional
+            Default: the family that was learned from.
+        shots, steps : int, optional
+            Support points of a task (or class), and adaptation steps; by default those of training.
+        n_tasks : int
+            Number of tasks; each group of a table is judged at most once.
+        seed : int
+            Seed of the tasks drawn, from a stream that training does not use.
+        queries : int, optional
+            Query points of a task (or class); by default as many as the family proposes.
+        metric : "loss" | "accuracy"
+
+        Returns
+        -------
+        Evaluation
         """
         from .evaluation import evaluate
 

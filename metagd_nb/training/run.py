@@ -61,6 +61,11 @@ class Run(Results, OldNames):
         **changed : settings
             New value of the rule that ended the run: ``run.resume(steps=2000)`` for 2000 steps in all,
             ``loss_below=…``, ``grad_below=…``, ``patience=…`` or ``seconds=…``.
+
+        Raises
+        ------
+        MetagdError
+            For a rule changed while the run goes on.
         """
         loop = self.loop
         if loop.running or (loop.stopped is None and loop.saved is None and not changed):
@@ -72,7 +77,13 @@ class Run(Results, OldNames):
         background(self)
 
     def step(self, n: int = 1) -> None:
-        """Take ``n`` steps and pause."""
+        """Take some steps and pause.
+
+        Parameters
+        ----------
+        n : int
+            Number of steps.
+        """
         control.step(self.loop, n)
 
     def stop(self) -> None:
@@ -80,11 +91,23 @@ class Run(Results, OldNames):
         control.ask(self.loop, "stop")
 
     def set(self, **changed: float) -> None:
-        """Change live rates: ``run.set(lr=0.05)``. Training goes on with the next step."""
+        """Change rates during training: ``run.set(lr=0.05)``.
+
+        Parameters
+        ----------
+        **changed : float
+            New values, in effect from the next step.
+        """
         control.ask(self.loop, "set", changed)
 
     def wait(self) -> Run:
-        """Wait until the run has ended or is paused; an interrupt stops the run and keeps its state."""
+        """Wait until the run has ended or is paused; an interrupt stops the run and keeps its state.
+
+        Returns
+        -------
+        Run
+            This run.
+        """
         control.wait(self.loop)
         return self
 
@@ -162,7 +185,12 @@ class Run(Results, OldNames):
         return again
 
     def plot(self) -> Figure:
-        """Draw the run so far; return the matplotlib figure."""
+        """Draw the run so far.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
         from ..plotting.run_figure import figure
 
         return figure(self)

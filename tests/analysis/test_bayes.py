@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.analysis.bayesian_last_layer import BayesianLastLayer, Belief, condition, fit_prior
+from metagd_nb.analysis.bayesian_last_layer import BayesianLastLayer
+from metagd_nb.analysis.gaussian_weights import Belief, condition, fit_prior
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.training.run import Run
 
@@ -227,7 +228,7 @@ def test_refusals(linear_run: Run) -> None:
         predict(np.zeros((1, 3))).interval(1.0)
     with a_line(r"^run: has no features"):
         mg.bayesian_last_layer(mg.train("maml", tasks=mg.quadratics([1.0], [0.0]), steps=0))
-    with a_line(r"^run: normalises over what is predicted together"):
+    with a_line(r"^run: normalizes over what is predicted together"):
         net = mg.mlp(1, 4, 1, norm="batch")
         mg.bayesian_last_layer(mg.train("maml", model=net, tasks=mg.sinusoid(), steps=0))
     with a_line(r"^model: linear\(3, .* takes 3 inputs, the tasks have 1$"):

@@ -109,7 +109,17 @@ class Source:
 
 
 def source(*objects: type | Callable[..., object]) -> Source:
-    """Return the source of functions and classes of the kit, without their docstrings."""
+    """Return the source of functions and classes of the kit, without their docstrings.
+
+    Parameters
+    ----------
+    *objects : function or class
+
+    Returns
+    -------
+    Source
+        Displayed as highlighted code.
+    """
     return Source("\n\n\n".join(_without_docstrings(textwrap.dedent(inspect.getsource(it))) for it in objects))
 
 

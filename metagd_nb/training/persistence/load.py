@@ -68,7 +68,7 @@ class MissingProblem(Problem):
 
 
 def load(path: str | os.PathLike[str], **session: Any) -> Run:
-    """The run that `Run.save` or ``--checkpoint`` wrote; nothing in the file is executed.
+    """Read a run that `Run.save` or ``--checkpoint`` wrote; nothing in the file is executed.
 
     Record, parameters, plot and summary are there at once. To evaluate, replay or go on with it, built-in models and
     families need nothing; what is your own code, or data that was left out, comes from the session.
@@ -77,7 +77,11 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     ----------
     path : str or path
     **session : loss, gradient, model, tasks, x, y, namespace
-        What the file does not hold: ``load(path, loss=loss)``. What differs from what was saved is said.
+        Inputs that the file does not hold: ``load(path, loss=loss)``. Differences from what was saved are printed.
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
