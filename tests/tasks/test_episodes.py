@@ -156,12 +156,12 @@ def test_every_form_is_the_same_family(tmp_path: Path) -> None:
             np.testing.assert_array_equal(a.y, b.y)
         for a, b in zip(turned(families[0].test), turned(other.test), strict=True):
             np.testing.assert_array_equal(a.x, b.x)
-        assert other.images.names == families[0].images.names
+        assert other.names.tolist() == families[0].names.tolist()
     background = mg.omniglot(tmp_path / "folders" / "images_background", ways=2, train=5)
-    assert all(name.startswith("images_background/") for name in background.images.names)
-    assert len(background.test.images.names) == 3
+    assert all(name.startswith("images_background/") for name in background.names.tolist())
+    assert len(background.test.names.tolist()) == 3
     one = mg.omniglot(tmp_path / "zips" / "images_evaluation.zip", ways=2, train=2)
-    assert sorted(one.images.names + one.test.images.names) == [
+    assert sorted(one.names.tolist() + one.test.names.tolist()) == [
         f"images_evaluation/Mayan/character{i:02}" for i in range(4)
     ]
 
@@ -197,7 +197,7 @@ def test_turned_characters_are_classes_of_their_own(tmp_path: Path) -> None:
     assert [len(c) for c in characters] == [8, 4]
     assert not characters[0] & characters[1]
     names = drawings.characters()
-    assert [sorted(names[c] for c in side) for side in characters] == [train.images.names, test.images.names]
+    assert [sorted(names[c] for c in side) for side in characters] == [train.names.tolist(), test.names.tolist()]
     upright, _ = sides(path, ways=3, train=8, rotations=False)
     assert upright.n_classes == 8
     assert {known[one.astype(np.uint8).tobytes()][1] for one in turned(upright).query.x.reshape(-1, 28, 28)} == {0}
@@ -205,7 +205,7 @@ def test_turned_characters_are_classes_of_their_own(tmp_path: Path) -> None:
 
 def test_the_seed_decides_the_split(tmp_path: Path) -> None:
     path = drawings.packed(tmp_path / "omniglot.npz")
-    one, again, other = (mg.omniglot(path, ways=2, train=8, seed=s).images.names for s in (0, 0, 1))
+    one, again, other = (mg.omniglot(path, ways=2, train=8, seed=s).names.tolist() for s in (0, 0, 1))
     assert one == again
     assert one != other
 
@@ -219,8 +219,8 @@ def test_a_run_on_it_is_kept_in_a_file(tmp_path: Path) -> None:
         run.save(tmp_path / "run.metagd")
         back = mg.load(tmp_path / "run.metagd")
         np.testing.assert_array_equal(back.replay().record["loss"], run.record["loss"])
-        assert back.plan.tasks.images.names == side.images.names  # type: ignore[union-attr]
-        assert back.plan.tasks.test.images.names == test.images.names  # type: ignore[union-attr]
+        assert back.plan.tasks.names.tolist() == side.names.tolist()  # type: ignore[union-attr]
+        assert back.plan.tasks.test.names.tolist() == test.names.tolist()  # type: ignore[union-attr]
         assert back.evaluate(n_tasks=4).mean[1] == run.evaluate(n_tasks=4).mean[1]
     path.rename(tmp_path / "elsewhere.npz")
     gone = mg.load(tmp_path / "run.metagd")
@@ -265,7 +265,7 @@ def test_the_data_set_itself() -> None:
     if not REAL.exists():
         pytest.skip("no Omniglot here: METAGD_OMNIGLOT names its packed file")
     family = mg.omniglot(REAL, seed=1)
-    assert (len(family.images.names), len(family.test.images.names)) == (1200, 423)
+    assert (len(family.names.tolist()), len(family.test.names.tolist())) == (1200, 423)
     assert (family.n_classes, family.test.n_classes) == (4800, 1692)
     assert (zlib.crc32(family.x.tobytes()), zlib.crc32(family.test.x.tobytes())) == (58721287, 1644425033)
     assert (len(family.x), len(family.test.x)) == (24_000, 8_460)

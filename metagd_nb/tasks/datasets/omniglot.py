@@ -7,7 +7,6 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,13 +17,8 @@ SIDE, DRAWINGS = 28, 20
 ARCHIVES = ("images_background.zip", "images_evaluation.zip")  # as the data set is published
 
 
-class Images(NamedTuple):
-    """Drawings of characters, in the order of the names of the characters."""
-
-    pixels: np.ndarray  # (n, 784) of uint8, ink is ``white``
-    number: np.ndarray  # (n,) number of the character
-    names: list[str]  # set/alphabet/character
-    white: int
+# pixels (n, 784) of uint8, ink 255; number (n,) of the character; sorted names (N,), set/alphabet/character
+Images = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Omniglot(Episodes):
@@ -33,8 +27,8 @@ class Omniglot(Episodes):
     sides: tuple[Omniglot, Omniglot]
 
     def __init__(self, images: Images, ways: int, turns: int) -> None:
-        self.images, self.turns = images, turns
-        super().__init__(images.pixels, images.number, ways, name="omniglot")
+        self.turns, (pixels, number, names) = turns, images
+        super().__init__(pixels, number, ways, names, name="omniglot")
 
     @property
     def train(self) -> Omniglot:
@@ -56,19 +50,13 @@ class Omniglot(Episodes):
         """Number of characters times rotations."""
         return self.turns * len(self.sizes)
 
-    def _of(self, classes: np.ndarray) -> Omniglot:
-        rows = np.isin(self.number, classes)
-        names = [self.images.names[i] for i in sorted(classes)]
-        number = np.unique(self.number[rows], return_inverse=True)[1]
-        return Omniglot(Images(self.x[rows], number, names, self.images.white), self.ways, self.turns)
-
     def _inputs(self, classes: np.ndarray, row: np.ndarray) -> np.ndarray:
         """Return inputs (T, C, k, 784) in [0, 1]; classes beyond the number of characters are rotated."""
         drawn = self.x[row].reshape(*row.shape, SIDE, SIDE)
         for turn in range(1, self.turns):
             rotated = classes // len(self.sizes) == turn
             drawn[rotated] = np.rot90(drawn[rotated], turn, axes=(-2, -1))
-        return np.asarray(drawn.reshape(*row.shape, SIDE * SIDE) / np.float32(self.images.white))
+        return np.asarray(drawn.reshape(*row.shape, SIDE * SIDE) / np.float32(255))
 
 
 @records_call
@@ -106,12 +94,10 @@ def omniglot(
     """
     images = _read(Path(path).expanduser())
     train, ways = check_int(train, "train", 1), check_int(ways, "ways", 2)
-    turns = 4 if rotations else 1
-    if turns * min(train, len(images.names) - train) < ways:
-        raise MetagdError(
-            f"{train} of {len(images.names)} characters leaves a side with fewer than {ways} classes", "train"
-        )
-    order = np.random.default_rng(check_int(seed, "seed", 0)).permutation(len(images.names))
+    turns, count = 4 if rotations else 1, len(images[-1])
+    if turns * min(train, count - train) < ways:
+        raise MetagdError(f"{train} of {count} characters leaves a side with fewer than {ways} classes", "train")
+    order = np.random.default_rng(check_int(seed, "seed", 0)).permutation(count)
     every = Omniglot(images, ways, turns)
     sides = every._of(order[:train]), every._of(order[train:])
     for side in sides:
@@ -130,7 +116,7 @@ def _read(path: Path) -> Images:
         raise MetagdError(f"{str(path)!r} has no .png in it", "path")
     order = sorted(drawings)
     names, number = np.unique(["/".join(parts[:-1]) for parts in order], return_inverse=True)
-    return Images(np.array([drawings[parts] for parts in order]), number, list(map(str, names)), 255)
+    return np.array([drawings[parts] for parts in order]), number, names
 
 
 def _files(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
@@ -147,7 +133,7 @@ def _packed(path: Path) -> Images:
     try:
         with np.load(path, allow_pickle=False) as file:
             bits, names = file["bits"], file["names"]
-        pixels = np.unpackbits(bits, axis=1)
+        pixels = 255 * np.unpackbits(bits, axis=1)
     except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile):
         raise MetagdError(f"{str(path)!r} does not hold bits and names of packed images", "path") from None
     if names.ndim != 1 or pixels.shape != (DRAWINGS * len(names), SIDE * SIDE) or not len(names):
@@ -156,7 +142,7 @@ def _packed(path: Path) -> Images:
         )
     by_name = np.argsort(names)
     pixels = pixels.reshape(len(names), DRAWINGS, -1)[by_name].reshape(pixels.shape)
-    return Images(pixels, np.repeat(np.arange(len(names)), DRAWINGS), list(map(str, names[by_name])), 1)
+    return pixels, np.repeat(np.arange(len(names)), DRAWINGS), names[by_name]
 
 
 def _zipped(archives: list[Path]) -> Iterator[tuple[tuple[str, ...], bytes]]:

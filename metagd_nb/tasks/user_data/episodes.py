@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -53,16 +55,18 @@ class Episodes(Tasks):
         parents: Sequence[str] | np.ndarray | None = None,
         name: str = "episodes",
     ) -> None:
-        self.x, self.number, self.name = x, number, name
-        self.sizes = np.bincount(number)
-        self._rows, self._first = np.argsort(number, kind="stable"), np.cumsum(self.sizes) - self.sizes
+        self.name, self.inputs = name, x.shape[1]
         self.ways = self.outputs = check_int(ways, "ways", 2)
-        self.inputs = x.shape[1]
-        every = np.arange(len(self.sizes))
+        every = np.arange(number.max() + 1)
+        self._set_rows(x, number)
         self.names = every.astype(str) if names is None else np.asarray(names)
         self.parents = every if parents is None else np.asarray(parents)
         if self.ways > self.n_classes:
             raise MetagdError(f"{ways} needs as many classes; there are {self.n_classes}", "ways")
+
+    def _set_rows(self, x: np.ndarray, number: np.ndarray) -> None:
+        self.x, self.number, self.sizes = x, number, np.bincount(number)
+        self._rows, self._first = np.argsort(number, kind="stable"), np.cumsum(self.sizes) - self.sizes
 
     @property
     def n_classes(self) -> int:
@@ -73,7 +77,7 @@ class Episodes(Tasks):
         return f"{self.name}({self.ways} ways of {self.n_classes} classes, D={self.inputs})"
 
     @records_derivation
-    def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Episodes, Episodes]:
+    def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Self, Self]:
         """Split into two families with no parent, hence no class, in common: one to learn from, one held out.
 
         Parameters
@@ -100,12 +104,12 @@ class Episodes(Tasks):
             )
         return self._of(sides[0]), self._of(sides[1])
 
-    def _of(self, classes: np.ndarray) -> Episodes:
+    def _of(self, classes: np.ndarray) -> Self:
         """Return the same family on some of the classes."""
-        rows = np.isin(self.number, classes)
-        number = np.unique(self.number[rows], return_inverse=True)[1]
-        names, parents = (labels[np.sort(classes)] for labels in (self.names, self.parents))
-        return Episodes(self.x[rows], number, self.ways, names, parents, self.name)
+        part, rows = copy.copy(self), np.isin(self.number, classes)
+        part._set_rows(self.x[rows], np.unique(self.number[rows], return_inverse=True)[1])
+        part.names, part.parents = (labels[np.sort(classes)] for labels in (self.names, self.parents))
+        return part
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """Draw ``shots`` and ``queries`` points of each class, class by class; support and query share no row.
