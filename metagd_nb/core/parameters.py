@@ -5,10 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from .errors import unknown_name
+
+if TYPE_CHECKING:
+    import jax
+
+A = TypeVar("A", np.ndarray, "jax.Array")
 
 
 class ParameterLayout:
@@ -31,7 +37,7 @@ class ParameterLayout:
         """Return the layout of arrays, by name."""
         return cls({name: np.shape(array) for name, array in arrays.items()})
 
-    def views(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+    def views(self, theta: A) -> dict[str, A]:
         """Return views (..., *shape) of ``theta`` (..., P), by name."""
         lead = theta.shape[:-1]
         return {name: theta[..., self.slices[name]].reshape(lead + shape) for name, shape in self.shapes.items()}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.errors import MetagdError
 from ..core.parameters import ParameterLayout
@@ -35,7 +36,7 @@ class Point(Protocol):
     def hvp(self, v: Array) -> Array:
         """Multiply each task's Hessian by its own vector, reusing the forward pass: (T, P) → (T, P)."""
 
-    def step(self, rate: Any) -> Any:
+    def step(self, rate: float | Array) -> Any:
         """Return φ − rate·grad as an opaque value that ``linearize`` accepts again.
 
         ``rate`` is a scalar or (P,); zeros leave a coordinate as it is.
@@ -93,15 +94,15 @@ class Problem:
         """Return starting parameters (P,)."""
         raise NotImplementedError
 
-    def linearize(self, phi: Any, batch: Any) -> Point:
+    def linearize(self, phi: ArrayLike, batch: Batch) -> Point:
         """Evaluate at ``phi``: (P,) shared by all tasks, (T, P) one a task, or the result of ``step``."""
         raise NotImplementedError
 
-    def flat(self, phi: Any, tasks: int) -> Array:
+    def flat(self, phi: ArrayLike, tasks: int) -> Array:
         """Return ``phi`` as an array of parameters (T, P)."""
         return np.broadcast_to(np.asarray(phi), (tasks, self.layout.size))
 
-    def predict(self, phi: Any, x: Array) -> Array:
+    def predict(self, phi: ArrayLike, x: Array) -> Array:
         """Predict outputs (T, K, C) for ``x`` (T, K, D).
 
         Raises

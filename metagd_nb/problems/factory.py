@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import MetagdError
 from ..models.losses import LOSSES
 from ..models.net import Net
 from ..tasks import Batch, Quadratics
+from .base import Problem
 from .closed_form.least_squares import LeastSquares
 from .closed_form.net import NetProblem
 from .closed_form.quadratic import QuadraticProblem
+
+if TYPE_CHECKING:
+    from .autograd.loss import LossProblem
 
 
 def net(model: Net, loss: Callable[..., Any] | str | None, backend: str, dtype: str) -> NetProblem:
@@ -47,22 +51,35 @@ def squares(model: Net, batch: Batch, backend: str, dtype: str) -> LeastSquares:
     return LeastSquares(model, batch, dtype)
 
 
-def loss(backend: str, dtype: str, *given: Any, **more: Any) -> Any:
+def loss(
+    backend: str,
+    dtype: str,
+    function: Callable[..., Any],
+    params: Mapping[str, Any],
+    gradient: Callable[..., Any] | None = None,
+    namespace: Mapping[str, Any] | None = None,
+) -> LossProblem:
     """A user's loss over named parameters; arguments as those of ``LossProblem``."""
     if backend == "jax":
-        from .jax.problems import JaxLoss as LossProblem
+        from .jax.problems import JaxLoss as Chosen
     else:
-        from .autograd.loss import LossProblem  # type: ignore[assignment]
-    return LossProblem(*given, dtype=dtype, **more)
+        from .autograd.loss import LossProblem as Chosen  # type: ignore[assignment]
+    return Chosen(function, params, gradient, dtype=dtype, namespace=namespace)
 
 
-def model(backend: str, dtype: str, *given: Any) -> Any:
+def model(
+    backend: str,
+    dtype: str,
+    function: Callable[..., Any],
+    loss: Callable[..., Any] | str | None,
+    params: Mapping[str, Any],
+) -> Problem:
     """A user's own model; arguments as those of ``ModelProblem``."""
     if backend == "jax":
         from .jax.problems import JaxModel as ModelProblem
     else:
         from .autograd.model import ModelProblem  # type: ignore[assignment]
-    return ModelProblem(*given, dtype=dtype)
+    return ModelProblem(function, loss, params, dtype=dtype)
 
 
 def check_shapes(net: Net, inputs: int, outputs: int | None, whose: str, what: str = "targets") -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError
 from ...core.parameters import ParameterLayout
+from ...tasks import Batch
 from ..base import Array, Problem
 from ..capture.closure import Closure, DataSnapshot, capture, capture_both
 from ..capture.errors import explain_tracing_failure, scalar
@@ -105,11 +107,11 @@ class LossProblem(Problem):
         """The given starting values (P,); a copy."""
         return self._start.copy()
 
-    def flat(self, phi: Any, tasks: int = 1) -> Array:
+    def flat(self, phi: ArrayLike, tasks: int = 1) -> Array:
         """(1, P)"""
         return np.reshape(phi, (1, -1))
 
-    def linearize(self, phi: Any, batch: Any = None) -> LossPoint:
+    def linearize(self, phi: ArrayLike, batch: Batch | None = None) -> LossPoint:
         """Evaluate at ``phi``, (P,) or (1, P)."""
         theta = np.array(phi, self.dtype).reshape(-1)  # a copy: the trace outlives an update in place
         if self.own is None:
@@ -128,7 +130,7 @@ class LossProblem(Problem):
         except Exception as error:
             raise explain_tracing_failure(error, lambda: self.value(theta)) from None
 
-    def _scalar_loss(self, *values: Any) -> Any:
+    def _scalar_loss(self, *values: Array) -> Any:
         return checked_scalar(self._binding.call(self._traced.function, values))
 
     def own_gradient(self, theta: Array) -> Array:
@@ -179,7 +181,7 @@ class LossPoint:
 
     __slots__ = ("_problem", "_theta", "_traced", "grad", "loss")
 
-    def __init__(self, problem: LossProblem, theta: Array, loss: Any, grad: Array, traced: Traced | None) -> None:
+    def __init__(self, problem: LossProblem, theta: Array, loss: float, grad: Array, traced: Traced | None) -> None:
         self._problem, self._theta, self._traced = problem, theta, traced
         self.loss = np.array([loss], problem.dtype)
         self.grad = grad[None]
@@ -200,7 +202,7 @@ class LossPoint:
                 problem.second_order = "differences"
         return gradient_difference(problem.own_gradient, self._theta, flat)[None]
 
-    def step(self, rate: Any) -> Array:
+    def step(self, rate: float | Array) -> Array:
         """(1, P)"""
         moved: Array = self._theta - rate * self.grad
         return moved

@@ -12,6 +12,7 @@ from typing import Any
 import autograd.numpy
 import numpy as np
 from autograd.tracer import getval
+from numpy.typing import ArrayLike
 
 from ...core.parameters import ParameterLayout
 from ...models.losses import LOSSES, OutputLoss, as_function
@@ -144,12 +145,12 @@ class ModelProblem(Problem):
         """The given starting values (P,); a copy."""
         return self._start.copy()
 
-    def linearize(self, phi: Any, batch: Batch) -> ModelPoint:
+    def linearize(self, phi: ArrayLike, batch: Batch) -> ModelPoint:
         """Evaluate at ``phi``, (P,) or (T, P)."""
         thetas = np.array(self.flat(phi, len(batch)), self.dtype)
         return ModelPoint(self, thetas, [self._trace(*task) for task in zip(thetas, batch.x, batch.y, strict=True)])
 
-    def predict(self, phi: Any, x: Array) -> Array:
+    def predict(self, phi: ArrayLike, x: Array) -> Array:
         """Predictions (T, K, C) for x (T, K, D) at ``phi``, (P,) or (T, P)."""
         thetas = np.array(self.flat(phi, len(x)), self.dtype)
         named = [dict(zip(self.layout.shapes, self.layout.pieces(t), strict=True)) for t in thetas]
@@ -188,7 +189,7 @@ class ModelProblem(Problem):
             ) from None
 
 
-def _column(prediction: Any, points: int) -> Any:
+def _column(prediction: Array, points: int) -> Any:
     """(K,) → (K, 1): without it, the difference from a target (K, 1) is a (K, K) that nobody meant."""
     return prediction[:, None] if np.shape(getval(prediction)) == (points,) else prediction
 
@@ -225,7 +226,7 @@ class ModelPoint:
         parts = [t.hvp(self._problem.layout.pieces(u)) for t, u in zip(self._traces, vectors, strict=True)]
         return self._rows(parts)
 
-    def step(self, rate: Any) -> Array:
+    def step(self, rate: float | Array) -> Array:
         """(T, P)"""
         moved: Array = self._thetas - rate * self.grad
         return moved

@@ -11,17 +11,26 @@ import functools
 import importlib
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import isbox, trace_primitives_map
+from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.errors import MetagdError
 
 SCIPY = ("special", "linalg", "signal", "integrate", "stats")  # autograd.scipy has counterparts of some of their names
+
+
+Array = np.ndarray  # or a box of autograd, which behaves as one
+Argument = Array | float | list[Any] | tuple[Any, ...]  # of a function of NumPy
+Axis = int | tuple[int, int] | None
+Order = float | Literal["fro", "nuc"] | None
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ShimModule(ModuleType):
@@ -49,7 +58,7 @@ def where_called() -> str:
 def refusing(label: str) -> Any:
     """A random source that says, when it is drawn from, why a loss must not do so."""
 
-    def refuse(*args: Any, **kwargs: Any) -> Any:
+    def refuse(*args: ArrayLike, **kwargs: ArrayLike) -> Any:
         raise MetagdError(
             f"{label} inside the loss ({where_called()}) makes it another function at each call; "
             "draw the numbers once, in a line above the function"
@@ -78,19 +87,19 @@ class RandomSource:
         return refusing(f"a random generator's .{name}()")
 
 
-def _asarray(a: Any, dtype: Any = None, **kwargs: Any) -> Any:
+def _asarray(a: Argument, dtype: DTypeLike | None = None, copy: bool | None = None) -> Any:
     if isbox(a):
-        return a if dtype is None else a.astype(dtype)
+        return a if dtype is None else a.astype(dtype)  # type: ignore[union-attr]  # a box is an array
     if isinstance(a, (list, tuple)):
         return anp.array(a) if dtype is None else anp.array(a, dtype)
-    return np.asarray(a, dtype, **kwargs)
+    return np.array(a, dtype) if copy else np.asarray(a, dtype)
 
 
-def _copy(a: Any, *args: Any, **kwargs: Any) -> Any:
-    return a if isbox(a) else np.copy(a, *args, **kwargs)  # a traced array cannot be written to: no copy is needed
+def _copy(a: Array, order: Literal["K", "A", "C", "F"] = "K") -> Array:
+    return a if isbox(a) else np.copy(a, order)  # a traced array cannot be written to: no copy is needed
 
 
-def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
+def _average(a: Array, axis: int | None = None, weights: Array | None = None) -> Any:
     if weights is None:
         return anp.mean(a, axis)
     a, weights = _asarray(a), _asarray(weights)
@@ -99,13 +108,13 @@ def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
     return anp.sum(a * weights, axis) / anp.sum(weights * anp.ones_like(a), axis)
 
 
-def _median(a: Any, axis: Any = None) -> Any:
+def _median(a: Array, axis: int | None = None) -> Any:
     a = anp.ravel(a) if axis is None else anp.moveaxis(a, axis, 0)
     ordered, n = anp.sort(a, axis=0), a.shape[0]
     return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
 
 
-def _flip(a: Any, axis: Any = None) -> Any:
+def _flip(a: Array, axis: int | tuple[int, ...] | None = None) -> Any:
     axes = range(a.ndim) if axis is None else np.atleast_1d(axis) % a.ndim
     return a[tuple(slice(None, None, -1) if k in axes else slice(None) for k in range(a.ndim))]
 
@@ -115,7 +124,7 @@ def _flip(a: Any, axis: Any = None) -> Any:
 _NEAR_ZERO = np.float64(1e-200)
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def _norm(x: Array, ord: Order = None, axis: Axis = None, keepdims: bool = False) -> Any:
     x = _asarray(x)
     vector = x.ndim == 1 or isinstance(axis, int)
     if not isbox(x):
@@ -127,18 +136,18 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     return anp.linalg.norm(x, ord, axis, keepdims=keepdims)
 
 
-def _broadcast_to(a: Any, shape: Any) -> Any:
+def _broadcast_to(a: Array, shape: tuple[int, ...]) -> Any:
     return a + np.zeros(shape) if isbox(a) else np.broadcast_to(a, shape)
 
 
-def _polyval(p: Any, x: Any) -> Any:
+def _polyval(p: Array, x: Array) -> Any:
     value = anp.zeros_like(x)
     for coefficient in p:
         value = value * x + coefficient
     return value
 
 
-def _trapezoid(y: Any, x: Any = None, dx: float = 1.0) -> Any:
+def _trapezoid(y: Array, x: Array | None = None, dx: float = 1.0) -> Any:
     return anp.sum((y[1:] + y[:-1]) / 2 * (dx if x is None else x[1:] - x[:-1]))
 
 
@@ -169,18 +178,18 @@ _WRITTEN: dict[str, Callable[..., Any]] = {
 }
 
 
-def _holds_traced(items: Any) -> bool:
+def _holds_traced(items: Iterable[Any]) -> bool:
     return any(isbox(item) or (type(item) in (list, tuple) and _holds_traced(item)) for item in items)
 
 
-def _of_lists(function: Callable[..., Any]) -> Callable[..., Any]:
+def _of_lists(function: Callable[..., R]) -> Callable[..., R]:
     """``np.dot(x, [a, b])``: autograd sees a traced number only where it is an argument, not inside a list."""
 
     @functools.wraps(function, updated=())
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def called(*args: Argument, **kwargs: Argument) -> R:
         for arg in args:
-            if type(arg) in (list, tuple) and _holds_traced(arg):
-                args = tuple(_asarray(a) if type(a) in (list, tuple) and _holds_traced(a) else a for a in args)
+            if isinstance(arg, (list, tuple)) and _holds_traced(arg):
+                args = tuple(_asarray(a) if isinstance(a, (list, tuple)) and _holds_traced(a) else a for a in args)
                 break
         return function(*args, **kwargs)
 
@@ -190,11 +199,11 @@ def _of_lists(function: Callable[..., Any]) -> Callable[..., Any]:
 _REDUCTIONS = ("dot", "outer", "inner", "kron", "tensordot", "sum", "prod", "max", "min", "cumsum", "square")
 
 
-def _guard(function: Callable[..., Any], label: str) -> Callable[..., Any]:
+def _guard(function: Callable[P, R], label: str) -> Callable[P, R]:
     """``function`` of SciPy, which refuses by name what it would fail on without sense."""
 
     @functools.wraps(function, updated=())
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         if any(isbox(a) for a in (*args, *kwargs.values())):
             raise MetagdError(
                 f"{label} ({where_called()}) has no automatic derivative; "

@@ -16,6 +16,7 @@ import autograd.tracer
 from autograd.core import VJPNode, add_outgrads, vspace
 from autograd.tracer import getval, isbox, new_box
 from autograd.util import toposort
+from numpy.typing import ArrayLike
 
 from ..capture.errors import scalar
 
@@ -112,7 +113,7 @@ class Traced:
             self._ends = [g._node if isbox(g) and g._trace == trace else None for g in grads]
 
 
-def checked_scalar(value: Any) -> Any:
+def checked_scalar(value: ArrayLike) -> Any:
     """Return what a loss gave, traced or not, after a check that it is one number."""
     scalar(getval(value))
     return value

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CellType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from .fingerprint import (
     written_by_user,
 )
 from .method_calls import METHODS, rewritten
+
+C = TypeVar("C", list[Any], tuple[Any, ...], dict[Any, Any])
 
 
 @dataclass
@@ -169,7 +171,7 @@ class _Capturer:
             return stand_in
         return value
 
-    def _container(self, value: Any, name: str, attributes: tuple[str, ...]) -> Any:
+    def _container(self, value: C, name: str, attributes: tuple[str, ...]) -> Any:
         """A copy when anything in it is copied; otherwise the object itself (a list that a loss logs to)."""
         self._met[id(value)] = (value, value)  # one that holds itself
         pairs = value.items() if isinstance(value, dict) else enumerate(value)

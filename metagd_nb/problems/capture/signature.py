@@ -9,11 +9,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError, nearest
 from ...core.parameters import ParameterLayout
 from ..base import Array
 
+Gradient = ArrayLike | Mapping[str, ArrayLike] | None  # results that a user's gradient may give
 _EMPTY = inspect.Parameter.empty
 
 
@@ -134,7 +136,7 @@ def as_parameters(params: Mapping[str, Any]) -> dict[str, Array]:
     return {name: _as_parameter(name, value) for name, value in params.items()}
 
 
-def _as_parameter(name: str, value: Any) -> Array:
+def _as_parameter(name: str, value: ArrayLike) -> Array:
     try:
         array = np.asarray(value)
     except ValueError:
@@ -151,7 +153,7 @@ def _as_parameter(name: str, value: Any) -> Array:
     return array
 
 
-def flat_gradient(result: Any, layout: ParameterLayout, dtype: np.typing.DTypeLike = np.float64) -> Array:
+def flat_gradient(result: Gradient, layout: ParameterLayout, dtype: np.typing.DTypeLike = np.float64) -> Array:
     """What a user's gradient gave, as (P,).
 
     A dict by name; a tuple or list in the parameters' order; or an array, of the one parameter's
@@ -179,7 +181,7 @@ def flat_gradient(result: Any, layout: ParameterLayout, dtype: np.typing.DTypeLi
     return _numbers(result, "the parameters").astype(dtype)
 
 
-def _numbers(value: Any, name: str) -> Array:
+def _numbers(value: ArrayLike, name: str) -> Array:
     try:
         array = np.asarray(value)
     except ValueError:

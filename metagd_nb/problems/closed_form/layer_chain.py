@@ -39,6 +39,6 @@ class ChainPoint:
         d_out, moved = self.run.push(v)
         return self.run.bend(v, moved, self._pull()[2], self.out.hvp(d_out))
 
-    def step(self, rate: Any) -> Array:
+    def step(self, rate: float | Array) -> Array:
         """φ − rate·grad (T, P)"""
         return np.asarray(self.phi - rate * self.grad)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...models.losses import mse
 from ...models.net import Net
@@ -32,7 +31,7 @@ class GramPoint:
         """(1, P) → (1, P)"""
         return self.problem.bend(v.reshape(-1)).reshape(1, -1)
 
-    def step(self, rate: Any) -> Array:
+    def step(self, rate: float | Array) -> Array:
         """θ − rate·grad (1, P)"""
         return np.asarray(self.phi - rate * self.grad)
 
@@ -109,17 +108,17 @@ class LeastSquares(Problem):
         """Starting parameters (P,)."""
         return self.net.start(rng).astype(self.dtype)
 
-    def linearize(self, phi: Array, batch: Any = None) -> GramPoint:
+    def linearize(self, phi: ArrayLike, batch: Batch | None = None) -> GramPoint:
         """Evaluate at ``phi`` (P,) or (1, P)."""
-        return GramPoint(self, phi)
+        return GramPoint(self, np.asarray(phi))
 
-    def flat(self, phi: Array, tasks: int) -> Array:
+    def flat(self, phi: ArrayLike, tasks: int) -> Array:
         """(1, P)"""
-        return phi.reshape(1, -1)
+        return np.reshape(phi, (1, -1))
 
-    def predict(self, phi: Array, x: Array) -> Array:
+    def predict(self, phi: ArrayLike, x: Array) -> Array:
         """Predict outputs (…, K, C)."""
-        return self.net.predict(phi, x)
+        return self.net.predict(np.asarray(phi), x)
 
     def normal_equations(self) -> NormalEquations | None:
         """Return the quadratic form."""

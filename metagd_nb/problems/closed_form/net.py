@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...models.layers import Pass
 from ...models.losses import OutputLoss, mse
@@ -36,13 +37,13 @@ class NetProblem(Problem):
         """Return starting parameters (P,)."""
         return self.net.start(rng).astype(self.dtype)
 
-    def linearize(self, phi: Any, batch: Batch) -> Point:
+    def linearize(self, phi: ArrayLike, batch: Batch) -> Point:
         """Evaluate at ``phi``: (P,), (T, P), or the result of ``step``."""
         if self.accelerator is None:
-            return ChainPoint(self.net, self.loss, phi, batch)
+            return ChainPoint(self.net, self.loss, np.asarray(phi), batch)
         return self.accelerator.linearize(phi, batch)
 
-    def predict(self, phi: Any, x: Array) -> Array:
+    def predict(self, phi: ArrayLike, x: Array) -> Array:
         """Predict outputs (T, K, C)."""
         return self.net.predict(np.asarray(phi), x)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.parameters import ParameterLayout
 from ...tasks import Batch, Quadratics
@@ -24,7 +23,7 @@ class QuadraticPoint:
         """(T, d) → (T, d)"""
         return np.asarray((self.a @ v[..., None])[..., 0])
 
-    def step(self, rate: Any) -> Array:
+    def step(self, rate: float | Array) -> Array:
         """φ − rate·grad (T, d)"""
         return np.asarray(self.phi - rate * self.grad)
 
@@ -39,6 +38,6 @@ class QuadraticProblem(Problem):
         """Zeros (d,)."""
         return np.zeros(self.layout.size, self.dtype)
 
-    def linearize(self, phi: Array, batch: Batch) -> QuadraticPoint:
+    def linearize(self, phi: ArrayLike, batch: Batch) -> QuadraticPoint:
         """Evaluate at ``phi`` (d,) or (T, d)."""
-        return QuadraticPoint(phi, batch)
+        return QuadraticPoint(np.asarray(phi), batch)

@@ -10,14 +10,17 @@ import functools
 import importlib
 from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import MetagdError
-from ..autograd.numpy_shim import SCIPY, RandomStandIn, ShimModule, Shims, where_called
+from ..autograd.numpy_shim import SCIPY, Argument, Axis, Order, RandomStandIn, ShimModule, Shims, where_called
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def holds_traced(items: Iterable[Any]) -> bool:
@@ -34,34 +37,37 @@ _OF_SEVERAL = {
 }
 
 
-def either(name: str, plain: Any, traced: Callable[..., Any]) -> Any:
+def either(name: str, plain: Callable[..., R], traced: Callable[..., R]) -> Callable[..., R]:
     """NumPy's function where nothing is traced, JAX's where something is."""
 
     @functools.wraps(plain, updated=())
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def called(*args: Argument, **kwargs: Argument) -> R:
         if not (holds_traced(args) or holds_traced(kwargs.values())):
             return plain(*args, **kwargs)
         if name not in _OF_SEVERAL:
-            args = tuple(jnp.array(a) if type(a) in (list, tuple) and holds_traced(a) else a for a in args)
+            return traced(
+                *(jnp.array(a) if isinstance(a, (list, tuple)) and holds_traced(a) else a for a in args), **kwargs
+            )
         return traced(*args, **kwargs)
 
     return called
 
 
 # As for autograd (see `standin`): keeps the root of a sum of squares differentiable at zero, where weights often start.
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def _norm(x: jax.Array, ord: Order = None, axis: Axis = None, keepdims: bool = False) -> jax.Array:
     x = jnp.asarray(x)
     if ord in (None, "fro") or (ord == 2 and (x.ndim == 1 or isinstance(axis, int))):
         near_zero = 1e-200 if x.dtype == np.float64 else 1e-37
         return jnp.sqrt(jnp.sum(x * x, axis, keepdims=keepdims) + near_zero)
-    return jnp.linalg.norm(x, ord, axis, keepdims)
+    norm: jax.Array = jnp.linalg.norm(x, ord, axis, keepdims)
+    return norm
 
 
-def _guard(function: Callable[..., Any], label: str) -> Callable[..., Any]:
+def _guard(function: Callable[P, R], label: str) -> Callable[P, R]:
     """``function`` of SciPy that JAX has not: refused by name where it is given something traced."""
 
     @functools.wraps(function, updated=())
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         if holds_traced(args) or holds_traced(kwargs.values()):
             raise MetagdError(f"{label} ({where_called()}) is not known to JAX; write it with NumPy, or use {PLAIN}")
         return function(*args, **kwargs)
@@ -72,7 +78,7 @@ def _guard(function: Callable[..., Any], label: str) -> Callable[..., Any]:
 PLAIN = "--backend numpy"
 
 
-def _exchange(real: ModuleType, traced: Any) -> ShimModule:
+def _exchange(real: ModuleType, traced: ModuleType) -> ShimModule:
     double = ShimModule(real)
     for name in dir(real):
         value, other = getattr(real, name), getattr(traced, name, None)

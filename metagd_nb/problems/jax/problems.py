@@ -7,22 +7,23 @@ call of each shape. Inside a compiled step it takes and gives traced ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.array_api import is_concrete
-from ...models.losses import as_function
+from ...models.losses import OutputLoss, as_function
 from ...models.net import Net
 from ...tasks import Batch, Quadratics
 from ..autograd.loss import LossProblem
 from ..autograd.model import ModelProblem
 from ..base import NormalEquations, Problem
-from ..capture.closure import Closure, capture
+from ..capture.closure import Closure, DataSnapshot, capture
 from ..closed_form.least_squares import LeastSquares
 from ..closed_form.net import NetProblem
 from ..closed_form.quadratic import QuadraticProblem
@@ -32,6 +33,8 @@ from .precision import precise
 from .refuse import refused
 
 Array = np.ndarray
+Either = np.ndarray | jax.Array  # of NumPy, or traced
+Arrays = dict[str, jax.Array]  # parameters of one task by name, traced
 
 jax.tree_util.register_pytree_node(
     Batch, lambda batch: ((batch.x, batch.y, batch.kind), None), lambda _, parts: Batch(*parts)
@@ -43,18 +46,18 @@ class OnJax(Problem):
 
     what = "loss"
 
-    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+    def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
         """The loss of one task, a number; x and y are empty where the loss brings its own data."""
         raise TypeError(f"{type(self).__name__} needs a method task_loss")
 
     def plain(self, x: Array, y: Array) -> Any:
         """What of ``task_loss`` the user wrote, called without JAX: an error of theirs shows as it is."""
 
-    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+    def task_features(self, params: Arrays, x: Either) -> Any:
         """What `protonet` compares of one task's x (K, D): (K, H)."""
         raise TypeError(f"{type(self).__name__} needs a method task_features")
 
-    def task_gradient(self, theta: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    def task_gradient(self, theta: jax.Array, x: Either, y: Either) -> tuple[Any, Any]:
         """The loss of one task at θ (P,), and its gradient (P,)."""
 
         def of_parts(parts: list[Any]) -> Any:  # a dict would come back in another order
@@ -64,16 +67,18 @@ class OnJax(Problem):
         loss, grads = jax.value_and_grad(of_parts)(list(self.layout.views(theta).values()))
         return loss, _joined(grads)
 
-    def linearize(self, phi: Any, batch: Batch | None = None) -> Any:
+    def linearize(self, phi: ArrayLike, batch: Batch | None = None) -> Any:
         """Evaluate at ``phi`` (P,) shared by all tasks, or (T, P)."""
         x, y = (batch.x, batch.y) if batch is not None else _NO_DATA
-        return HostPoint(self, np.asarray(phi, self.dtype), x, y) if is_concrete(phi) else TracedPoint(self, phi, x, y)
+        if is_concrete(phi):
+            return HostPoint(self, np.asarray(phi, self.dtype), x, y)
+        return TracedPoint(self, jnp.asarray(phi), x, y)
 
-    def flat(self, phi: Any, tasks: int = 1) -> Any:
+    def flat(self, phi: ArrayLike, tasks: int = 1) -> Any:
         """(T, P)"""
         if is_concrete(phi):
             return np.broadcast_to(phi, (tasks, self.layout.size))
-        return jnp.broadcast_to(phi, (tasks, self.layout.size))
+        return jnp.broadcast_to(jnp.asarray(phi), (tasks, self.layout.size))
 
     @cached_property
     def evaluated(self) -> Any:
@@ -85,15 +90,17 @@ class OnJax(Problem):
         """Compiled: φ, x, y, v → Hessian·v (T, P)."""
         return jax.jit(lambda phi, x, y, v: TracedPoint(self, phi, x, y).hvp(v))
 
-    def embed(self, theta: Any, x: Any) -> Any:
+    def embed(self, theta: Either, x: Either) -> Any:
         """What `protonet` compares of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
-        return HostEmbedding(self, theta, x) if is_concrete(theta) else TracedEmbedding(self, theta, x)
+        if is_concrete(theta):
+            return HostEmbedding(self, np.asarray(theta), np.asarray(x))
+        return TracedEmbedding(self, jnp.asarray(theta), jnp.asarray(x))
 
     def check(self, batch: Batch | None, embeds: bool = False) -> None:
         """Refuse in one line what JAX cannot follow; ``embeds``: of the features alone."""
         x, y = (batch.x, batch.y) if batch is not None else _NO_DATA
 
-        def asked(theta: Any, x: Any, y: Any) -> Any:
+        def asked(theta: jax.Array, x: Either, y: Either) -> Any:
             if embeds:
                 return self.task_features(self.layout.views(theta), x)
             return self.task_gradient(theta, x, y)
@@ -111,22 +118,24 @@ _NO_DATA = (np.zeros((1, 0)), np.zeros((1, 0)))
 class TracedPoint:
     """A problem at φ inside a compiled step; see ``problem.Point``."""
 
-    def __init__(self, problem: OnJax, phi: Any, x: Any, y: Any) -> None:
+    def __init__(self, problem: OnJax, phi: jax.Array, x: Either, y: Either) -> None:
         self.phi, self._dtype = phi, problem.dtype
 
-        def one(phi: Any, x: Any, y: Any) -> Any:
+        def one(phi: jax.Array, x: Either, y: Either) -> Any:
             (loss, grad), bend = jax.linearize(lambda p: problem.task_gradient(p, x, y), phi)
             return loss, grad, bend
 
         self.loss, self.grad, self._bend = jax.vmap(one, in_axes=(0 if phi.ndim == 2 else None, 0, 0))(phi, x, y)
 
-    def hvp(self, v: Any) -> Any:
+    def hvp(self, v: jax.Array) -> jax.Array:
         """(T, P) → (T, P), sharing the forward pass."""
-        return jax.vmap(lambda bend, u: bend(u)[1])(self._bend, v.astype(self._dtype))
+        product: jax.Array = jax.vmap(lambda bend, u: bend(u)[1])(self._bend, v.astype(self._dtype))
+        return product
 
-    def step(self, rate: Any) -> Any:
+    def step(self, rate: ArrayLike) -> jax.Array:
         """φ − rate·grad (T, P)"""
-        return self.phi - rate * self.grad
+        moved: jax.Array = self.phi - rate * self.grad
+        return moved
 
 
 class HostPoint:
@@ -142,20 +151,20 @@ class HostPoint:
         with precise(self._problem.dtype):
             return np.asarray(self._problem.bent(*self._at, np.asarray(v, self._problem.dtype)))
 
-    def step(self, rate: Any) -> Array:
+    def step(self, rate: ArrayLike) -> Array:
         """φ − rate·grad (T, P)"""
         return np.asarray(self.phi - rate * self.grad)
 
 
-def on_jax(function: Callable[..., Any], **more: Any) -> Closure:
+def on_jax(function: Callable[..., Any], snapshot: DataSnapshot | None = None) -> Closure:
     """A closed copy of a function, in which NumPy's functions of traced arrays are JAX's."""
-    return capture(function, doubles=JAX, **more)
+    return capture(function, doubles=JAX, snapshot=snapshot)
 
 
 class JaxNet(OnJax, NetProblem):
     """A built-in model, and a loss of its predictions written for one task or a name from ``LOSSES``."""
 
-    def __init__(self, net: Net, loss: Callable[..., Any] | str | None, inner: Any, dtype: Any) -> None:
+    def __init__(self, net: Net, loss: Callable[..., Any] | str | None, inner: OutputLoss, dtype: DTypeLike) -> None:
         super().__init__(net, inner, dtype)
         self._name = None if callable(loss) else loss or "mse"
         self._loss = on_jax(as_function(loss)).function
@@ -168,16 +177,18 @@ class JaxNet(OnJax, NetProblem):
             return self
         return self.net.sizes, self.net.activation, self.net.bias, self._name, self.dtype.str
 
-    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+    def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
         return one_number(self._loss(self.net.forward(jnp, params, x), y), self.dtype)
 
-    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+    def task_features(self, params: Arrays, x: Either) -> Any:
         for layer in self.net.layers[:-1]:
             x = layer.apply(jnp, params, x)
         return x
 
-    def embed(self, theta: Any, x: Any) -> Any:
-        return NetProblem.embed(self, theta, x) if is_concrete(theta) else OnJax.embed(self, theta, x)
+    def embed(self, theta: Either, x: Either) -> Any:
+        if is_concrete(theta):
+            return NetProblem.embed(self, np.asarray(theta), np.asarray(x))
+        return OnJax.embed(self, theta, x)
 
     def plain(self, x: Array, y: Array) -> Any:
         theta = self.net.start(np.random.default_rng(0)).astype(self.dtype)
@@ -187,14 +198,14 @@ class JaxNet(OnJax, NetProblem):
 class JaxQuadratic(OnJax, QuadraticProblem):
     """½(φ−c)ᵀA(φ−c)."""
 
-    def __init__(self, tasks: Quadratics, dtype: Any) -> None:
+    def __init__(self, tasks: Quadratics, dtype: DTypeLike) -> None:
         super().__init__(tasks, dtype)
 
     @property
     def key(self) -> Any:
         return "quadratic", self.layout.size, self.dtype.str
 
-    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+    def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
         off = params["theta"] - y
         return 0.5 * off @ (x @ off)
 
@@ -202,13 +213,13 @@ class JaxQuadratic(OnJax, QuadraticProblem):
 class JaxSquares(OnJax, LeastSquares):
     """Full-batch linear regression from XᵀX and Xᵀy."""
 
-    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+    def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
         off = _joined(params.values()) - self.anchor
         bent = (self.hessian @ off.reshape(-1, self.width)).ravel()
         return self.anchor_loss + 0.5 * off @ bent + off @ self.slack
 
-    def flat(self, phi: Any, tasks: int = 1) -> Any:
-        return phi.reshape(1, -1)
+    def flat(self, phi: ArrayLike, tasks: int = 1) -> Any:
+        return phi.reshape(1, -1) if isinstance(phi, np.ndarray) else jnp.reshape(jnp.asarray(phi), (1, -1))
 
     def normal_equations(self) -> NormalEquations | None:
         return None  # the arithmetic is JAX's
@@ -222,22 +233,31 @@ def _joined(parts: Iterable[Any]) -> Any:
 class _Traced:
     """A value and its gradient by JAX, in the words of ``tracing.Traced``."""
 
-    def __init__(self, value: Any, grads: list[Any]) -> None:
+    def __init__(self, value: jax.Array, grads: list[jax.Array]) -> None:
         self.value, self.grads = value, grads
 
 
 class JaxLoss(OnJax, LossProblem):
     """A user's loss over named parameters; with their own gradient where there is one, JAX giving its derivative."""
 
-    def __init__(self, loss: Callable[..., Any], *given: Any, **more: Any) -> None:
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        params: Mapping[str, Any],
+        gradient: Callable[..., Any] | None = None,
+        *,
+        dtype: DTypeLike = np.float64,
+        namespace: Mapping[str, Any] | None = None,
+        snapshot: DataSnapshot | None = None,
+    ) -> None:
         self._given = loss  # before the start is checked, which takes a derivative
-        super().__init__(loss, *given, **more)
+        super().__init__(loss, params, gradient, dtype=dtype, namespace=namespace, snapshot=snapshot)
 
     @cached_property
     def _on_jax(self) -> Closure:
         return on_jax(self._given, snapshot=self.snapshot)
 
-    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+    def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
         return one_number(self._binding.call(self._on_jax.function, list(params.values())), self.dtype)
 
     def plain(self, x: Array, y: Array) -> Any:
@@ -268,24 +288,32 @@ class JaxModel(OnJax, ModelProblem):
 
     what = "the model"
 
-    def __init__(self, model: Callable[..., Any], loss: Any, params: Any, **more: Any) -> None:
-        super().__init__(model, loss, params, **more)
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        loss: Callable[..., Any] | str | None,
+        params: Mapping[str, Any],
+        *,
+        dtype: DTypeLike = np.float64,
+        snapshot: DataSnapshot | None = None,
+    ) -> None:
+        super().__init__(model, loss, params, dtype=dtype, snapshot=snapshot)
         self._jax_model = on_jax(model, snapshot=self.snapshot)
         self._jax_loss = on_jax(as_function(loss), snapshot=self.snapshot)
 
     def _output_loss(self) -> Any:
-        def one(prediction: Any, target: Any) -> Any:
+        def one(prediction: jax.Array, target: jax.Array) -> Any:
             return one_number(self._jax_loss.function(prediction, target), self.dtype)
 
         return OutputLossOnJax(super()._output_loss(), one)
 
-    def task_features(self, params: dict[str, Any], x: Any) -> Any:
+    def task_features(self, params: Arrays, x: Either) -> Any:
         return self._predicted(params, x)
 
-    def task_loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+    def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
         return one_number(self._jax_loss.function(self._predicted(params, x), y), self.dtype)
 
-    def _predicted(self, params: dict[str, Any], x: Any) -> Any:
+    def _predicted(self, params: Arrays, x: Either) -> Any:
         prediction = self._jax_model.function(params, x)
         return prediction[:, None] if jnp.shape(prediction) == (len(x),) else prediction
 
@@ -298,7 +326,7 @@ class JaxModel(OnJax, ModelProblem):
     def _compiled(self) -> Any:
         return jax.jit(jax.vmap(lambda theta, x: self._predicted(self.layout.views(theta), x)))
 
-    def predict(self, phi: Any, x: Array) -> Array:
+    def predict(self, phi: ArrayLike, x: Array) -> Array:
         """Predictions (T, K, C)."""
         with precise(self.dtype):
             return np.asarray(self._compiled(np.asarray(self.flat(phi, len(x)), self.dtype), x))

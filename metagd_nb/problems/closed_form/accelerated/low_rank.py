@@ -10,15 +10,18 @@ parameters that stand between the products, a norm's, are kept as they are.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from types import EllipsisType, ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import ArrayLike, DTypeLike
 
 from ....models.net import Net
 from .buffers import BufferViews, Do, ReplayCache, numbers
 
 Array = np.ndarray
+Index = int | slice | EllipsisType | Array | tuple[int | slice | EllipsisType | Array, ...]
 
 
 class OuterProduct:
@@ -45,7 +48,7 @@ class OuterProduct:
         rows: list[Any],
         cols: list[BufferViews],
         passes: ReplayCache,
-        held: Any,
+        held: tuple[Hashable, ...],
         between: dict[str, Array],
         buffers: Hashable = None,
     ) -> None:
@@ -162,19 +165,19 @@ class LowRank(NDArrayOperatorsMixin):
             out[:, self.net.layout.slices[name]] = part
         return out
 
-    def mean(self, axis: Any = None, **options: Any) -> Array:
+    def mean(self, axis: int | None = None, dtype: DTypeLike | None = None, out: None = None) -> Array:
         """(P,) over tasks where ``axis`` is 0; else the array's own."""
-        if axis != 0 or any(option is not None for option in options.values()):
-            return np.asarray(self.dense().mean(axis=axis, **options))
+        if axis != 0 or dtype is not None:
+            return np.asarray(self.dense().mean(axis, dtype))
         key = self.key
-        out = self.terms[0][1].passes.run(None if key is None else ("mean", key), self._mean)
+        total = self.terms[0][1].passes.run(None if key is None else ("mean", key), self._mean)
         if key is not None:
-            out = out.copy()  # the buffer is filled again
+            total = total.copy()  # the buffer is filled again
         if self.layers is not None:
-            out += self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)
+            total += self.layers.flat if self.layers.flat.ndim == 1 else self.layers.flat.mean(axis=0)
         for name, part in self.between().items():
-            out[self.net.layout.slices[name]] = part if part.ndim == 1 else part.mean(axis=0)
-        return np.asarray(out)
+            total[self.net.layout.slices[name]] = part if part.ndim == 1 else part.mean(axis=0)
+        return np.asarray(total)
 
     def _mean(self, do: Do) -> Array:
         """(P,), of the products alone."""
@@ -195,7 +198,7 @@ class LowRank(NDArrayOperatorsMixin):
         do(np.divide, out, len(self), out)
         return out
 
-    def __mul__(self, c: Any) -> Any:
+    def __mul__(self, c: float | Array) -> Any:
         if np.ndim(c) or self.layers is not None:
             return self.dense() * c
         return LowRank(self.net, tuple((float(c) * k, t) for k, t in self.terms))
@@ -205,31 +208,31 @@ class LowRank(NDArrayOperatorsMixin):
     def __neg__(self) -> Any:
         return -1.0 * self
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: ArrayLike | LowRank) -> Any:
         if isinstance(other, LowRank) and self.layers is None and other.layers is None:
             return LowRank(self.net, self.terms + other.terms)
         return self.dense() + np.asarray(other)
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Array | LowRank) -> Any:
         return self + -other
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: Array | LowRank) -> Any:
         return -self + other
 
     def copy(self) -> Array:
         """The array (T, P)."""
         return self.dense()
 
-    def __getitem__(self, which: Any) -> Any:
+    def __getitem__(self, which: Index) -> Any:
         return self.dense()[which]
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         return self.dense() if dtype is None else self.dense().astype(dtype, copy=False)
 
-    def __array_namespace__(self, **options: Any) -> Any:
+    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
         return np
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *given: Any, **options: Any) -> Any:
         return getattr(ufunc, method)(*(np.asarray(g) if isinstance(g, LowRank) else g for g in given), **options)

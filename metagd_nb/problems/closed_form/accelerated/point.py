@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ....models.activations import ACTIVATIONS
 from ....models.losses import OutputLoss
@@ -54,7 +55,7 @@ def _product(do: Do, c: float, gram: Array, factor: Array, out: Array, extra: Ar
 class NetPoint:
     """A net at φ on a batch; the forward pass is shared by loss, gradient and every ``hvp``."""
 
-    def __init__(self, source: Accelerator, phi: Any, batch: Batch) -> None:
+    def __init__(self, source: Accelerator, phi: Array | LowRank, batch: Batch) -> None:
         net, x = source.net, batch.x
         self.source, self.net, self.phi = source, net, phi
         self.at = phi if isinstance(phi, LowRank) else LowRank(net, (), self._layers(phi))
@@ -181,7 +182,7 @@ class NetPoint:
         shared = self.at.layers is not None and self.at.layers.flat.ndim == 1
         return shared and self._key[2] > 1 and self._key[3] <= self.source.narrow
 
-    def hvp(self, v: Any) -> Any:
+    def hvp(self, v: Array | LowRank) -> Any:
         """(T, P) → (T, P)"""
         self._backward()
         c = 1.0
@@ -241,7 +242,7 @@ class NetPoint:
         product = LowRank(self.net, ((c, turned), (c, moved)))
         return product if factored else product.dense()
 
-    def step(self, rate: Any) -> Any:
+    def step(self, rate: float | Array) -> Any:
         """φ − rate·grad (T, P)"""
         if np.ndim(rate) == 0 and self._pairs_pay and len(self.at.terms) < self.source.pairs:
             return LowRank(self.net, (*self.at.terms, (-float(rate), self._term)), self.at.layers)
@@ -267,6 +268,6 @@ class Accelerator:
         self.narrow = 2 * sum(i * o for i, o in shapes) // sum(i + o for i, o in shapes)
         self.pairs = 1
 
-    def linearize(self, phi: Array | LowRank, batch: Batch) -> NetPoint:
+    def linearize(self, phi: ArrayLike, batch: Batch) -> NetPoint:
         """Evaluate at ``phi``: (P,), (T, P), or the result of ``step``."""
-        return NetPoint(self, phi, batch)
+        return NetPoint(self, phi if isinstance(phi, LowRank) else np.asarray(phi), batch)
