@@ -32,7 +32,7 @@ class Activation(NamedTuple):
     gain: float = 1.0
 
 
-def _relu(xp: ModuleType, z: Any) -> Any:
+def _relu(xp: ModuleType, z: Array) -> Any:
     return xp.where(z <= 0, 0, z)  # not maximum, whose derivative at 0 is ½ where it is traced
 
 

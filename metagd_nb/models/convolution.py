@@ -7,11 +7,12 @@ A convolution is a product of each pixel's 3×3 neighbourhood with the weights, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .layers import Dense, Layer, Named
+from .layers import Cache, Dense, Layer, Moved, Named
 
 Array = np.ndarray
 
@@ -40,7 +41,7 @@ class Conv(Dense):
                 at = (3 * i + j) * self.channels
                 yield slice(i, i + reach - 1, 2), slice(j, j + reach - 1, 2), slice(at, at + self.channels)
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         side, channels = self.side, self.channels
         framed = xp.pad(xp.reshape(h, (-1, side, side, channels)), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="constant")
         around = xp.concatenate([framed[:, rows, columns] for rows, columns, _ in self._places()], axis=3)
@@ -67,19 +68,19 @@ class Conv(Dense):
             framed[:, :, rows, columns] += parts[..., at]
         return framed[:, :, 1:-1, 1:-1].reshape(tasks, -1, channels)
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         return super().forward(w, self._around(h))
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
-        return self._together(super().back(w, kept, delta, into, further))
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+        return self._together(super().back(w, cache, delta, into, further))
 
-    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
-        return super().push(w, kept, dw, None if dh is None else self._around(dh))
+    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+        return super().push(w, cache, dw, None if dh is None else self._around(dh))
 
     def bend(
-        self, w: Named, kept: Any, moved: Any, delta: Array, dw: Named, into: Named, further: bool
+        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        return self._together(super().bend(w, kept, moved, delta, dw, into, further))
+        return self._together(super().bend(w, cache, moved, delta, dw, into, further))
 
 
 class Pixels(Layer):
@@ -89,13 +90,13 @@ class Pixels(Layer):
         super().__init__()
         self.width, self.channels = side * side * channels, channels
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         return xp.reshape(h, (-1, self.channels))
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
-        return h.reshape(len(h), -1, self.channels), None
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
+        return h.reshape(len(h), -1, self.channels), ()
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         return delta.reshape(len(delta), -1, self.width)
 
 
@@ -106,17 +107,17 @@ class Mean(Layer):
         super().__init__()
         self.pixels = pixels
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         return xp.mean(xp.reshape(h, (-1, self.pixels, h.shape[-1])), axis=1)
 
     def _mean(self, h: Array) -> Array:
         return np.asarray(h.reshape(len(h), -1, self.pixels, h.shape[-1]).mean(axis=2))
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
-        return self._mean(h), None
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
+        return self._mean(h), ()
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         return np.repeat(delta / self.pixels, self.pixels, axis=1)
 
-    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
+    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
         return None if dh is None else self._mean(dh), None

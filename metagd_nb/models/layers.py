@@ -3,7 +3,7 @@
 A layer maps h (T, N, i) to (T, N, o), N being the points of a task (and the pixels of each, where inputs are
 images). It gives four things, and a chain of layers then has a loss's gradient and Hessian·vector (Pearlmutter 1994):
 
-- ``forward``: the outputs, and what the other three need of them;
+- ``forward``: the outputs, and the arrays that the other three need;
 - ``back``: the gradient in the outputs, pulled back to the inputs and the parameters;
 - ``push``: how the outputs move when parameters and inputs do;
 - ``bend``: how ``back`` moves when parameters and inputs do and the gradient in the outputs does not.
@@ -14,6 +14,7 @@ images). It gives four things, and a chain of layers then has a loss's gradient 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,28 +24,30 @@ from .activations import ACTIVATIONS
 
 Array = np.ndarray
 Named = Mapping[str, Array]
+Cache = tuple[Array, ...]  # what `forward` leaves for the other passes
+Moved = tuple[Array, ...] | None  # what `push` leaves for `bend`; None where the inputs stand still
 EPS = 1e-3  # added to the variance, as in Finn et al.'s code (TensorFlow's default then)
 
 
 def times(h: Array, w: Array) -> Array:
-    """h (T, N, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
+    """Multiply h (T, N, i) by w: (i, o) shared by all tasks, as one large product, or (T, i, o)."""
     if w.ndim == 2:
         return np.asarray((h.reshape(-1, h.shape[-1]) @ w).reshape(*h.shape[:-1], w.shape[-1]))
     return np.asarray(np.matmul(h, w))
 
 
 def across(h: Array) -> Array:
-    """The last two axes exchanged."""
+    """Exchange the last two axes."""
     return h.swapaxes(-1, -2)
 
 
 def row(b: Array) -> Array:
-    """b (o,) shared by all tasks or (T, o), to be added to (T, N, o)."""
+    """Shape b, (o,) shared by all tasks or (T, o), for addition to (T, N, o)."""
     return b if b.ndim == 1 else b[:, None]
 
 
 class Layer:
-    """The identity; what other layers start from. ``shapes`` names its parameters."""
+    """Identity, and base class of the layers; ``shapes`` names the parameters."""
 
     shapes: dict[str, tuple[int, ...]]
 
@@ -52,28 +55,28 @@ class Layer:
         self.shapes = {}
 
     def start(self, views: Named) -> None:
-        """Fill in starting values that are not zero and not drawn."""
+        """Fill in starting values that are neither zero nor random."""
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
-        """(N, i) → (N, o), one task."""
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
+        """Compute the outputs (N, o) of one task from its inputs (N, i)."""
         return h
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
-        """Outputs (T, N, o), and what is kept for the other passes."""
-        return h, None
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
+        """Compute the outputs (T, N, o), and the arrays that the other passes need."""
+        return h, ()
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
-        """``delta`` (T, N, o) pulled back to the inputs, where it goes ``further``; to the parameters in ``into``."""
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+        """Pull ``delta`` (T, N, o) back: to the parameters in ``into``, and to the inputs if it goes ``further``."""
         return delta
 
-    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
-        """How the outputs move along ``dw`` and ``dh`` (None: inputs that stand still), and what `bend` needs of it."""
+    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+        """Compute how the outputs move along ``dw`` and ``dh`` (None: fixed inputs), and what `bend` needs."""
         return dh, None
 
     def bend(
-        self, w: Named, kept: Any, moved: Any, delta: Array, dw: Named, into: Named, further: bool
+        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        """What `back` gains by the move, ``delta`` standing still; added to ``into``. None where it is nothing."""
+        """Add to ``into`` the move of `back` at fixed ``delta``; return the move at the inputs, None for zero."""
         return None
 
 
@@ -84,35 +87,35 @@ class Dense(Layer):
         self.weight, self.shift = f"W{number}", f"b{number}" if bias else ""
         self.shapes = {self.weight: (inputs, outputs)} | ({self.shift: (outputs,)} if bias else {})
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         out = h @ params[self.weight]
         return out + params[self.shift] if self.shift else out
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         out = times(h, w[self.weight])
         if self.shift:
             out += row(w[self.shift])
-        return out, h
+        return out, (h,)
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
-        np.matmul(across(kept), delta, out=into[self.weight])
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+        np.matmul(across(cache[0]), delta, out=into[self.weight])
         if self.shift:
             np.sum(delta, axis=1, out=into[self.shift])
         return times(delta, across(w[self.weight])) if further else None
 
-    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
-        out = times(kept, dw[self.weight])
+    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+        out = times(cache[0], dw[self.weight])
         if dh is not None:
             out += times(dh, w[self.weight])
         if self.shift:
             out += row(dw[self.shift])
-        return out, dh
+        return out, None if dh is None else (dh,)
 
     def bend(
-        self, w: Named, kept: Any, moved: Any, delta: Array, dw: Named, into: Named, further: bool
+        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         if moved is not None:
-            into[self.weight][...] += across(moved) @ delta
+            into[self.weight][...] += across(moved[0]) @ delta
         return times(delta, across(dw[self.weight])) if further else None
 
 
@@ -122,29 +125,29 @@ class ActivationLayer(Layer):
     def __init__(self, name: str) -> None:
         self.function, self.shapes = ACTIVATIONS[name], {}
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         return self.function.value(xp, h)
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         out, slope = np.empty_like(h), np.empty_like(h)
         self.function.fill(h, out, slope)
         return out, (h, out, slope)
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
-        return np.asarray(delta * kept[2])
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+        return np.asarray(delta * cache[2])
 
-    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
-        return None if dh is None else dh * kept[2], dh
+    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+        return (None, None) if dh is None else (dh * cache[2], (dh,))
 
     def bend(
-        self, w: Named, kept: Any, moved: Any, delta: Array, dw: Named, into: Named, further: bool
+        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         if self.function.curvature is None or moved is None:
             return None
         curved = np.empty_like(delta)
-        z, value, slope = kept
+        z, value, slope = cache
         self.function.curvature(z, value, slope, curved)
-        return np.asarray(curved * moved * delta)
+        return np.asarray(curved * moved[0] * delta)
 
 
 class BatchNorm(Layer):
@@ -161,11 +164,11 @@ class BatchNorm(Layer):
     def start(self, views: Named) -> None:
         views[self.gain][...] = 1
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         off = h - xp.mean(h, axis=0)
         return off / xp.sqrt(xp.mean(off * off, axis=0) + EPS) * params[self.gain] + params[self.shift]
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         off = h - h.mean(axis=1, keepdims=True)
         scale = 1 / np.sqrt((off * off).mean(axis=1, keepdims=True) + EPS)  # (T, 1, o)
         off *= scale
@@ -176,14 +179,14 @@ class BatchNorm(Layer):
         """u without its mean and its part along z: the slope of the normalisation is symmetric, but for its scale."""
         return np.asarray(u - u.mean(axis=1, keepdims=True) - z * (u * z).mean(axis=1, keepdims=True))
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
-        z, scale = kept
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+        z, scale = cache
         np.sum(delta * z, axis=1, out=into[self.gain])
         np.sum(delta, axis=1, out=into[self.shift])
         return np.asarray(scale * self._unmean(delta * row(w[self.gain]), z))
 
-    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
-        z, scale = kept
+    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+        z, scale = cache
         out = z * row(dw[self.gain]) + row(dw[self.shift])
         if dh is None:
             return out, None
@@ -191,9 +194,9 @@ class BatchNorm(Layer):
         return out + dz * row(w[self.gain]), (dz, -scale * (dh * z).mean(axis=1, keepdims=True))
 
     def bend(
-        self, w: Named, kept: Any, moved: Any, delta: Array, dw: Named, into: Named, further: bool
+        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        z, scale = kept
+        z, scale = cache
         bent = scale * self._unmean(delta * row(dw[self.gain]), z)
         if moved is None:
             return np.asarray(bent)
@@ -211,25 +214,25 @@ class Context(Layer):
         self.shapes = {"context": (size,)}
         self.size = size
 
-    def apply(self, xp: Any, params: Mapping[str, Any], h: Any) -> Any:
+    def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         return xp.concatenate([h, xp.zeros_like(h[:, :1]) + params["context"]], axis=1)
 
     def _appended(self, h: Array, context: Array) -> Array:
         return np.concatenate([h, np.broadcast_to(row(context), (*h.shape[:-1], self.size))], axis=-1)
 
-    def forward(self, w: Named, h: Array) -> tuple[Array, Any]:
-        return self._appended(h, w["context"]), h
+    def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
+        return self._appended(h, w["context"]), (h,)
 
-    def back(self, w: Named, kept: Any, delta: Array, into: Named, further: bool) -> Array | None:
+    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         np.sum(delta[..., -self.size :], axis=1, out=into["context"])
         return delta[..., : -self.size]
 
-    def push(self, w: Named, kept: Any, dw: Named, dh: Array | None) -> tuple[Array | None, Any]:
-        return self._appended(np.zeros_like(kept) if dh is None else dh, dw["context"]), None
+    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+        return self._appended(np.zeros_like(cache[0]) if dh is None else dh, dw["context"]), None
 
 
 class Pass:
-    """Layers run forward at θ (P,) or (T, P) on x (T, K, D); ``out`` (T, K, o) can be pulled back any number of times.
+    """Forward pass of layers at θ (P,) or (T, P) on x (T, K, D); ``out`` (T, K, o) can be pulled back several times.
 
     Parameters
     ----------
@@ -241,11 +244,11 @@ class Pass:
         self.layers, self.layout, self.theta, self.tasks = layers, layout, theta, len(x)
         self.first = next((i for i, layer in enumerate(layers) if layer.shapes), len(layers))  # that has parameters
         self.w = layout.views(theta)
-        self.kept: list[Any] = []
+        self.caches: list[Cache] = []
         h = x
         for layer in layers:
-            h, kept = layer.forward(self.w, h)
-            self.kept.append(kept)
+            h, cache = layer.forward(self.w, h)
+            self.caches.append(cache)
         self.out = h
 
     def _empty(self) -> Array:
@@ -254,34 +257,35 @@ class Pass:
         return (np.empty if all_here else np.zeros)((self.tasks, self.layout.size), self.theta.dtype)
 
     def pull(self, cotangent: Array, to_x: bool = False) -> tuple[Array, Array | None, list[Array]]:
-        """A gradient in ``out`` (T, K, o): pulled back to θ (T, P), to x if wanted, and to each layer's outputs."""
+        """Pull a gradient in ``out`` (T, K, o) back to θ (T, P), to x if wanted, and to the outputs of each layer."""
         grad = self._empty()
         into = self.layout.views(grad)
         delta: Any = cotangent
         deltas, last = [cotangent] * len(self.layers), 0 if to_x else self.first
         for i in range(len(self.layers) - 1, last - 1, -1):
             deltas[i] = delta
-            delta = self.layers[i].back(self.w, self.kept[i], delta, into, to_x or i > last)
+            delta = self.layers[i].back(self.w, self.caches[i], delta, into, to_x or i > last)
         return grad, delta if to_x else None, deltas
 
-    def push(self, v: Array) -> tuple[Array, list[Any]]:
-        """How ``out`` moves when θ moves along v (T, P), and what `bend` needs of it."""
-        dw, dh = self.layout.views(v), None
+    def push(self, v: Array) -> tuple[Array, list[Moved]]:
+        """Compute how ``out`` moves when θ moves along v (T, P), and what `bend` needs."""
+        dw: Named = self.layout.views(v)
+        dh: Array | None = None
         moved = []
-        for layer, kept in zip(self.layers, self.kept, strict=True):
-            dh, move = layer.push(self.w, kept, dw, dh)
+        for layer, cache in zip(self.layers, self.caches, strict=True):
+            dh, move = layer.push(self.w, cache, dw, dh)
             moved.append(move)
         return np.zeros_like(self.out) if dh is None else dh, moved
 
-    def bend(self, v: Array, moved: list[Any], deltas: list[Array], cotangent: Array) -> Array:
-        """How the gradient of `pull` (T, P) moves along v, when that in ``out`` moves by ``cotangent``."""
+    def bend(self, v: Array, moved: list[Moved], deltas: list[Array], cotangent: Array) -> Array:
+        """Compute how the gradient of `pull` (T, P) moves along v if that in ``out`` moves by ``cotangent``."""
         product = self._empty()
         dw, into = self.layout.views(v), self.layout.views(product)
         d_delta: Any = cotangent
         for i in range(len(self.layers) - 1, self.first - 1, -1):
             layer, further = self.layers[i], i > self.first
-            moves = layer.back(self.w, self.kept[i], d_delta, into, further)
-            bent = layer.bend(self.w, self.kept[i], moved[i], deltas[i], dw, into, further)
+            moves = layer.back(self.w, self.caches[i], d_delta, into, further)
+            bent = layer.bend(self.w, self.caches[i], moved[i], deltas[i], dw, into, further)
             if further:
                 d_delta = moves if bent is None else moves + bent
         return product

@@ -1,7 +1,6 @@
-"""Losses of predictions, in closed form: value, gradient and Hessian·vector; ``LOSSES`` is the table.
+"""Losses of predictions: value, gradient and Hessian·vector in closed form, and a function of one task for tracing.
 
-Each is also a function of one task, (K, C) and (K, C) to a number, as a person would write it: for a model whose
-derivatives are traced.
+``LOSSES`` is the table: a new loss is a class with both and a row there.
 """
 
 from __future__ import annotations
@@ -46,19 +45,43 @@ class OutputLoss:
         Hash over its code and data.
     parts : dict
         Hashes of the functions and data behind it, by name.
+    of_one_task : callable
+        The same of one task, (K, C) and (K, C) to a number, for a model whose derivatives are traced.
     """
 
     function: Callable[..., Any] | None = None
     fingerprint: str = ""
     parts: dict[str, dict[str, str]] = _NOTHING_READ
+    of_one_task: Callable[..., Any]
 
     def linearize(self, prediction: Array, target: Array) -> OutputPoint:
         """Evaluate, per task."""
         raise NotImplementedError
 
 
+def _same_shape(prediction: Array, target: Array) -> None:
+    if np.shape(prediction) != target.shape:
+        raise MetagdError(f"gives shape {np.shape(prediction)} for targets of shape {target.shape}", "model")
+
+
+def mean_square(prediction: Array, target: Array) -> Any:
+    """Compute `mse` of one task, (K, C) and (K, C)."""
+    _same_shape(prediction, target)
+    return np.mean((prediction - target) ** 2)
+
+
+def mean_cross_entropy(prediction: Array, target: Array) -> Any:
+    """Compute `cross-entropy` of one task, (K, C) and (K, C)."""
+    _same_shape(prediction, target)
+    highest = np.max(prediction, axis=-1, keepdims=True)
+    total = np.log(np.sum(np.exp(prediction - highest), axis=-1))
+    return np.mean(total - np.sum(target * (prediction - highest), axis=-1))
+
+
 class MseLoss(OutputLoss):
     """Mean over K and C of the squared error; no ½."""
+
+    of_one_task = staticmethod(mean_square)
 
     class Point:
         """Value and derivatives in the prediction."""
@@ -93,6 +116,8 @@ class CrossEntropy(OutputLoss):
     Targets are distributions over the classes (T, K, C), one-hot as a rule, or the numbers of the classes (T, K).
     """
 
+    of_one_task = staticmethod(mean_cross_entropy)
+
     class Point:
         """Value and derivatives in the prediction."""
 
@@ -121,28 +146,6 @@ mse, cross_entropy = MseLoss(), CrossEntropy()
 LOSSES: dict[str, MseLoss | CrossEntropy] = {"mse": mse, "cross-entropy": cross_entropy}
 
 
-def _same_shape(prediction: Any, target: Any) -> None:
-    if np.shape(prediction) != target.shape:
-        raise MetagdError(f"gives shape {np.shape(prediction)} for targets of shape {target.shape}", "model")
-
-
-def mean_square(prediction: Any, target: Any) -> Any:
-    """`mse` of one task."""
-    _same_shape(prediction, target)
-    return np.mean((prediction - target) ** 2)
-
-
-def mean_cross_entropy(prediction: Any, target: Any) -> Any:
-    """`cross-entropy` of one task."""
-    _same_shape(prediction, target)
-    highest = np.max(prediction, axis=-1, keepdims=True)
-    total = np.log(np.sum(np.exp(prediction - highest), axis=-1))
-    return np.mean(total - np.sum(target * (prediction - highest), axis=-1))
-
-
-OF_ONE_TASK: dict[str, Callable[[Any, Any], Any]] = {"mse": mean_square, "cross-entropy": mean_cross_entropy}
-
-
 def as_function(loss: Callable[..., Any] | str | None) -> Callable[..., Any]:
-    """A loss of one task, given as itself or by name; `mse` for None."""
-    return loss if callable(loss) else OF_ONE_TASK[loss or "mse"]
+    """Return the loss of one task: the function itself, or that of a row of `LOSSES`; None stands for `mse`."""
+    return loss if callable(loss) else LOSSES[loss or "mse"].of_one_task

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -173,7 +174,7 @@ class Net:
             return self._through(self.layers, theta, x)
         return self._layer(self.features(theta, x), self.matrices(theta)[-1])
 
-    def forward(self, xp: Any, params: Mapping[str, Any], x: Any) -> Any:
+    def forward(self, xp: ModuleType, params: Mapping[str, Any], x: np.ndarray) -> Any:
         """Outputs (K, C) of one task's inputs (K, D): a pure function, for whatever traces or compiles it.
 
         Parameters

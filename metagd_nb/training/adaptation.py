@@ -1,4 +1,4 @@
-"""Adapting a learned start to one task: a predictor for the user, a panel for the plot."""
+"""Adaptation of learned parameters to one task: a predictor for the user, a panel for the plot."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..algorithms import Meta
+from ..algorithms.inner_loop import Parameters
 from ..core.array_api import one_hot
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
@@ -21,11 +23,17 @@ Array = np.ndarray
 
 
 def predictor(
-    problem: Problem, algorithm: Meta, theta: Array, x: Any, y: Any, steps: int | None, tasks: Tasks | None = None
-) -> Callable[[Any], Array]:
-    """``f(x_new)`` adapted from ``theta`` (P,) to the points ``x`` (K,) or (K, D), ``y`` (K,) or (K, C).
+    problem: Problem,
+    algorithm: Meta,
+    theta: Array,
+    x: ArrayLike,
+    y: ArrayLike,
+    steps: int | None,
+    tasks: Tasks | None = None,
+) -> Callable[[ArrayLike], Array]:
+    """Adapt from ``theta`` (P,) to the points ``x`` (K,) or (K, D), ``y`` (K,) or (K, C); return ``f(x_new)``.
 
-    Where ``tasks`` are about classes, ``y`` (K,) are class labels, and so is what the predictor gives.
+    For tasks of classification ``y`` (K,) are class labels, and so are the predictions.
     """
     problem.check_available()
     if not problem.predicts:
@@ -42,7 +50,7 @@ def predictor(
     support = Batch(inputs[None], wanted[None]).cast(problem.dtype)
     phi = algorithm.adapt(problem, theta, support, steps)
 
-    def predict(x_new: Any) -> Array:
+    def predict(x_new: ArrayLike) -> Array:
         new = numbers_2d(x_new, "x_new").astype(problem.dtype)
         if new.shape[1] != inputs.shape[1]:
             raise MetagdError(f"has {new.shape[1]} columns; was adapted on {inputs.shape[1]}", "x_new")
@@ -54,7 +62,7 @@ def predictor(
     return predict
 
 
-def _wanted(y: Any, tasks: Tasks | None, embeds: bool) -> tuple[Array, Array | None]:
+def _wanted(y: ArrayLike, tasks: Tasks | None, embeds: bool) -> tuple[Array, Array | None]:
     """Targets (K, C), and the labels of the outputs where class labels were given.
 
     Where each task has classes of its own, the labels that occur are the first of the C, or, if ``embeds``, all.
@@ -85,9 +93,9 @@ class Panel(NamedTuple):
 def held_out(
     problem: Problem, algorithm: Meta, tasks: Tasks, theta: Array, seed: int, steps: int
 ) -> tuple[Example, list[Any]] | None:
-    """One task on one-dimensional inputs, and φ after 0…``steps`` adaptation steps from ``theta`` (M,).
+    """Draw one task on one-dimensional inputs; return it and φ after 0…``steps`` adaptation steps from ``theta`` (M,).
 
-    The same task at every call, and from no stream that training draws from; None where there is none to draw.
+    The task is the same at every call, and from a stream that training does not use; None for other tasks.
     """
     if not problem.predicts:
         return None
@@ -98,14 +106,14 @@ def held_out(
         return example, list(algorithm.path(problem, theta, example.support.cast(problem.dtype), steps))
 
 
-def curve(problem: Problem, algorithm: Meta, phi: Any, x: Array) -> Array:
-    """The predictions (N,) at φ on a grid ``x`` (N,) of one-dimensional inputs."""
+def curve(problem: Problem, algorithm: Meta, phi: Parameters, x: Array) -> Array:
+    """Predict (N,) at φ on a grid ``x`` (N,) of one-dimensional inputs."""
     with np.errstate(all="ignore"):
         return np.asarray(algorithm.predict(problem, phi, x[None, :, None].astype(problem.dtype))).reshape(-1)
 
 
 def held_out_panel(loop: TrainingLoop) -> Panel | None:
-    """One held-out task before and after adaptation with the present parameters; None where there is none to draw."""
+    """Adapt the present parameters to one held-out task; None for tasks that cannot be drawn."""
     plan, algorithm = loop.plan, loop.algorithm
     if plan.tasks is None or not isinstance(algorithm, Meta):
         return None

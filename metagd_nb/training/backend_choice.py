@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,22 +12,23 @@ from ..core.errors import MetagdError
 from ..models.net import Net
 from .settings import Settings
 
+Given = Net | Callable[..., Any] | str | None  # as the user gave it
 SAVED = 1e-4  # seconds that JAX saves at each evaluation, at least, where it is the quicker of the two
 COMPILING, COMPILING_STEP = 2.0, 0.3  # seconds, and for each step of an inner loop
 SMALL = 40_000  # tasks times parameters: beyond it NumPy's closed forms are the quicker on one processor
 
 
 def has_jax() -> bool:
-    """Whether the extra is installed; without importing it."""
+    """Return True if JAX is installed, without importing it."""
     return importlib.util.find_spec("jax") is not None
 
 
-def resolve_backend(settings: Settings, algorithm: Algorithm, given_model: Any, given_loss: Any) -> Settings:
-    """Settings with a backend that is there: ``auto`` is JAX where it is installed and pays off.
+def resolve_backend(settings: Settings, algorithm: Algorithm, given_model: Given, given_loss: Given) -> Settings:
+    """Return settings with an available backend: ``auto`` becomes JAX where it is installed and saves time.
 
-    That is where what it saves is more than twice what compiling takes. NumPy calls a user's function task by task,
-    so there JAX saves for each task; with a built-in model only small arrays are quicker on JAX. The figures were
-    measured (tests/bench/README.md). Several devices are a reason of their own.
+    JAX must save more than twice the time of compiling. NumPy calls a user's function task by task, so JAX saves time
+    for each task; with a built-in model only small arrays are quicker on JAX. The figures were measured
+    (tests/bench/README.md). Several devices always need JAX.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def resolve_backend(settings: Settings, algorithm: Algorithm, given_model: Any, 
     return settings
 
 
-def _pays(settings: Settings, algorithm: Algorithm, model: Any, loss: Any) -> bool:
+def _pays(settings: Settings, algorithm: Algorithm, model: Given, loss: Given) -> bool:
     tasks = getattr(algorithm, "meta_batch_size", 1)
     inner = getattr(algorithm, "inner_steps", getattr(algorithm, "horizon", 0))
     traced = callable(loss) or (callable(model) and not isinstance(model, Net))

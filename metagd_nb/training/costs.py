@@ -1,10 +1,9 @@
-"""What learning costs: evaluations, Hessian·vectors, seconds, and memory at its peak.
+"""Costs of learning: evaluations, Hessian·vectors, seconds, and memory at its peak.
 
-Memory is what ``tracemalloc`` saw allocated while the work was done, above what was there before. NumPy tells it of
-every array, so the figure belongs to the work alone and is nearly the same at each measurement; the resident size that
-the system reports never falls, and is that of the whole process. It does not see memory that NumPy does not manage,
-such as JAX's, and it does see what other threads allocate meanwhile. Tracing slows Python down, so seconds are taken
-without it.
+Memory is the peak of ``tracemalloc`` during the work, above the amount before. NumPy reports every array to it, so the
+figure belongs to the work alone and is nearly the same at each measurement; the resident size that the system reports
+belongs to the whole process and never falls. Memory of JAX is not counted; allocations of other threads are. Tracing
+slows Python down, so seconds are measured without it.
 """
 
 from __future__ import annotations
@@ -13,27 +12,30 @@ import math
 import threading
 import tracemalloc
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..problems.base import Embedding, Point, Problem
+from ..tasks import Batch
 from .loop import TrainingLoop
 
 Made = TypeVar("Made")
 
 
 class Costs(NamedTuple):
-    """Of a training, or of the adaptation of one task.
+    """Costs of a training, or of the adaptation of one task.
 
     Attributes
     ----------
     grad_evals, hvps : int
         Evaluations of a loss with its gradient, and Hessian·vectors; one a task.
     seconds : float
-        Training or adapting; not judging, drawing or waiting.
+        Seconds of training or adapting, without evaluation, drawing or waiting.
     peak_bytes : float
-        Memory at the peak, of one step where it is a training; nan where it was not measured.
+        Memory at the peak, of one step for a training; nan if it was not measured.
     """
 
     grad_evals: int
@@ -42,14 +44,14 @@ class Costs(NamedTuple):
     peak_bytes: float = math.nan
 
     def words(self) -> str:
-        """All four, for a line of text."""
+        """Describe all four in a line of text."""
         memory = "" if math.isnan(self.peak_bytes) else f", {self.peak_bytes / 2**20:.2f} MB at the peak"
         counted = f"{self.grad_evals:,} gradient evaluations, {self.hvps:,} Hessian·vectors"
         return f"{counted}, {self.seconds:.3g} s{memory}"
 
 
 class CountingProblem(Problem):
-    """A problem that counts gradient evaluations and Hessian·vectors, one for each task."""
+    """Problem that counts gradient evaluations and Hessian·vectors, one for each task."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem, self.layout, self.dtype = problem, problem.layout, problem.dtype
@@ -62,11 +64,11 @@ class CountingProblem(Problem):
         """Return starting parameters (P,)."""
         return self._problem.start(rng)
 
-    def flat(self, phi: Any, tasks: int) -> np.ndarray:
+    def flat(self, phi: ArrayLike, tasks: int) -> np.ndarray:
         """Return ``phi`` as an array (T, P)."""
         return self._problem.flat(phi, tasks)
 
-    def predict(self, phi: Any, x: np.ndarray) -> np.ndarray:
+    def predict(self, phi: ArrayLike, x: np.ndarray) -> np.ndarray:
         """Predict outputs (T, K, C)."""
         return self._problem.predict(phi, x)
 
@@ -74,7 +76,7 @@ class CountingProblem(Problem):
         """Compute features (T, K, H)."""
         return self._problem.embed(theta, x)
 
-    def linearize(self, phi: Any, batch: Any) -> Point:
+    def linearize(self, phi: ArrayLike, batch: Batch) -> Point:
         """Evaluate, and count one gradient for each task."""
         point = self._problem.linearize(phi, batch)
         self.grad_evals += len(point.loss)
@@ -103,9 +105,9 @@ class _CountedPoint:
 
 
 class Peak:
-    """Within a ``with``: the largest memory allocated so far since it began, by ``bytes()``.
+    """Context manager that measures the peak of allocated memory.
 
-    Joins a tracing that is under way already, and resets its peak.
+    It joins a tracing that is already under way, and resets its peak.
     """
 
     def __enter__(self) -> Peak:
@@ -117,16 +119,16 @@ class Peak:
         return self
 
     def bytes(self) -> int:
-        """Above what was there before, up to now."""
+        """Return the peak so far, above the memory at the start."""
         return max(tracemalloc.get_traced_memory()[1] - self._before, 0)
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, *raised: BaseException | type[BaseException] | TracebackType | None) -> None:
         if self._ours:
             tracemalloc.stop()
 
 
 def in_fresh_thread(work: Callable[[], Made]) -> Made:
-    """What ``work()`` gives, done in a thread of its own: workspaces that a problem keeps for a thread are made anew.
+    """Return the result of ``work()``, called in a new thread, for which a problem makes new workspaces.
 
     So memory that was allocated for an earlier step counts too. Where there are no threads it is done here.
     """

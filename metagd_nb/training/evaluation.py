@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import Meta
+from ..algorithms.inner_loop import Parameters
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
 from ..core.tables import html_table, text_table
@@ -144,7 +145,7 @@ def _counted(problem: Problem, algorithm: Meta, theta: np.ndarray, support: Batc
         ]
 
 
-def check_tasks(problem: Problem, tasks: Any, embeds: bool = False) -> None:
+def check_tasks(problem: Problem, tasks: Tasks, embeds: bool = False) -> None:
     """Refuse tasks that a problem cannot be evaluated on; a method that ``embeds`` takes any number of classes.
 
     Raises
@@ -162,7 +163,7 @@ def check_tasks(problem: Problem, tasks: Any, embeds: bool = False) -> None:
         check_shapes(problem.net, tasks.inputs, None if embeds else tasks.outputs, "the tasks")
 
 
-def _score(problem: Problem, algorithm: Meta, phi: Any, query: Batch, metric: str) -> np.ndarray:
+def _score(problem: Problem, algorithm: Meta, phi: Parameters, query: Batch, metric: str) -> np.ndarray:
     """(T,)"""
     if metric == "loss":
         return algorithm.loss(problem, phi, query)

@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from ..algorithms import ALGORITHMS
 from ..core.errors import MetagdError, unknown_name
+from ..models.net import Net
+from ..tasks import Tasks
 from .backend_choice import resolve_backend
 from .drivers import background, foreground
 from .pacing import Frame
@@ -22,13 +26,13 @@ def prepare(
     loss: Callable[..., Any] | str | None = None,
     params: Mapping[str, Any] | None = None,
     gradient: Callable[..., Any] | None = None,
-    model: Any = None,
-    tasks: Any = None,
-    x: Any = None,
-    y: Any = None,
+    model: Net | Callable[..., Any] | None = None,
+    tasks: Tasks | None = None,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
     namespace: Mapping[str, Any] | None = None,
     check: bool = True,
-    warm_start: Any = None,
+    warm_start: ArrayLike | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Run:
     """Prepare a run without starting it.

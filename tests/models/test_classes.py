@@ -13,10 +13,11 @@ from cases import BY_STEPS, EXTRA, differences
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.models.losses import LOSSES, OF_ONE_TASK, cross_entropy, one_hot
+from metagd_nb.models.losses import LOSSES, cross_entropy, one_hot
 from metagd_nb.problems.autograd.model import ModelProblem, UserOutputLoss
 from metagd_nb.problems.closed_form.net import NetProblem
 from metagd_nb.tasks import Batch, TaskBatch
+from metagd_nb.tasks.validation import LOSS_NAMES
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-14}
 NET = mg.mlp(2, 5, 3, activation="tanh")
@@ -61,7 +62,7 @@ def test_derivatives_of_losses_by_automatic_differentiation(name: str) -> None:
     for t in range(4):
         args = (prediction[t], target[t])
         np.testing.assert_allclose(point.loss[t], one(*args), **CLOSE)
-        np.testing.assert_allclose(OF_ONE_TASK[name](*args), one(*args), **CLOSE)
+        np.testing.assert_allclose(LOSSES[name].of_one_task(*args), one(*args), **CLOSE)
         np.testing.assert_allclose(point.grad[t], autograd.grad(one)(*args), **CLOSE)
         np.testing.assert_allclose(bent[t], autograd.make_hvp(one)(*args)[0](v[t]), **CLOSE)
 
@@ -71,7 +72,7 @@ def test_cross_entropy_of_very_sure_predictions_is_finite() -> None:
     point = cross_entropy.linearize(prediction, np.array([[0, 0]]))
     assert point.loss[0] == 500.0
     np.testing.assert_array_equal(point.grad[0], [[0, 0], [-0.5, 0.5]])
-    assert OF_ONE_TASK["cross-entropy"](prediction[0], one_hot(np.array([0, 0]), 2)) == 500.0
+    assert cross_entropy.of_one_task(prediction[0], one_hot(np.array([0, 0]), 2)) == 500.0
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -293,3 +294,7 @@ def test_classes_in_a_cell(ip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ip.user_ns["run"] = None
     ip.run_line_magic("metagd", "gd --steps 5 --no-plot")  # the names of the cell before
     np.testing.assert_array_equal(ip.user_ns["run"].record["loss"], alone.record["loss"])
+
+
+def test_the_losses_of_tasks_are_the_rows_of_the_table() -> None:
+    assert set(LOSS_NAMES) == set(LOSSES)

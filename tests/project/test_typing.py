@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "metagd_nb"
 SAYS_NOTHING = {"Any", "object", "dict", "list", "tuple", "Callable", "Mapping", "Sequence"}  # without [...]
-LIMIT = 0.15  # of all parameters
+LIMIT = 0.05  # of all parameters
 UNTYPED_RUNS_OR_PROBLEMS = 20  # parameters and attributes
 
 

@@ -178,11 +178,12 @@ class JaxNet(OnJax, NetProblem):
         return self.net.sizes, self.net.activation, self.net.bias, self._name, self.dtype.str
 
     def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
-        return one_number(self._loss(self.net.forward(jnp, params, x), y), self.dtype)
+        out = self.net.forward(jnp, params, x)  # type: ignore[arg-type]  # traced, and used as an array
+        return one_number(self._loss(out, y), self.dtype)
 
     def task_features(self, params: Arrays, x: Either) -> Any:
         for layer in self.net.layers[:-1]:
-            x = layer.apply(jnp, params, x)
+            x = layer.apply(jnp, params, x)  # type: ignore[arg-type]  # traced, and used as an array
         return x
 
     def embed(self, theta: Either, x: Either) -> Any:

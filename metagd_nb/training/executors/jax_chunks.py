@@ -18,7 +18,7 @@ import numpy as np
 from ...algorithms import Algorithm, StepEvaluation
 from ..plan import Plan
 from .base import Row, Snapshot
-from .jax_program import Carry, CompiledStep, compiled_step
+from .jax_program import Carry, CompiledStep, Held, Rates, compiled_step
 
 Array = np.ndarray
 FRAME = 0.05  # seconds that a chunk should take
@@ -29,7 +29,7 @@ LENGTH_ALONE = 1000  # where all steps share one batch
 class Chunk:
     """Some steps on end, computed."""
 
-    def __init__(self, compiled_step: CompiledStep, place: Carry, first: int, n: int, rates: Any, held: Any) -> None:
+    def __init__(self, compiled_step: CompiledStep, place: Carry, first: int, n: int, rates: Rates, held: Held) -> None:
         self._program, self._start, self.first, self.n = compiled_step, place, first, n
         self._rates, self._held = rates, held
         self.end, self.rows = compiled_step(place, first == 0, n, rates, held)

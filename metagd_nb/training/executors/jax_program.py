@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...algorithms import Algorithm, StepEvaluation
 from ...problems.jax.precision import precise
+from ...tasks import Batch, TaskBatch
 from ..plan import Plan
 
 Array = np.ndarray
+Held = Batch | TaskBatch | None  # data of a step, or of several stacked; None for a loss with its own
+Rates = Mapping[str, Any]  # live rates by name, traced in a program
+Flag = np.bool_ | jax.Array
+Number = np.integer[Any] | jax.Array
 KEPT = 16  # programs that are kept for the next run of their kind
 _programs: OrderedDict[Any, CompiledStep] = OrderedDict()
 
@@ -48,7 +55,7 @@ class CompiledStep:
         An example, as ``plan.batches`` gives it.
     """
 
-    def __init__(self, plan: Plan, place: Carry, length: int, sampled: bool, batch: Any) -> None:
+    def __init__(self, plan: Plan, place: Carry, length: int, sampled: bool, batch: Held) -> None:
         self.problem, self.algorithm, self.dtype = plan.problem, plan.algorithm, plan.problem.dtype
         self.length, self.sampled = length, sampled
         self.moving: tuple[int, ...] = ()  # which of the live rates are learned, and so have a column of their own
@@ -60,7 +67,7 @@ class CompiledStep:
             whole = {} if self._mesh is None else {"out_shardings": _spread(self._mesh, None)}
             self._compiled = jax.jit(self._steps, **whole).lower(*given).compile()
 
-    def __call__(self, place: Carry, fresh: bool, n: int, rates: Any, held: Any) -> tuple[Carry, Array]:
+    def __call__(self, place: Carry, fresh: bool, n: int, rates: Rates, held: Held) -> tuple[Carry, Array]:
         """The place after ``n`` steps, and a row for each: loss, norm, grad_evals, hvps, moving rates.
 
         ``fresh`` is true where no step came before: then the first only looks.
@@ -95,10 +102,10 @@ class CompiledStep:
         strong: Carry = jax.tree.map(lambda a: _typed(a, self.dtype), place)
         return strong
 
-    def _steps(self, place: Carry, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Carry, Any]:
+    def _steps(self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held) -> tuple[Carry, Any]:
         algorithm = _with_rates(self.algorithm, rates)
 
-        def step(i: Any, carried: tuple[Carry, Any]) -> tuple[Carry, Any]:
+        def step(i: jax.Array, carried: tuple[Carry, Any]) -> tuple[Carry, Any]:
             place, rows = carried
             batch = jax.tree.map(lambda a: a[i], held) if self.sampled else held
             moved, row = self._step(algorithm, place, fresh & (i == 0), batch)
@@ -109,10 +116,10 @@ class CompiledStep:
         done: tuple[Carry, Any] = jax.lax.fori_loop(0, n, step, (place, rows))
         return done
 
-    def _first(self, held: Any) -> Any:
+    def _first(self, held: Held) -> Any:
         return jax.tree.map(lambda a: a[0], held) if self.sampled else held
 
-    def _step(self, algorithm: Algorithm, place: Carry, stays: Any, batch: Any) -> tuple[Carry, Any]:
+    def _step(self, algorithm: Algorithm, place: Carry, stays: Flag, batch: Held) -> tuple[Carry, Any]:
         """Move (unless it ``stays``), and look at where it led."""
         moved = algorithm.update(place.theta, StepEvaluation(0.0, place.grad, 0, 0, place.state))
         theta, state = jax.tree.map(lambda old, new: jnp.where(stays, old, new), (place.theta, place.state), moved)
@@ -126,7 +133,7 @@ class CompiledStep:
         same = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, place)
         return same, jnp.stack([jnp.asarray(value, self.dtype) for value in row])
 
-    def _placed(self, place: Carry, fresh: Any, n: Any, rates: Any, held: Any) -> tuple[Any, ...]:
+    def _placed(self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held) -> tuple[Any, ...]:
         """The arguments on their devices: tasks spread over all of them, the rest on each."""
         if self._mesh is None:
             return place, fresh, n, rates, held
@@ -142,7 +149,7 @@ def _filled(whole: Array, parts: tuple[Array, ...]) -> Array:
     return whole
 
 
-def _typed(a: Any, dtype: np.dtype[Any]) -> Any:
+def _typed(a: ArrayLike, dtype: np.dtype[Any]) -> Any:
     """A number or array in the run's precision where it is not whole; one of JAX's is already."""
     if isinstance(a, jax.Array):
         return a
@@ -150,12 +157,12 @@ def _typed(a: Any, dtype: np.dtype[Any]) -> Any:
     return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
-def _with_rates(algorithm: Algorithm, rates: dict[str, Any]) -> Algorithm:
+def _with_rates(algorithm: Algorithm, rates: Rates) -> Algorithm:
     """The method with traced rates, which no check of a value could judge."""
     traced = object.__new__(type(algorithm))
     own = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
     means = tuple(rate if rate.ndim == 0 else rate.mean() for rate in rates.values())
-    traced.__dict__.update(own | rates | {"_set_rates": means})
+    traced.__dict__.update(own | dict(rates) | {"_set_rates": means})
     return traced
 
 
@@ -166,14 +173,14 @@ def _mesh(devices: int) -> Any:
     return None if devices == 1 else jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("tasks",))
 
 
-def _spread(mesh: Any, axis: int | None) -> Any:
+def _spread(mesh: jax.sharding.Mesh, axis: int | None) -> Any:
     """A sharding that splits this axis over the mesh, or none."""
     names = () if axis is None else (*([None] * axis), "tasks")
     part: Any = jax.sharding.PartitionSpec
     return jax.sharding.NamedSharding(mesh, part(*names))
 
 
-def _put(a: Any, sharding: Any) -> Any:
+def _put(a: ArrayLike, sharding: jax.sharding.Sharding) -> jax.Array:
     """An array with this sharding; every process of several gives the parts that it holds."""
     if isinstance(a, jax.Array) and a.sharding == sharding:
         return a
@@ -184,7 +191,7 @@ def _put(a: Any, sharding: Any) -> Any:
 # ---- the programs that are kept -------------------------------------------------------------------------------------
 
 
-def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: Any) -> CompiledStep:
+def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: Held) -> CompiledStep:
     """Compiled steps for a run, anew or from a run of the same kind before."""
     live = plan.algorithm.live_rates()
     fixed = [

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...algorithms import ALGORITHMS, Algorithm
 from ...core.errors import MetagdError, unknown_name
@@ -16,7 +17,7 @@ from ...core.parameters import ParameterLayout
 from ...core.provenance import rebuild
 from ...models.net import MODELS
 from ...problems.base import Problem
-from ...tasks import FAMILIES, Reference
+from ...tasks import FAMILIES, Batch, Reference
 from ..plan import Inputs, Plan
 from ..planning import planned
 from ..record import Record
@@ -50,15 +51,15 @@ class MissingProblem(Problem):
         be, it = ("is", "it") if one else ("are", "them")
         raise MetagdError(f"{names} {be} not in {self.path}; give {it} from here: metagd_nb.load(…, {asked})")
 
-    def linearize(self, phi: Any, batch: Any) -> Any:
+    def linearize(self, phi: ArrayLike, batch: Batch) -> Any:
         """Refuse."""
         self.check_available()
 
-    def embed(self, theta: Any, x: Any) -> Any:
+    def embed(self, theta: np.ndarray, x: np.ndarray) -> Any:
         """Refuse."""
         self.check_available()
 
-    def flat(self, phi: Any, tasks: int) -> Array:
+    def flat(self, phi: ArrayLike, tasks: int) -> Array:
         """Refuse."""
         self.check_available()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....models.activations import ACTIVATIONS
-from ....models.layers import BatchNorm
+from ....models.layers import BatchNorm, Cache, Moved
 from ....models.net import Net
 from .buffers import BufferViews, ReplayCache, kept, numbers
 
@@ -66,14 +66,14 @@ class Norms:
 
     def __init__(self, norms: list[BatchNorm], at: dict[str, Array]) -> None:
         self.norms, self.at = norms, at
-        self.kept: list[Any] = []
+        self.caches: list[Cache] = []
         self.delta: dict[int, Array] = {}  # the loss's gradient in each norm's outputs
         self.grad: dict[str, Array] = {}
 
     def forward(self, layer: int, z: Array) -> Array:
         """(T, K, o) → (T, K, o)"""
-        out, kept = self.norms[layer].forward(self.at, z)
-        self.kept.append(kept)
+        out, cache = self.norms[layer].forward(self.at, z)
+        self.caches.append(cache)
         return out
 
     def back(self, layer: int, delta: Array) -> Array:
@@ -85,7 +85,7 @@ class Norms:
         """The same, and to its parameters, (T, o) each in ``into``."""
         norm = self.norms[layer]
         into.update((name, np.empty((len(delta), *shape), delta.dtype)) for name, shape in norm.shapes.items())
-        return np.asarray(norm.back(self.at, self.kept[layer], delta, into, True))
+        return np.asarray(norm.back(self.at, self.caches[layer], delta, into, True))
 
 
 class Bend:
@@ -93,13 +93,13 @@ class Bend:
 
     def __init__(self, norms: Norms, along: dict[str, Array]) -> None:
         self.norms, self.along = norms, along
-        self.moved: list[Any] = []
+        self.moved: list[Moved] = []
         self.product: dict[str, Array] = {}
 
     def push(self, layer: int, dz: Array) -> Array:
         """R{z} to R{the norm's outputs}."""
         norms = self.norms
-        out, moved = norms.norms[layer].push(norms.at, norms.kept[layer], self.along, dz)
+        out, moved = norms.norms[layer].push(norms.at, norms.caches[layer], self.along, dz)
         self.moved.append(moved)
         return np.asarray(out)
 
@@ -107,5 +107,5 @@ class Bend:
         """R{the gradient in a norm's outputs} to R{that in its inputs}."""
         norms, norm, into = self.norms, self.norms.norms[layer], self.product
         pulled = norms.pulled(layer, d_delta, into)
-        bent = norm.bend(norms.at, norms.kept[layer], self.moved[layer], norms.delta[layer], self.along, into, True)
+        bent = norm.bend(norms.at, norms.caches[layer], self.moved[layer], norms.delta[layer], self.along, into, True)
         return np.asarray(pulled + bent)
