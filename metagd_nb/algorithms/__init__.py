@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .adam import Adam
 from .anil import ANIL
-from .base import Algorithm, Descent, Meta, StepEvaluation
+from .base import Algorithm, Descent, StepEvaluation
 from .boil import BOIL
 from .cavia import CAVIA
 from .fomaml import FOMAML
@@ -18,6 +18,7 @@ from .imaml import IMAML
 from .lbfgs import LBFGS
 from .learned_optimizer import L2L
 from .maml import MAML
+from .meta import Meta
 from .meta_sgd import MetaSGD
 from .momentum import Momentum
 from .multimodal import Multimodal

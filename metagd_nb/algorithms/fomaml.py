@@ -9,7 +9,8 @@ import numpy as np
 
 from ..problems.base import Problem
 from ..tasks import TaskBatch
-from .base import Meta, MetaGradient
+from .base import MetaGradient
+from .meta import Meta
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from ..core.array_api import as_float
 from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import Batch
-from .base import Algorithm, State, StepEvaluation, learning_rate
+from .base import Algorithm, StepEvaluation, learning_rate
 from .optimizers import OPTIMIZERS, Optimizer
+from .theta import State
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameter
 from ..problems.base import Point, Problem
 from ..tasks import Batch, TaskBatch
-from .base import Meta, MetaGradient
+from .base import MetaGradient
+from .meta import Meta
 
 
 @dataclass(frozen=True)

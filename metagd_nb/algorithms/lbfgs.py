@@ -13,7 +13,8 @@ import numpy as np
 from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
-from .base import Algorithm, State, StepEvaluation
+from .base import Algorithm, StepEvaluation
+from .theta import State
 
 Array = np.ndarray
 Evaluate = Callable[[Array], tuple[float, Array]]

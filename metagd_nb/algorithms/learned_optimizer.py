@@ -14,8 +14,9 @@ from ..core.hyperparameters import hyperparameter
 from ..core.parameters import ParameterLayout
 from ..problems.base import Point, Problem
 from ..tasks import Batch, TaskBatch, Tasks
-from .base import Meta, MetaGradient, inner_rate
+from .base import MetaGradient
 from .learned_optimizer_cells import Back, Cell, LinearCell, LSTMCell, taken
+from .meta import Meta, inner_rate
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from ..core.hyperparameters import hyperparameter
 from ..core.parameters import ParameterLayout
 from ..problems.base import Problem
 from ..tasks import TaskBatch, Tasks
-from .base import NOTHING, Meta, MetaGradient
+from .base import MetaGradient
 from .inner_loop import Parameters, Rate, pull_back, unroll
+from .meta import Meta
 from .rate_sharing import SHARING, gather, n_rates, shared_start, spread
+from .theta import NOTHING
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,16 @@ class MAML(Meta):
         return np.concatenate([theta, learned.astype(theta.dtype)])
 
     def mask(self, problem: Problem) -> np.ndarray | None:
-        """Return (P,) of bool, True for each parameter that adapts; None if all do."""
+        """Return the parameters that adapt.
+
+        Parameters
+        ----------
+        problem : Problem
+
+        Returns
+        -------
+        array (P,) of bool, or None if all adapt
+        """
         return None
 
     def start(self, problem: Problem, theta: np.ndarray, steps: int) -> tuple[Parameters, Sequence[Rate]]:

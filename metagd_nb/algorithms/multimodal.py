@@ -18,8 +18,10 @@ from ..models.logistic import Classifier, expansion, softmax
 from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
 from ..tasks import meta_features as supports
-from .base import NOTHING, Meta, MetaGradient
+from .base import MetaGradient
 from .inner_loop import Parameters, pull_back, unroll
+from .meta import Meta
+from .theta import NOTHING
 
 Array = np.ndarray
 SEEN, HELD_OUT = 2000, 1000  # tasks that fit the recogniser's weights, and tasks that fit its temperature

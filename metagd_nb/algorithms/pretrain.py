@@ -9,8 +9,9 @@ import numpy as np
 
 from ..problems.base import Problem
 from ..tasks import TaskBatch
-from .base import Meta, MetaGradient
+from .base import MetaGradient
 from .inner_loop import unroll
+from .meta import Meta
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import Batch, TaskBatch, Tasks
-from .base import Meta, MetaGradient
+from .base import MetaGradient
+from .meta import Meta
 
 Array = np.ndarray
 

@@ -10,7 +10,8 @@ import numpy as np
 from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
 from ..tasks import TaskBatch
-from .base import Meta, MetaGradient
+from .base import MetaGradient
+from .meta import Meta
 from .optimizers import OPTIMIZERS
 
 

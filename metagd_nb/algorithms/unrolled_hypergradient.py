@@ -13,10 +13,11 @@ from ..core.hyperparameters import hyperparameter
 from ..core.parameters import ParameterLayout
 from ..problems.base import Problem
 from ..tasks import Batch, Tasks
-from .base import Algorithm, State, StepEvaluation, learning_rate
+from .base import Algorithm, StepEvaluation, learning_rate
 from .inner_loop import pull_back, unroll
 from .optimizers import OPTIMIZERS, Optimizer
 from .rate_sharing import SHARING, gather, n_rates, shared_start, spread
+from .theta import State
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ PRIVATE = {
 }
 PRIVATE_LEFT = 60
 
-UNDOCUMENTED_LEFT = 78
+UNDOCUMENTED_LEFT = 0
 
 
 def docstrings(text: str) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...algorithms import Algorithm, StepEvaluation
-from ...algorithms.base import State
+from ...algorithms.theta import State
 from ..plan import Plan
 
 Array = np.ndarray
