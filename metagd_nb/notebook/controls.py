@@ -159,7 +159,7 @@ class Controls:
         """Display them; call it in the cell's own thread, once. Nothing happens where there is no kernel."""
         if hasattr(get_ipython(), "kernel") and self._handle is None:
             data = {VIEW: self.box.get_view_spec(), "text/plain": self._left}
-            self._handle = display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            self._handle = display(data, raw=True, display_id=True)
 
     # ---- what the person does ----------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
-"""One display that follows a run: shown once by the cell, then updated in place by whoever trains.
+"""The display of a run: shown once by the cell, then updated in place by the thread that trains.
 
-Updating one display handle is right from any thread and in every kernel; the last picture is saved
-in the notebook and stays there without a kernel. Its ``text/plain`` never changes, so that a check of
-the notebook's outputs finds what it found before. The summary of a run that ended is part of the picture.
+A display handle can be updated from any thread and in every kernel. The last picture, with the summary of the run, is
+saved in the notebook and stays there without a kernel. Its ``text/plain`` never changes, so that a check of the
+notebook's outputs finds the same text.
 """
 
 from __future__ import annotations
@@ -13,75 +13,90 @@ from typing import Any
 
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.getipython import get_ipython
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
+from ..plotting.figures import MimeBundle
 from ..plotting.run_figure import LiveRunFigure, status
+from ..training.run import Run
 
 
 def shows_pictures() -> bool:
-    """Whether displays go to a front end that shows pictures: a terminal's publisher prints their text."""
+    """Return True if displays reach a front end that shows pictures; a terminal's publisher prints their text."""
     shell = get_ipython()
     return shell is not None and type(shell.display_pub) is not DisplayPublisher
 
 
 def unattended() -> bool:
-    """Whether a program runs the cells, so that they must wait: nothing that comes after a cell would reach its page.
+    """Return True if a program executes the cells, so that each must wait for its run before the page is written.
 
-    ``METAGD_WAIT`` says so, or the opposite. Where it does not, a kernel that nbclient has started (papermill,
-    ``nbconvert --execute``) is known by its history, which is kept nowhere, and by nobody being there to be asked.
+    ``METAGD_WAIT`` decides where it is set. Otherwise a kernel started by nbclient (papermill, ``nbconvert
+    --execute``) is recognized by its history, which is stored nowhere, and by a front end that allows no input.
     """
-    told = os.environ.get("METAGD_WAIT", "")
-    if told:
-        return told != "0"
+    setting = os.environ.get("METAGD_WAIT", "")
+    if setting:
+        return setting != "0"
     shell: Any = get_ipython()
     if not hasattr(shell, "kernel"):
         return False
-    asked = shell.get_parent().get("content", {}).get("allow_stdin", True)
-    return not asked and str(shell.history_manager.hist_file) == ":memory:"
+    allows_input = shell.get_parent().get("content", {}).get("allow_stdin", True)
+    return not allows_input and str(shell.history_manager.hist_file) == ":memory:"
+
+
+class UpdatedDisplay:
+    """One output of a cell that is displayed at the first call of `show` and updated at each further one."""
+
+    def __init__(self) -> None:
+        self._handle: DisplayHandle | None = None
+
+    def show(self, content: MimeBundle) -> None:
+        """Display data and metadata; the first call must come from the cell's own thread."""
+        data, metadata = content
+        if self._handle is None:
+            self._handle = display(data, metadata=metadata, raw=True, display_id=True)
+        else:
+            self._handle.update(data, metadata=metadata, raw=True)
 
 
 class LiveDisplay:
-    """The frames of one run; drive the run with it: ``run.drive(live)``.
-
-    In a terminal it is a line of progress on stderr instead.
+    """The live figure of one run, or in a terminal a line of progress on stderr.
 
     Parameters
     ----------
     run : Run
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self._plot: LiveRunFigure | None = None
-        self._handle: Any = None
-        self._terminal = not shows_pictures()
+        self._picture = UpdatedDisplay() if shows_pictures() else None
+        self._shown = False
 
     def show(self) -> None:
-        """Display the first frame; call it in the cell's own thread, once, so that it lands under the cell."""
-        if self._terminal:
-            self._line(final=False)
-        elif self._handle is None:
-            data, metadata = self._picture(final=False)
-            self._handle = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        """Display the first frame; call it once, in the cell's own thread, so that it appears under the cell."""
+        if not self._shown:
+            self._shown = True
+            self.frame()
 
     def frame(self, final: bool = False) -> None:
-        """Show how things stand; the final frame is crisp, and frees what the moving ones needed."""
-        if self._terminal:
-            self._line(final)
-        elif self._handle is not None:
-            data, metadata = self._picture(final)
-            self._handle.update(data, metadata=metadata, raw=True)
+        """Update the display; the final frame has a higher resolution and releases the figure.
 
-    def _picture(self, final: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        plot = self._plot or LiveRunFigure(self.run)
-        self._plot = None if final else plot
-        return plot.show(final)
+        Parameters
+        ----------
+        final : bool
+            True after the last step.
+        """
+        if self._picture is None:
+            self._line(final)
+        elif self._shown:
+            plot = self._plot or LiveRunFigure(self.run)
+            self._plot = None if final else plot
+            self._picture.show(plot.show(final))
 
     def _line(self, final: bool) -> None:
-        """One line, rewritten in place; where stderr is a file, only the last one."""
-        moving = sys.stderr.isatty()
-        if final or moving:
+        """Write one line in place of the last; where stderr is a file, only the final one."""
+        interactive = sys.stderr.isatty()
+        if final or interactive:
             text = f"metagd {self.run.plan.method}: {status(self.run)}"
             text += f"\n{self.run.note}" if final and self.run.note else ""
-            sys.stderr.write(("\r\x1b[K" if moving else "") + text + ("\n" if final else ""))
+            sys.stderr.write(("\r\x1b[K" if interactive else "") + text + ("\n" if final else ""))
             sys.stderr.flush()

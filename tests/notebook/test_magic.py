@@ -629,7 +629,7 @@ def test_compare_lays_losses_over_each_other(ip: Any) -> None:
 
 def test_recognise_learns_to_tell_kinds_apart_and_shows_it(ip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr("metagd_nb.notebook.magic.cell.display", shown.append)
+    monkeypatch.setattr("metagd_nb.notebook.magic.commands.display", shown.append)
     said = cell(ip, "%%metagd recognise --shots 5 --n-tasks 400\ntasks = mixed('sinusoid', 'line', noise=0.0)")
     assert said.error is None
     tell, (figure,) = ip.user_ns["tell"], shown

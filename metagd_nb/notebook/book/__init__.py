@@ -62,14 +62,14 @@ def linked(
         return figure.displayed(final)
 
     data, metadata = picture(final=True)
-    handle: DisplayHandle = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    handle: DisplayHandle = display(data, metadata=metadata, raw=True, display_id=True)
     if not shows_pictures() or unattended():
         return
 
     def move(name: str, value: float) -> None:
         values[name] = value
         data, metadata = picture(final=False)
-        handle.update(data, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
+        handle.update(data, metadata=metadata, raw=True)
 
     _show_sliders(sliders, move)
 
@@ -86,7 +86,7 @@ def _show_sliders(sliders: Mapping[str, tuple[float, float, float]], move: Calla
         slider.observe(lambda event, name=name: move(name, event["new"]), names="value")
         made.append(slider)
     box = ipywidgets.HBox(made, layout={"flex_flow": "row wrap", "max_width": f"{WIDTH}px"})
-    display(box)  # type: ignore[no-untyped-call]
+    display(box)
 
 
 def _round_step(span: float) -> float:

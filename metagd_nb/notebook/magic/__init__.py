@@ -1,7 +1,8 @@
-"""The ``%%metagd`` cell: a line, a body, and a run under the cell; see `cell` for what happens when.
+"""The ``%%metagd`` magic: a line with a method and its options, a body of Python, and a run under the cell.
 
-A folder: `line` reads the options, `body` runs the code, `bind` finds the parts of a run in the namespace, `cell`
-starts it, `pages` are the help, `complete` is Tab.
+`line` parses the options that `options` declares, `body` executes the code, `bind` finds the parts of a run in the
+namespace, `cell` starts the run. `commands` and `export_resume` hold the other commands, `help` their descriptions,
+`complete` the Tab completion. Read `cell` first.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from IPython.core.interactiveshell import InteractiveShell
 
 from ...models.linear_regression import linear_regression_model, meta_gradient_descent, mse_loss
 from ...models.net import MODELS
@@ -19,7 +21,7 @@ from .help import listing
 
 NAME = "metagd"
 
-# Not gradient, train and start: what a person calls so is theirs, and a cell reads `gradient`.
+# Without gradient, train and start: these are common names of users' own functions, and a cell reads `gradient`.
 FIRST_NAMES: dict[str, Any] = {
     "linear_regression_model": linear_regression_model,
     "mse_loss": mse_loss,
@@ -40,42 +42,43 @@ Without anything to define, a line does: %metagd gd --lr 0.1. The result is in `
 """
 
 
-def register(ip: Any) -> None:
-    """Give a shell the magic, its completion, and the first names."""
-    if getattr(ip, "_metagd", None) is not None:
+def register(ip: InteractiveShell) -> None:
+    """Add the magic, its completion and the first names to a shell; a second call does nothing."""
+    shell: Any = ip
+    if getattr(shell, "_metagd", None) is not None:
         return
-    cell = Cell(ip)
-    cell.first_names = FIRST_NAMES
+    cell = Cell(ip, FIRST_NAMES)
 
     def metagd(line: str, cell_text: str | None = None) -> Any:
         return cell.metagd(line, cell_text)
 
     metagd.__doc__ = HELP.format(listing=listing())
-    ip.register_magic_function(metagd, "line_cell", NAME)
+    shell.register_magic_function(metagd, "line_cell", NAME)
     matcher = completer(ip)
-    ip.Completer.custom_matchers.append(matcher)
-    ip.input_transformers_cleanup.append(without_body)
+    shell.Completer.custom_matchers.append(matcher)
+    shell.input_transformers_cleanup.append(without_body)
     cell.supply()
-    ip._metagd = (cell, matcher)
+    shell._metagd = (cell, matcher)
 
 
-def unregister(ip: Any) -> None:
-    """Take all of it away again; runs go on, and results stay."""
-    if getattr(ip, "_metagd", None) is None:
+def unregister(ip: InteractiveShell) -> None:
+    """Remove the magic, its completion and the first names; runs continue, and results stay."""
+    shell: Any = ip
+    if getattr(shell, "_metagd", None) is None:
         return
-    cell, matcher = ip._metagd
-    ip._metagd = None
+    cell, matcher = shell._metagd
+    shell._metagd = None
     for kind in ("line", "cell"):
-        ip.magics_manager.magics[kind].pop(NAME, None)
-    ip.Completer.custom_matchers.remove(matcher)
-    ip.input_transformers_cleanup.remove(without_body)
+        shell.magics_manager.magics[kind].pop(NAME, None)
+    shell.Completer.custom_matchers.remove(matcher)
+    shell.input_transformers_cleanup.remove(without_body)
     for name, value in cell.first_names.items():
-        if ip.user_ns.get(name) is value and ip.user_ns_hidden.get(name) is value:
-            del ip.user_ns[name], ip.user_ns_hidden[name]
+        if shell.user_ns.get(name) is value and shell.user_ns_hidden.get(name) is value:
+            del shell.user_ns[name], shell.user_ns_hidden[name]
 
 
 def without_body(lines: list[str]) -> list[str]:
-    """A cell of one line is a line magic: IPython would refuse it before we see it."""
+    """Return a cell magic without a body as a line magic, since IPython refuses a cell magic of a single line."""
     words = lines[0].split() if lines else []
     if words[:1] == [f"%%{NAME}"] and not "".join(lines[1:]).strip():
         return [lines[0].replace("%%", "%", 1)]

@@ -1,47 +1,58 @@
-"""From the names in a namespace to what a run is made of."""
+"""From the names in the user's namespace to the parts of a run."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import numpy as np
+from IPython.core.interactiveshell import InteractiveShell
 
 from ...algorithms import ALGORITHMS
 from ...core.errors import MetagdError
-from ...models import linear_regression as beginner
 from ...models.net import Net
 from ...problems.capture.signature import similar
 from ...tasks import Quadratics
 from .line import Line
 
-MANY = 100  # entries beyond which an array that is as long as another one's first axis looks like data
+MANY = 100  # an array with more entries, as long as another one's first axis, is taken for data
+
+T = TypeVar("T")
+
+
+def instances(space: Mapping[str, Any], kind: type[T]) -> dict[str, T]:
+    """Return the values of a type in a namespace by name, without names that begin with an underscore."""
+    return {name: value for name, value in space.items() if isinstance(value, kind) and not name.startswith("_")}
 
 
 class Names:
-    """A person's namespace.
+    """The user's namespace after a body was executed.
 
     Parameters
     ----------
     ip : InteractiveShell
     defined : collection of str
-        The names that this cell's body binds.
+        The names that the body defined.
     empty : bool
-        Whether there was no body.
+        True if there was no body.
     """
 
-    def __init__(self, ip: Any, defined: Collection[str] = (), empty: bool = True) -> None:
+    def __init__(self, ip: InteractiveShell, defined: Collection[str] = (), empty: bool = True) -> None:
         self.space: dict[str, Any] = ip.user_ns
         self.hidden: Mapping[str, Any] = ip.user_ns_hidden
         self.defined, self.empty = defined, empty
 
     def get(self, name: str) -> Any:
-        """The value, or None where there is none."""
+        """Return the value of a name, or None if it is not defined."""
         return self.space.get(name)
 
-    def near(self, name: str, kind: Callable[[Any], bool]) -> str:
-        """``; did you mean W?``: the nearest of the person's own names whose values are of a kind."""
+    def near(self, name: str, kind: Callable[[Any], bool] = lambda value: not callable(value)) -> str:
+        """Return ``; did you mean W?`` with the closest of the user's names whose value is of a kind, or ``""``.
+
+        ``kind`` is a predicate of values; by default those that cannot be called.
+        """
         own = [
             n
             for n, value in self.space.items()
@@ -50,11 +61,17 @@ class Names:
             and not inspect.ismodule(value)
             and kind(value)
         ]
-        meant = similar(name, own)
-        return f"; did you mean {meant}?" if meant else ""
+        match = similar(name, own)
+        return f"; did you mean {match}?" if match else ""
 
     def function(self, name: str) -> Callable[..., Any]:
-        """The function of that name, which must exist."""
+        """Return the function of a name.
+
+        Raises
+        ------
+        MetagdError
+            If the name is not defined, or no function.
+        """
         value = self.get(name)
         if value is None:
             raise MetagdError(f"{name} does not exist{self.near(name, inspect.isroutine)}")
@@ -62,41 +79,48 @@ class Names:
             raise MetagdError(f"{name} must be a function, not {type(value).__name__}")
         return value  # type: ignore[no-any-return]
 
+    def missing(self, message: str) -> MetagdError:
+        """Return the error for a missing part, which says first if the cell has no body."""
+        return MetagdError(f"nothing is defined below the line; {message}" if self.empty else message)
 
-def given(line: Line, names: Names) -> dict[str, Any]:
-    """What `prepare` needs, from what the body and the namespace have."""
+
+def run_parts(line: Line, names: Names) -> dict[str, Any]:
+    """Return the arguments of `prepare` that the body and the namespace define.
+
+    Raises
+    ------
+    MetagdError
+        For a missing part.
+    """
     return _meta(line, names) if ALGORITHMS[line.word].setting == "meta" else _descent(line, names)
-
-
-def _where(names: Names, wanted: str) -> str:
-    return f"nothing is defined below the line; {wanted}" if names.empty else wanted
 
 
 def _meta(line: Line, names: Names) -> dict[str, Any]:
     tasks, model = names.get("tasks"), names.get("model")
     if tasks is None:
-        near = names.near("tasks", _is_data)
-        raise MetagdError(_where(names, f"{line.word} needs tasks, a family such as tasks = sinusoid(){near}"))
+        raise names.missing(f"{line.word} needs tasks, a family such as tasks = sinusoid(){names.near('tasks')}")
     if model is None and not isinstance(tasks, Quadratics):
         near = names.near("model", lambda value: callable(value) or isinstance(value, Net))
-        raise MetagdError(_where(names, f"{line.word} needs a model, such as model = mlp(1, 40, 40, 1){near}"))
-    found = {"tasks": tasks, "model": model}
+        raise names.missing(f"{line.word} needs a model, such as model = mlp(1, 40, 40, 1){near}")
+    parts = {"tasks": tasks, "model": model}
     if "loss" in names.defined:
-        found["loss"] = _loss(names)
+        parts["loss"] = _loss(names)
     if callable(model):
-        found["params"] = names.get("params")
-        if found["params"] is None:
-            near = names.near("params", _is_data)
+        parts["params"] = names.get("params")
+        if parts["params"] is None:
+            near = names.near("params")
             raise MetagdError(f"{line.word} with a model that is a function needs params, a dict of arrays{near}")
-    return found
+    return parts
 
 
 def _descent(line: Line, names: Names) -> dict[str, Any]:
-    if _fits_a_model(names):
-        return _fit(line, names)
+    if _has_built_in_model(names):
+        return _model_fit(line, names)
     if names.get("loss") is None:
-        wanted = f"{line.word} needs a function loss of the parameters, or a built-in model with x and y"
-        raise MetagdError(_where(names, wanted + names.near("loss", inspect.isfunction)))
+        near = names.near("loss", inspect.isfunction)
+        raise names.missing(
+            f"{line.word} needs a function loss of the parameters, or a built-in model with x and y{near}"
+        )
     loss = names.function("loss")
     return {
         "loss": loss,
@@ -107,53 +131,50 @@ def _descent(line: Line, names: Names) -> dict[str, Any]:
     }
 
 
-def _fits_a_model(names: Names) -> bool:
-    """Whether the cell is about a built-in model with x and y rather than about a loss of the parameters.
+def _has_built_in_model(names: Names) -> bool:
+    """Return True if the cell fits a built-in model to x and y, and False if it minimizes a loss of the parameters.
 
     What the body defines decides; a model that is a function is a helper of the loss.
     """
     if not isinstance(names.get("model"), Net):
         return False
-    if _named(names):
+    if isinstance(names.get("loss"), str):
         return True
-    if "loss" in names.defined:
-        return "model" in names.defined and _of_prediction_and_target(names)
-    return "model" in names.defined or names.get("loss") is None
+    if "loss" not in names.defined:
+        return "model" in names.defined or names.get("loss") is None
+    arguments = required(names.function("loss"))  # of a model: prediction and target
+    return "model" in names.defined and len(arguments) == 2 and any(names.get(name) is None for name in arguments)
 
 
-def _of_prediction_and_target(names: Names) -> bool:
-    arguments = required(names.function("loss"))
-    return len(arguments) == 2 and any(names.get(name) is None for name in arguments)
-
-
-def _fit(line: Line, names: Names) -> dict[str, Any]:
+def _model_fit(line: Line, names: Names) -> dict[str, Any]:
     if line.params:
         raise MetagdError("names arguments of a loss; a built-in model brings its own parameters", "--params")
     for name in ("x", "y"):
         if names.get(name) is None:
-            raise MetagdError(
-                f"{line.word} with a model needs x and y; {name} does not exist{names.near(name, _is_data)}"
-            )
-    found = {name: names.get(name) for name in ("model", "x", "y")}
-    if "loss" in names.defined or (_named(names) and "model" not in names.defined):
-        found["loss"] = _loss(names)
-    return found
-
-
-def _named(names: Names) -> bool:
-    """Whether the loss is a built-in one, by name."""
-    return isinstance(names.get("loss"), str)
+            raise MetagdError(f"{line.word} with a model needs x and y; {name} does not exist{names.near(name)}")
+    parts = {name: names.get(name) for name in ("model", "x", "y")}
+    if "loss" in names.defined or (isinstance(names.get("loss"), str) and "model" not in names.defined):
+        parts["loss"] = _loss(names)
+    return parts
 
 
 def _loss(names: Names) -> Callable[..., Any] | str:
-    return str(names.get("loss")) if _named(names) else names.function("loss")
+    """Return the loss: a function, or the name of a built-in one."""
+    loss = names.get("loss")
+    return loss if isinstance(loss, str) else names.function("loss")
 
 
 # ---- the parameters of a loss ------------------------------------------------------------------------------------
 
 
 def required(function: Callable[..., Any]) -> list[str]:
-    """The arguments without a default, in order; ``*args`` and ``**kwargs`` are none."""
+    """Return the arguments without a default, in order, without ``*args`` and ``**kwargs``.
+
+    Raises
+    ------
+    MetagdError
+        For a function whose signature cannot be read.
+    """
     try:
         arguments = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -163,7 +184,18 @@ def required(function: Callable[..., Any]) -> list[str]:
 
 
 def starting_values(loss: Callable[..., Any], names: Names, params: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Parameter → starting value: the variables that are named as the loss's arguments.
+    """Return parameter → starting value: the variables with the names of the loss's arguments.
+
+    Parameters
+    ----------
+    loss : function
+    names : Names
+    params : tuple of str
+        The arguments that are parameters; by default those without a default value.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
@@ -171,12 +203,12 @@ def starting_values(loss: Callable[..., Any], names: Names, params: tuple[str, .
         For a parameter without a variable, and for a variable that looks like data.
     """
     chosen = params or tuple(required(loss))
-    what = getattr(loss, "__name__", "loss")
     if not chosen:
-        raise MetagdError(f"{what} has no argument to train; its arguments without a default are the parameters")
+        name = getattr(loss, "__name__", "loss")
+        raise MetagdError(f"{name} has no argument to train; its arguments without a default are the parameters")
     for name in chosen:
         if names.get(name) is None:
-            near = names.near(name, _is_data)
+            near = names.near(name)
             raise MetagdError(f"{name} has no starting value; define it, such as {name} = np.zeros(3){near}")
     values = {name: names.get(name) for name in chosen}
     if not params:
@@ -185,43 +217,31 @@ def starting_values(loss: Callable[..., Any], names: Names, params: tuple[str, .
 
 
 def _refuse_data(values: Mapping[str, Any]) -> None:
-    arrays = {name: array for name, value in values.items() if (array := _array(value)) is not None and array.ndim}
-    suspects = {name: why for name in arrays if (why := _suspicion(name, arrays))}
+    """Raise an error if a starting value looks like data."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        with suppress(ValueError):  # a ragged list, which is refused later with its own message
+            arrays[name] = np.asarray(value)
+    arrays = {name: array for name, array in arrays.items() if array.ndim}
+    suspects = {name: reason for name in arrays if (reason := _suspicion(name, arrays))}
     if not suspects:
         return
-    long = [name for name in suspects if "as long as" in suspects[name]]
-    left = [n for n in values if n not in suspects] or [n for n in values if n not in long] or list(values)
-    name = next((n for n in suspects if n not in left), next(iter(suspects)))
+    long = {name for name, reason in suspects.items() if "as long as" in reason}
+    trained = _without(values, suspects) or _without(values, long) or list(values)
+    name = (*_without(suspects, trained), *suspects)[0]
     raise MetagdError(
-        f"{name} looks like data ({suspects[name]}); name what is to be trained: --params {','.join(left)}"
+        f"{name} looks like data ({suspects[name]}); name what is to be trained: --params {','.join(trained)}"
     )
 
 
+def _without(names: Iterable[str], excluded: Collection[str]) -> list[str]:
+    return [name for name in names if name not in excluded]
+
+
 def _suspicion(name: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the reason for which an array looks like data, or ``""``."""
     array = arrays[name]
     twin = next((n for n, other in arrays.items() if n != name and len(other) == len(array)), None)
     if array.size > MANY and twin is not None:
         return f"{array.size:,} entries, as long as {twin}"
     return "an array of integers" if array.dtype.kind in "iub" else ""
-
-
-def _array(value: Any) -> np.ndarray | None:
-    try:
-        return np.asarray(value)
-    except ValueError:  # ragged: refused later, in words of its own
-        return None
-
-
-def _is_data(value: Any) -> bool:
-    return not callable(value)
-
-
-def new_names(before: Mapping[str, Any], after: Mapping[str, Any], bound: Iterable[str]) -> set[str]:
-    """What a body defined: what its text binds, and what it bound in other ways (``%run``, ``import *``).
-
-    The kit's own ``gradient`` from an ``import *`` is nobody's gradient of a loss.
-    """
-    changed = {n for n in ("loss", "gradient", "model") if n in after and after[n] is not before.get(n)}
-    if after.get("gradient") is beginner.gradient:
-        changed.discard("gradient")
-    return changed | set(bound)

@@ -1,4 +1,4 @@
-"""The body of a cell: run as any cell is, and its errors shown as any cell's are, without a line of ours."""
+"""The body of a cell: executed like any cell, with tracebacks that show only the user's own lines."""
 
 from __future__ import annotations
 
@@ -10,114 +10,126 @@ from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
 
 from ...core.errors import one_line
+from ...models.linear_regression import gradient
 from ...problems.capture.errors import is_users, trimmed
+
+DEFINITIONS = ("loss", "gradient", "model")  # names for which a cell reads only what its body defined
 
 
 class Body:
-    """Python code of a person, compiled but not run yet.
+    """Python code of a cell, compiled but not executed yet.
 
-    Lines are counted as in the cell: line 1 is the one that says ``%%metagd``.
+    Line numbers are those of the cell: line 1 is the line with ``%%metagd``.
 
     Parameters
     ----------
     ip : InteractiveShell
     line : str
-        What follows ``%%metagd``.
+        The text after ``%%metagd``.
     cell : str or None
         The body; None for a line magic, which has none.
 
     Attributes
     ----------
     empty : bool
-        Whether there is no statement in it.
-    names : set of str
-        What it binds: by assignment, definition or import.
+        True if it has no statement.
     """
 
-    def __init__(self, ip: Any, line: str, cell: str | None) -> None:
-        self.ip = ip
+    def __init__(self, ip: InteractiveShell, line: str, cell: str | None) -> None:
+        self.ip: Any = ip
         self._parts: list[CodeType] = []
-        self.names: set[str] = set()
+        self._bound: set[str] = set()  # by assignment, definition or import
         self.empty = True
         try:
             self._compile(line, cell or "")
         except (ValueError, OverflowError, TypeError, MemoryError, RecursionError) as error:
-            # what Python says of a null byte, or of a thousand brackets: no line of the person's to point at
-            raise _stand_in(error, [one_line(error)]) from None
+            # Python's error for a null byte, or for a thousand brackets, names no line of the user's
+            raise _substitute(error, [one_line(error)]) from None
 
     def _compile(self, line: str, cell: str) -> None:
         ip, source = self.ip, self._source(line, cell)
         parent = _parent(ip).get("content", {}).get("code", "")
-        raw = parent if cell and parent.lstrip().startswith("%%metagd") else source  # the debugger knows cells by it
+        # the debugger identifies a cell by its text
+        raw = parent if cell and parent.lstrip().startswith("%%metagd") else source
         file = ip.compile.cache(source, ip.execution_count, raw)
         tree = ip.transform_ast(ip.compile.ast_parse(source, filename=file))
         self.empty = not tree.body
         if self.empty:
             return
         last = tree.body[-1]
-        shows = isinstance(last, ast.Expr) and not _silenced(source)
+        silenced = DisplayHook.semicolon_at_end_of_expression(source)
+        shows = isinstance(last, ast.Expr) and not silenced
         self._parts.append(ip.compile(ast.Module(tree.body[:-1] if shows else tree.body, []), file, "exec"))
         if shows:
             self._parts.append(ip.compile(ast.Interactive([last]), file, "single"))
         table = symtable.symtable(source, file, "exec")
-        self.names = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
+        self._bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
 
     def _source(self, line: str, cell: str) -> str:
-        """The cell as Python, its first line a comment, so that every line keeps its number."""
+        """Return the cell as Python, with a comment as its first line, so that every line keeps its number."""
         lines = cell.split("\n")
         blank = next((i for i, text in enumerate(lines) if text.strip()), len(lines))
         first = "".join(c for c in f"# %%metagd {line}" if c.isprintable())
         code: str = self.ip.transform_cell("\n".join(lines[blank:]))
         return f"{first}\n" + "\n" * blank + code
 
-    def run(self) -> None:
-        """Execute it in the person's namespace; a last expression is displayed."""
+    def run(self) -> set[str]:
+        """Execute the code in the user's namespace, and display the value of a last expression.
+
+        Returns
+        -------
+        set of str
+            The names that it defined: in its text, or in other ways (``%run``, ``import *``). The kit's own
+            ``gradient`` from an ``import *`` is not the gradient of a loss.
+        """
+        space = self.ip.user_ns
+        before = [space.get(name) for name in DEFINITIONS]
         with self.ip.builtin_trap, self.ip.display_trap:
             for part in self._parts:
-                exec(part, self.ip.user_global_ns, self.ip.user_ns)
+                exec(part, self.ip.user_global_ns, space)
+        changed = {name for name, old in zip(DEFINITIONS, before, strict=True) if space.get(name, old) is not old}
+        if space.get("gradient") is gradient:
+            changed.discard("gradient")
+        return changed | self._bound
 
 
-def _silenced(source: str) -> bool:
-    return bool(DisplayHook.semicolon_at_end_of_expression(source))  # type: ignore[no-untyped-call]
+def _parent(ip: InteractiveShell) -> dict[str, Any]:
+    """Return the message that requested the execution; {} where there are no messages, as in a terminal."""
+    parent: Any = getattr(ip, "get_parent", dict)()
+    return parent if isinstance(parent, dict) else {}
 
 
-def _parent(ip: Any) -> dict[str, Any]:
-    """The message that asked for the cell's execution; {} where there are no messages, as in a terminal."""
-    get = getattr(ip, "get_parent", None)
-    found = get() if get is not None else None
-    return found if isinstance(found, dict) else {}
-
-
-def execution(ip: Any) -> tuple[str | None, str | None]:
-    """The cell's own id in its notebook, and the id of this one execution of it; None where unknown."""
+def execution(ip: InteractiveShell) -> tuple[str | None, str | None]:
+    """Return the cell's id in its notebook, and the id of this execution of it; None where unknown."""
     parent = _parent(ip)
     return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
 
 
-def shown(ip: Any, error: BaseException) -> BaseException:
-    """The error to raise out of a magic: of the same type, and IPython shows only the person's own lines of it."""
-    if hasattr(error, "_render_traceback_"):  # as every MetagdError has
+def trimmed_error(ip: InteractiveShell, error: BaseException) -> BaseException:
+    """Return an error of the same type for the magic to raise, of which IPython shows only the user's own lines."""
+    if hasattr(error, "_render_traceback_"):  # every MetagdError has it
         return error
     if isinstance(error, SyntaxError):
-        return _stand_in(error, ip.SyntaxTB.structured_traceback(type(error), error, []))
+        return _substitute(error, ip.SyntaxTB.structured_traceback(type(error), error))
     if isinstance(error, UsageError):  # IPython would print it and leave no error in the notebook
-        return _stand_in(error, [f"UsageError: {error}"])
+        return _substitute(error, [f"UsageError: {error}"])
     error = trimmed(error)
     lines: list[str] = []
     if error.__traceback__ is not None and is_users(error.__traceback__):
         lines = ip.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset=0)
     elif isinstance(error, KeyboardInterrupt):
         lines = ["KeyboardInterrupt"]
-    if lines:  # else it is a mistake of ours, to be seen whole
+    if lines:  # without any it is an error of the kit, and shown in full
         with contextlib.suppress(AttributeError):  # a type with slots
             error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
     return error
 
 
-def _stand_in(error: BaseException, lines: list[str]) -> Exception:
-    """An error of the same name for a type that IPython shows in a way of its own, whatever the error says."""
+def _substitute(error: BaseException, lines: list[str]) -> Exception:
+    """Return an error with the same name and given lines, for a type that IPython displays in its own way."""
     made: Exception = type(type(error).__name__, (Exception,), {"__module__": "builtins"})(str(error))
     made._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
     return made

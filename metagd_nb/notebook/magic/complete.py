@@ -1,92 +1,100 @@
-"""What Tab offers on a line of %metagd or %%metagd; the body of a cell is Python's own to complete."""
+"""Tab completion of the line after ``%metagd`` or ``%%metagd``; the body of a cell is completed as Python."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any, TypeAlias
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.interactiveshell import InteractiveShell
 
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter
 from ...tasks import Tasks
 from ...training.run import Run
+from .bind import instances
 from .help import shown
-from .options import COMMANDS, allowed
+from .options import COMMANDS, Declared, allowed
 
 LINE = re.compile(r"\s*(?:[\w.,\s]+=\s*)?(%%?)metagd\s+(?P<rest>.*)$", re.DOTALL)
 
+Candidates: TypeAlias = tuple[str, str, Iterable[str]]
 
-def completer(ip: Any) -> Callable[[CompletionContext], SimpleMatcherResult]:
-    """The matcher for a shell."""
+
+def completer(ip: InteractiveShell) -> Callable[[CompletionContext], SimpleMatcherResult]:
+    """Return the matcher for a shell's completer."""
 
     @context_matcher()  # type: ignore[untyped-decorator,unused-ignore]
     def metagd_matcher(context: CompletionContext) -> SimpleMatcherResult:
-        found = LINE.match(context.text_until_cursor)
-        if found is None or (found[1] == "%%" and context.full_text.split("\n")[: context.cursor_line] != []):
+        match = LINE.match(context.text_until_cursor)
+        if match is None or (match[1] == "%%" and context.full_text.split("\n")[: context.cursor_line] != []):
             return SimpleMatcherResult(completions=[], suppress=False)
-        fragment, kind, offers = candidates(found["rest"], ip.user_ns)
+        fragment, kind, offers = candidates(match["rest"], ip.user_ns)
         matching = [SimpleCompletion(text=o, type=kind) for o in offers if o.startswith(fragment)]
         return SimpleMatcherResult(completions=matching, suppress=bool(matching), matched_fragment=fragment)
 
     return metagd_matcher  # type: ignore[no-any-return,unused-ignore]
 
 
-def candidates(rest: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str]]:
-    """The part before the cursor that is to be completed, what kind it is, and all that could stand there.
+def candidates(rest: str, space: Mapping[str, Any]) -> Candidates:
+    """Return the part before the cursor that is completed, its kind, and every text that may stand there.
 
     Parameters
     ----------
     rest : str
         The line after ``metagd``, up to the cursor.
-    space : dict
-        The person's namespace.
+    space : mapping
+        The user's namespace.
+
+    Returns
+    -------
+    fragment, kind : str
+    offers : iterable of str
     """
     *before, part = re.split(r"\s+", rest)
-    before = [word for word in before if word]
+    before = list(filter(None, before))
+    advise = before[:1] == ["advise"]
+    before = before[advise:]
     if not before:
-        return part, "function", [*ALGORITHMS, *COMMANDS]
-    if before[0] == "advise":
-        if len(before) == 1:
-            return part, "function", [*ALGORITHMS]
-        before = before[1:]
-    word, last = before[0], before[-1]
+        return part, "function", [*ALGORITHMS] if advise else [*ALGORITHMS, *COMMANDS]
+    word = before[0]
     if word == "compare":
-        runs = [name for name, value in space.items() if isinstance(value, Run) and not name.startswith("_")]
-        return part, "instance", [name for name in runs if name not in before]
+        return part, "instance", [name for name in instances(space, Run) if name not in before]
     if word == "recognise" and len(before) == 1 and not part.startswith("-"):
-        return part, "instance", [n for n, v in space.items() if isinstance(v, Tasks) and not n.startswith("_")]
-    if word not in ALGORITHMS and word not in ("check", "recognise"):
+        return part, "instance", instances(space, Tasks)
+    if word not in (*ALGORITHMS, "check", "recognise"):
         return part, "", []
+    return _option_candidates(word, before, part, space)
+
+
+def _option_candidates(word: str, before: list[str], part: str, space: Mapping[str, Any]) -> Candidates:
+    """Return the candidates for an option of a method or command, or for the value of the option before the cursor."""
     known = allowed(word)
     option, equals, text = part.partition("=")
-    if not equals and len(before) > 1 and last in known:
-        option, text = last, part
-    elif not equals:
-        option = ""
-    if option in known and (isinstance(one := known[option], Hyperparameter) or one.value):
-        return _values(option, known[option], text, space)
-    used = {w.partition("=")[0] for w in before}
-    offers = [o for o in known if o not in used]
-    return part, "option", [*_functions(space), *offers] if word == "check" and not part.startswith("-") else offers
+    if not equals:
+        option, text = before[-1], part
+    declared = known.get(option)
+    if isinstance(declared, Hyperparameter) or (declared and declared.value):
+        return _values(declared, text, space)
+    used = {typed.partition("=")[0] for typed in before}
+    functions = instances(space, FunctionType) if word == "check" and not part.startswith("-") else ()
+    return part, "option", [*functions, *(option for option in known if option not in used)]
 
 
-def _values(option: str, one: Any, text: str, space: dict[str, Any]) -> tuple[str, str, Iterable[str]]:
-    """What could be the value of an option."""
-    if isinstance(one, Hyperparameter):
-        return text, "value", one.choices or ([] if one.default is None else [shown(one.default)])
-    if option == "-o":
-        return text, "instance", [n for n, v in space.items() if isinstance(v, Run) and not n.startswith("_")]
+def _values(declared: Declared, text: str, space: Mapping[str, Any]) -> Candidates:
+    """Return the candidates for the value of an option."""
+    if isinstance(declared, Hyperparameter):
+        default = [] if declared.default is None else [shown(declared.default)]
+        return text, "value", declared.choices or default
+    if declared.option == "-o":
+        return text, "instance", instances(space, Run)
     loss = space.get("loss")
     *taken, part = text.split(",")
     try:
         names = list(inspect.signature(loss).parameters) if callable(loss) else []
     except (TypeError, ValueError):
         names = []
-    return part, "param", [n for n in names if n not in taken]
-
-
-def _functions(space: dict[str, Any]) -> list[str]:
-    return [name for name, value in space.items() if inspect.isfunction(value) and not name.startswith("_")]
+    return part, "param", [name for name in names if name not in taken]

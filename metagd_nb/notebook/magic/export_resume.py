@@ -1,39 +1,42 @@
-"""``%metagd export`` and ``%metagd resume``: a run into a file, and on with one that had ended or was saved."""
+"""``%metagd export`` writes a run to a file; ``%metagd resume`` continues one that ended or that a file holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import MetagdError, nearest
 from ...training.run import Run
+from .bind import Names, instances
 from .line import Line
 
 
-def runs_of(space: Mapping[str, Any]) -> dict[str, Run]:
-    """The runs in a person's namespace, by name."""
-    return {name: value for name, value in space.items() if isinstance(value, Run) and name[0] != "_"}
-
-
-def export(line: Line, space: Mapping[str, Any]) -> None:
-    """Write a run as the ending of the file says."""
+def export(line: Line, names: Names) -> None:
+    """Write a run to a file, in the format that the file's suffix names."""
     if len(line.words) != 2:
         raise MetagdError("export takes a run and a file: %metagd export run run.py")
     name, path = line.words
-    runs = runs_of(space)
+    runs = instances(names.space, Run)
     if name not in runs:
         raise MetagdError(f"{name} is not a run{nearest(name, runs)}")
     runs[name].export(path)
     print(f"metagd: {name} is in {path}")
 
 
-def found(line: Line, space: dict[str, Any]) -> tuple[str, Run]:
-    """The run to go on with, and its name; out of a file it becomes ``run``, with what the session has of its loss."""
+def run_to_resume(line: Line, space: dict[str, Any]) -> tuple[str, Run]:
+    """Return the run that ``resume`` names, and its variable: ``run`` for a file.
+
+    The functions and arrays that a file cannot hold are taken from the namespace.
+
+    Raises
+    ------
+    MetagdError
+        If the line names neither a run nor a file.
+    """
     if len(line.words) != 1:
         raise MetagdError("resume takes a run or a file: %metagd resume run --steps 2000")
     (word,) = line.words
-    runs = runs_of(space)
+    runs = instances(space, Run)
     if word in runs:
         return word, runs[word]
     if not Path(word).exists():
@@ -41,7 +44,5 @@ def found(line: Line, space: dict[str, Any]) -> tuple[str, Run]:
     from ...training.persistence.load import load
 
     run = load(word)
-    if not run.plan.problem.available():
-        own = {name: space[name] for name in run.plan.problem.missing if space.get(name) is not None}
-        run = load(word, **own, namespace=space) if own else run
-    return "run", run
+    own = {name: space[name] for name in run.plan.problem.missing if space.get(name) is not None}
+    return "run", load(word, **own, namespace=space) if own else run

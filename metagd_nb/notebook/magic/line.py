@@ -6,6 +6,7 @@ import keyword
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ...algorithms import ALGORITHMS
@@ -13,7 +14,7 @@ from ...core.errors import MetagdError, nearest
 from ...core.hyperparameters import Hyperparameter
 from .options import COMMANDS, Declared, Extra, allowed
 
-READ = ("loss", "gradient", "model", "tasks", "params", "x", "y")  # names of which a cell makes its run
+READ = ("loss", "gradient", "model", "tasks", "params", "x", "y")  # the names from which a cell prepares its run
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def parse(text: str) -> Line:
     if words[0] == "advise" and words[1:] != ["--help"]:
         if len(words) == 1:
             raise MetagdError("advise takes a method: %%metagd advise gd")
-        return replace(_parsed(words[1:], ALGORITHMS), only=True)
+        return replace(_parsed(words[1:], ALGORITHMS), advise=True, only=True)
     return _parsed(words, (*ALGORITHMS, *COMMANDS))
 
 
@@ -82,11 +83,10 @@ def _parsed(words: Sequence[str], names: Collection[str]) -> Line:
     given, free = _collected(word, rest)
     if "--help" in given:
         return Line(word, help=True)
-    declared = {one: given[o] for o, one in allowed(word).items() if isinstance(one, Hyperparameter) and o in given}
-    sweep = {one.name: several for one, text in declared.items() if (several := _swept(one, text)) is not None}
+    values, sweep = _settings(word, given)
     line = Line(
         word,
-        {one.name: _value(one, text) for one, text in declared.items() if one.name not in sweep},
+        values,
         free,
         _result_name(given.get("-o", "tell" if word == "recognise" else "run")),
         params=_names("--params", given["--params"].split(",")) if "--params" in given else (),
@@ -97,6 +97,19 @@ def _parsed(words: Sequence[str], names: Collection[str]) -> Line:
         advise="--advise" in given,
     )
     return line if word in COMMANDS else _with_sweep(line, sweep, given)
+
+
+def _settings(word: str, given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Return setting → value, and setting → values of a sweep, for the options that are given."""
+    values, sweep = dict[str, Any](), dict[str, list[Any]]()
+    for option, one in allowed(word).items():
+        if isinstance(one, Hyperparameter) and option in given:
+            several = _swept_values(one, given[option])
+            if several is None:
+                values[one.name] = _value(one, given[option])
+            else:
+                sweep[one.name] = several
+    return values, sweep
 
 
 def split(text: str) -> list[str]:
@@ -165,13 +178,13 @@ def _value(one: Hyperparameter, text: str) -> Any:
         raise MetagdError(what, one.option) from None
 
 
-def _swept(one: Hyperparameter, text: str) -> list[Any] | None:
+def _swept_values(one: Hyperparameter, text: str) -> list[Any] | None:
     """Return the values of a sweep; None where the text is a single value, which may be a list."""
     if ":" not in text:
         return None
     from ...analysis.sweep import parse_values
 
-    return parse_values(text, one.option, lambda part: _value(one, part))
+    return parse_values(text, one.option, partial(_value, one))
 
 
 def _with_sweep(line: Line, sweep: dict[str, list[Any]], given: Mapping[str, str]) -> Line:
@@ -194,19 +207,30 @@ def _with_sweep(line: Line, sweep: dict[str, list[Any]], given: Mapping[str, str
 
 
 def _names(option: str, names: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(name.strip() for name in names)
-    for name in found:
+    """Return the names of variables that an option lists."""
+    stripped = tuple(name.strip() for name in names)
+    for name in stripped:
         if not _is_name(name):
             raise MetagdError(f"{name!r} is not a name; names are separated by commas, as in w,b", option)
-    return found
+    return stripped
 
 
 def _result_name(name: str) -> str:
+    """Return the name of the result, which must not be one that cells read."""
     if not _is_name(name):
         raise MetagdError(f"{name!r} cannot be the name of a variable", "-o")
     if name in READ:
         raise MetagdError(f"{name!r} is a name that cells read; choose another for the result", "-o")
     return name
+
+
+def as_typed(error: MetagdError, line: Line) -> MetagdError:
+    """Return an error about a setting with the setting as it is typed on the line."""
+    options = allowed(line.word)
+    if error.option == "params" and "--params" in options:
+        return MetagdError(error.what, "--params" if line.params else None)
+    option = f"--{error.option.replace('_', '-')}" if error.option else ""
+    return MetagdError(error.what, option) if option in options else error
 
 
 def _is_name(text: str) -> bool:

@@ -1,55 +1,53 @@
-"""A sweep as it goes on: the heat map and a bar of progress, in place; in a terminal a line."""
+"""Display of a sweep under way: a heat map that is updated in place, or a line of progress in a terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any
-
-from IPython.display import display
 
 from ...analysis.sweep_result import Sweep
 from ...plotting.figures import HEIGHT, bundle, crisp
 from ...plotting.heat_map import heat_map
 from ...training.pacing import render_lock
-from ..display import shows_pictures
+from ..display import UpdatedDisplay, shows_pictures
 
-RARER = 0.5  # seconds between pictures
+INTERVAL = 0.5  # seconds between pictures
 
 
-class Watching:
-    """Shows what is known so far; give it to `sweep` as ``watch``."""
+class SweepDisplay:
+    """Display of the results so far; the argument ``watch`` of `sweep`.
+
+    Parameters
+    ----------
+    plot : bool
+        False to display nothing.
+    """
 
     def __init__(self, plot: bool) -> None:
-        self._pictures = plot and shows_pictures()
-        self._line = plot and not self._pictures and sys.stderr.isatty()
-        self._handle: Any = None
+        self._picture = UpdatedDisplay() if plot and shows_pictures() else None
+        self._line = plot and not self._picture and sys.stderr.isatty()
         self._due = 0.0
         self._last: tuple[Sweep, int, int] | None = None
 
-    def __call__(self, found: Sweep, done: int, total: int) -> None:
-        """One more trial is done."""
-        self._last = found, done, total
+    def __call__(self, sweep: Sweep, done: int, total: int) -> None:
+        """Show the results after ``done`` of ``total`` trials, unless the last picture is too recent."""
+        self._last = sweep, done, total
         if time.monotonic() >= self._due or done == total:
-            self._show(found, done, total)
-            self._due = time.monotonic() + RARER
+            self._show(sweep, done, total)
+            self._due = time.monotonic() + INTERVAL
 
-    def _show(self, found: Sweep, done: int, total: int) -> None:
-        if self._pictures:
+    def _show(self, sweep: Sweep, done: int, total: int) -> None:
+        if self._picture:
             with render_lock():
-                figure = heat_map(found, done, total)
-            data, metadata = bundle(crisp(figure), HEIGHT, figure.alt)
-            if self._handle is None:
-                self._handle = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-            else:
-                self._handle.update(data, metadata=metadata, raw=True)
+                figure = heat_map(sweep, done, total)
+            self._picture.show(bundle(crisp(figure), HEIGHT, figure.alt))
         elif self._line:
             sys.stderr.write(f"\r\x1b[Kmetagd sweep: {done} of {total}")
             sys.stderr.flush()
 
     def close(self) -> None:
-        """End the line of a terminal; show the last picture."""
+        """Show the last picture, or end the line in a terminal."""
         if self._line:
             sys.stderr.write("\n")
-        if self._last is not None and self._pictures:
+        elif self._last:
             self._show(*self._last)

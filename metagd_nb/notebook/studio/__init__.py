@@ -228,7 +228,7 @@ class Studio:
         """Run the cell that is shown, in the background."""
         chosen = self.choice()
         self._stop()
-        run = self._cell.prepared(chosen.line, chosen.body)
+        run = self._cell.prepare(chosen.line, chosen.body)
         if run is None:
             return
         self.run, self.history, self._drawn = run, views.History(), {}
@@ -344,4 +344,4 @@ def studio() -> None:
     made = Studio(ip._metagd[0])
     for widget in (made.go, made.clear):
         unpin(widget)
-    display(made.box)  # type: ignore[no-untyped-call]
+    display(made.box)
