@@ -36,7 +36,18 @@ def as_float(x: np.typing.ArrayLike) -> Any:
 
 
 def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], state: tuple[Any, ...]) -> Any:
-    """Repeat ``state = body(state)`` while ``condition(state)``; one compiled loop if the first array is traced."""
+    """Repeat ``state = body(state)`` while ``condition(state)``; one compiled loop if the first array is traced.
+
+    Parameters
+    ----------
+    condition, body : function
+        Of the state.
+    state : tuple of arrays
+
+    Returns
+    -------
+    tuple of arrays
+    """
     if namespace(state[0]) is not np:
         from jax import lax
 
@@ -68,7 +79,19 @@ def vjp(function: Callable[..., Any], *primals: np.typing.ArrayLike) -> tuple[An
 
 
 def segment_sum(index: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
-    """Sum the ``weights`` (n,) that have the same ``index`` (n,): (size,), NumPy or traced."""
+    """Sum the ``weights`` (n,) that have the same ``index`` (n,): (size,), NumPy or traced.
+
+    Parameters
+    ----------
+    index : array (n,) of int
+    weights : array (n,)
+    size : int
+        Length of the result.
+
+    Returns
+    -------
+    array (size,)
+    """
     if namespace(weights) is np:
         return np.bincount(index, weights=weights, minlength=size).astype(weights.dtype)
     zeros = namespace(weights).zeros(size, weights.dtype)
@@ -76,5 +99,17 @@ def segment_sum(index: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray
 
 
 def one_hot(numbers: np.ndarray, classes: int, dtype: np.typing.DTypeLike = float) -> np.ndarray:
-    """Encode numbers of classes (…,) as (…, C) of zeros and ones."""
+    """Encode numbers of classes (…,) as (…, C) of zeros and ones.
+
+    Parameters
+    ----------
+    numbers : array (…,) of int
+    classes : int
+        Number of classes C.
+    dtype : dtype
+
+    Returns
+    -------
+    array (…, C)
+    """
     return np.asarray(numbers[..., None] == np.arange(classes)).astype(dtype)

@@ -62,6 +62,16 @@ def _processors() -> str:
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """List the names whose values differ: ``numpy 2.3.1 → 2.4.0``."""
+    """List the names whose values differ: ``numpy 2.3.1 → 2.4.0``.
+
+    Parameters
+    ----------
+    before, now : dict name → value
+        As from `environment`.
+
+    Returns
+    -------
+    list of str
+    """
     names = {**before, **now}
     return [f"{name} {before.get(name)} → {now.get(name)}" for name in names if before.get(name) != now.get(name)]

@@ -49,13 +49,35 @@ def one_line(error: BaseException) -> str:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return ``; did you mean 'maml'?`` for a misspelt name, and ``""`` if no allowed name is close."""
+    """Return ``; did you mean 'maml'?`` for a misspelt name, and ``""`` if no allowed name is close.
+
+    Parameters
+    ----------
+    name : str
+    allowed : iterable of str
+
+    Returns
+    -------
+    str
+    """
     match = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:
-    """Return the error for a name that is not in a table."""
+    """Return the error for a name that is not in a table.
+
+    Parameters
+    ----------
+    kind : str
+        Noun for the message, such as ``loss``.
+    name : str
+    allowed : iterable of str
+
+    Returns
+    -------
+    MetagdError
+    """
     names = list(allowed)
     hint = nearest(name, names) or f"; allowed: {', '.join(names)}"
     return MetagdError(f"unknown {kind} {name!r}{hint}")

@@ -38,12 +38,31 @@ class ParameterLayout:
         return cls({name: np.shape(array) for name, array in arrays.items()})
 
     def views(self, theta: A) -> dict[str, A]:
-        """Return views (..., *shape) of ``theta`` (..., P), by name."""
+        """Return views (..., *shape) of ``theta`` (..., P), by name.
+
+        Parameters
+        ----------
+        theta : array (..., P)
+
+        Returns
+        -------
+        dict name → array (..., *shape)
+        """
         lead = theta.shape[:-1]
         return {name: theta[..., self.slices[name]].reshape(lead + shape) for name, shape in self.shapes.items()}
 
     def flatten(self, arrays: Mapping[str, np.ndarray], dtype: np.typing.DTypeLike = np.float64) -> np.ndarray:
-        """Join arrays by name into a new vector (P,)."""
+        """Join arrays by name into a new vector (P,).
+
+        Parameters
+        ----------
+        arrays : dict name → array
+        dtype : dtype
+
+        Returns
+        -------
+        array (P,)
+        """
         return self.join([arrays[name] for name in self.shapes], dtype)
 
     def pieces(self, theta: np.ndarray) -> list[np.ndarray]:
@@ -51,7 +70,18 @@ class ParameterLayout:
         return [part[()] for part in self.views(theta).values()]
 
     def join(self, parts: Sequence[np.ndarray | None], dtype: np.typing.DTypeLike) -> np.ndarray:
-        """Join one array for each parameter into (P,); zeros for None."""
+        """Join one array for each parameter into (P,); zeros for None.
+
+        Parameters
+        ----------
+        parts : sequence of arrays or None
+            In the order of the layout.
+        dtype : dtype
+
+        Returns
+        -------
+        array (P,)
+        """
         flat = np.zeros(self.size, dtype)
         for part, place in zip(parts, self.slices.values(), strict=True):
             if part is not None:

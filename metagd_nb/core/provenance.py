@@ -94,7 +94,16 @@ def rebuild(provenance: Mapping[str, Any], functions: Functions) -> Any:
 
 
 def strip(value: Any) -> Any:
-    """Replace each object that has a provenance by ``{"recipe": …}``, inside lists, tuples and dicts too."""
+    """Replace each object that has a provenance by ``{"recipe": …}``, inside lists, tuples and dicts too.
+
+    Parameters
+    ----------
+    value : object, or list, tuple or dict of such
+
+    Returns
+    -------
+    object
+    """
     if getattr(value, "provenance", None) is not None:
         return {"recipe": strip(value.provenance)}  # the key in files
     if type(value) in (list, tuple):

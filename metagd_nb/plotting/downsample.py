@@ -83,6 +83,11 @@ class MinMaxBuckets:
         """Return row numbers and values (m,), m ≤ 2·capacity: the lowest and highest row of every bucket, in order.
 
         All points are rows of the record, and a line through them has every peak.
+
+        Returns
+        -------
+        rows : array (m,) of int
+        values : array (m,)
         """
         used = self._count > 0
         rows, values = self._rows[:, used].T, (self._minima[:, used] * [[1], [-1]]).T
@@ -97,6 +102,15 @@ class MinMaxBuckets:
 
         The length of a stretch is a power of two, so that points stay in place as rows are added; a last stretch that
         has just begun is joined to the one before. The row is the middle one, or the last one of the last stretch.
+
+        Parameters
+        ----------
+        most : int
+            Greatest number of stretches.
+
+        Returns
+        -------
+        rows, means, lows, highs : arrays (m,)
         """
         used = -(-self.rows // self.width)
         group = 1

@@ -52,7 +52,23 @@ def png(pixels: Array, level: int = 1) -> bytes:
 
 
 def bundle(image: bytes, height: int, alt: str, text: str = TEXT, width: int = WIDTH) -> MimeBundle:
-    """Return data and metadata of a display: a PNG with its size in pixels and its description."""
+    """Return data and metadata of a display: a PNG with its size in pixels and its description.
+
+    Parameters
+    ----------
+    image : bytes
+        A PNG.
+    height, width : int
+        Size in pixels as displayed.
+    alt : str
+        Description of the picture.
+    text : str
+        Text form of the display.
+
+    Returns
+    -------
+    data, metadata : dict
+    """
     return {"image/png": image, "text/plain": text}, {"image/png": {"width": width, "height": height, "alt": alt}}
 
 

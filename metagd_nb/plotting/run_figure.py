@@ -185,5 +185,14 @@ class LiveRunFigure:
 
 
 def figure(run: Run) -> RunFigure:
-    """Return the present figure of a run; it is not registered with pyplot, so there is nothing to close."""
+    """Return the present figure of a run; it is not registered with pyplot, so there is nothing to close.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    RunFigure
+    """
     return LiveRunFigure(run).still()

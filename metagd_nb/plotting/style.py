@@ -73,12 +73,40 @@ def steps_shown(last: float, total: float, now: float, final: bool) -> float:
 
 
 def log_axis_helps(low: float, high: float, log: bool) -> bool:
-    """Return True for positive data over more than 1.5 decades, or 1.2 decades if the axis is logarithmic now."""
+    """Return True for positive data over more than 1.5 decades, or 1.2 decades if the axis is logarithmic now.
+
+    Parameters
+    ----------
+    low, high : float
+        Range of the data.
+    log : bool
+        True if the axis is logarithmic now.
+
+    Returns
+    -------
+    bool
+    """
     return 0 < low <= high < math.inf and math.log10(high) - math.log10(low) > (1.2 if log else 1.5)
 
 
 def grow_limits(low: float, high: float, now: Span | None, log: bool, final: bool = False) -> Span:
-    """Return axis limits that contain ``low``…``high``: the present ones if they do, otherwise wider by a jump."""
+    """Return axis limits that contain ``low``…``high``: the present ones if they do, otherwise wider by a jump.
+
+    Parameters
+    ----------
+    low, high : float
+        Range of the data.
+    now : (low, high) or None
+        Present limits.
+    log : bool
+        True for a logarithmic axis.
+    final : bool
+        True to fit the data.
+
+    Returns
+    -------
+    (low, high)
+    """
     if log:
         present = None if now is None else (math.log10(now[0]), math.log10(now[1]))
         bottom, top = (

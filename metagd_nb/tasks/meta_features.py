@@ -50,7 +50,18 @@ def _positive(scale: Array) -> Array:
 
 
 def support_meta_features(batch: Batch, scale: Standardizer) -> Array:
-    """Compute meta-features (T, F) of support sets, averaged over outputs; ``NAMES`` lists them."""
+    """Compute meta-features (T, F) of support sets, averaged over outputs; ``NAMES`` lists them.
+
+    Parameters
+    ----------
+    batch : Batch
+        T support sets.
+    scale : Standardizer
+
+    Returns
+    -------
+    array (T, F)
+    """
     x, y = scale.apply(batch)
     xp = namespace(x)
     features = _moments(y)

@@ -109,7 +109,20 @@ def _outline(font: Any, character: str) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def draw(points: np.ndarray, codes: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Draw one example (size·size,) in [0, 1], rotated, sheared, scaled and shifted a little, white on black."""
+    """Draw one example (size·size,) in [0, 1], rotated, sheared, scaled and shifted a little, white on black.
+
+    Parameters
+    ----------
+    points, codes : arrays (n, 2), (n,)
+        Outline of the character.
+    rng : Generator
+    size : int
+        Pixels of a side.
+
+    Returns
+    -------
+    array (size·size,)
+    """
     from matplotlib.path import Path as Outline
 
     turn, shear = rng.normal(0, 0.12), rng.normal(0, 0.12)

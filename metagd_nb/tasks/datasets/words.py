@@ -64,6 +64,15 @@ def ngrams(word: str, inputs: int) -> np.ndarray:
     """Count the n-grams of one to three characters of a word, ends marked, in ``inputs`` hashed cells.
 
     The counts (inputs,) are scaled to length √inputs, so that a cell is about 1 in size.
+
+    Parameters
+    ----------
+    word : str
+    inputs : int
+
+    Returns
+    -------
+    array (inputs,)
     """
     text, cells = f"^{word}$", np.zeros(inputs, np.float32)
     for n in (1, 2, 3):

@@ -78,7 +78,21 @@ class Mixed(Tasks):
 
     @records_derivation
     def only(self, *kinds: str) -> Mixed:
-        """Return the same mixture, drawing tasks of these kinds only; names and numbers of the kinds stay."""
+        """Return the same mixture, drawing tasks of these kinds only; names and numbers of the kinds stay.
+
+        Parameters
+        ----------
+        *kinds : str
+
+        Returns
+        -------
+        Mixed
+
+        Raises
+        ------
+        MetagdError
+            For a kind that the mixture does not have.
+        """
         for kind in kinds:
             if kind not in self.families:
                 raise unknown_name("kind", str(kind), self.kinds)

@@ -42,13 +42,36 @@ class Quadratics(Tasks):
         return TaskBatch(data, data)
 
     def adapted(self, inner_lr: np.typing.ArrayLike, inner_steps: int) -> np.ndarray:
-        """Return the curvature of each task before adaptation (T, d, d): W_i = (Rᵏ)ᵀA_iRᵏ with R = I − DA_i."""
+        """Return the curvature of each task before adaptation (T, d, d): W_i = (Rᵏ)ᵀA_iRᵏ with R = I − DA_i.
+
+        Parameters
+        ----------
+        inner_lr : float or array (d,)
+            Diagonal of D.
+        inner_steps : int
+            k.
+
+        Returns
+        -------
+        array (T, d, d)
+        """
         rate = np.broadcast_to(np.asarray(inner_lr, float), (self.inputs,))
         r = np.linalg.matrix_power(np.eye(self.inputs) - rate[:, None] * self.a, inner_steps)
         return np.asarray(r.transpose(0, 2, 1) @ self.a @ r)
 
     def optimum(self, inner_lr: np.typing.ArrayLike = 0.0, inner_steps: int = 0) -> tuple[np.ndarray, float]:
-        """Return θ* (d,) = (ΣW)⁻¹ΣWc and the mean loss there after ``inner_steps`` steps; 0 steps: joint training."""
+        """Return θ* (d,) = (ΣW)⁻¹ΣWc and the mean loss there after ``inner_steps`` steps; 0 steps: joint training.
+
+        Parameters
+        ----------
+        inner_lr : float or array (d,)
+        inner_steps : int
+
+        Returns
+        -------
+        theta : array (d,)
+        loss : float
+        """
         w = self.adapted(inner_lr, inner_steps)
         theta = np.linalg.lstsq(w.sum(0), np.einsum("tij,tj->i", w, self.c), rcond=None)[0]
         off = theta - self.c  # (T, d)

@@ -41,6 +41,15 @@ class Regression(Tasks):
 
         With a = 2·inner_lr (``mse`` has no ½), s² = spread², σ = noise, d inputs and n shots it is
         ((1−a)² + a²(d+1)/n)·d·s² + a²σ²d/n + σ².
+
+        Parameters
+        ----------
+        inner_lr : float
+        shots : int
+
+        Returns
+        -------
+        float
         """
         a, d, n, variance = 2 * inner_lr, self.inputs, shots, self.noise**2
         return ((1 - a) ** 2 + a * a * (d + 1) / n) * d * self.spread**2 + a * a * variance * d / n + variance

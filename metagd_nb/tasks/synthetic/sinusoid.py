@@ -63,7 +63,17 @@ class Sinusoid(Curves):
         return self.zero_loss - float(peak) ** 2 * self._mean_square(0)
 
     def best_single(self, x: Array) -> Array:
-        """Return E[y | x] over the tasks: −1.623380 cos x for the standard ranges."""
+        """Return E[y | x] over the tasks: −1.623380 cos x for the standard ranges.
+
+        Parameters
+        ----------
+        x : array
+
+        Returns
+        -------
+        array
+            Of the shape of ``x``.
+        """
         low, high = self.phase
         mean_sine = (np.cos(x - high) - np.cos(x - low)) / (high - low)
         return np.asarray(sum(self.amplitude) / 2 * mean_sine)

@@ -15,7 +15,17 @@ from ..validation import labels, numbers_2d, refuse_unequal
 
 
 def distinct(rng: np.random.Generator, bound: int, rows: int, k: int) -> np.ndarray:
-    """Draw k different whole numbers below ``bound`` in each row, (rows, k), all choices equally likely."""
+    """Draw k different whole numbers below ``bound`` in each row, (rows, k), all choices equally likely.
+
+    Parameters
+    ----------
+    rng : Generator
+    bound, rows, k : int
+
+    Returns
+    -------
+    array (rows, k) of int
+    """
     if k * k > bound:  # few to choose from: shuffle them
         return np.argsort(rng.random((rows, bound)), axis=1)[:, :k]
     chosen = rng.integers(bound, size=(rows, k))

@@ -99,19 +99,56 @@ class Series(Tasks):
 
     @records_derivation
     def with_horizon(self, horizon: int) -> Series:
-        """Return the same series with another number of values to forecast at once."""
+        """Return the same series with another number of values to forecast at once.
+
+        Parameters
+        ----------
+        horizon : int
+
+        Returns
+        -------
+        Series
+        """
         return Series(self.values, self.names, self.window, horizon, self.log, self._make)
 
     @records_derivation
     def without_last(self, values: int) -> Series:
-        """Return the series without their last ``values`` values, so that nothing later can be learned from them."""
+        """Return the series without their last ``values`` values, so that nothing later can be learned from them.
+
+        Parameters
+        ----------
+        values : int
+
+        Returns
+        -------
+        Series
+
+        Raises
+        ------
+        MetagdError
+            If a generator makes the series.
+        """
         self._refuse_generator("without_last")
         values = check_int(values, "values", 1)
         return Series([one[:-values] for one in self.values], self.names, self.window, self.horizon, self.log, None)
 
     @records_derivation
     def subset(self, which: Sequence[int] | slice | Array) -> Series:
-        """Return some of the series, by their numbers or a slice."""
+        """Return some of the series, by their numbers or a slice.
+
+        Parameters
+        ----------
+        which : sequence of int, or slice
+
+        Returns
+        -------
+        Series
+
+        Raises
+        ------
+        MetagdError
+            If a generator makes the series.
+        """
         self._refuse_generator("subset")
         numbers = np.arange(len(self))[which]
         return Series([self.values[i] for i in numbers], self.names[numbers], self.window, self.horizon, self.log, None)
