@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.errors import MetagdError, unknown_name
-from ..core.hyperparameters import check_int
+from ..core.hyperparameters import check_float, check_int
 from ..core.parameters import ParameterLayout
 from ..core.provenance import records_call
 from .activations import ACTIVATIONS
@@ -23,6 +23,13 @@ from .convolution import Conv, Mean, Pixels, halved
 from .layers import ActivationLayer, BatchNorm, Context, Dense, Layer, Pass
 
 NORMS = ("batch",)
+
+
+def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    whole = all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= 1 for size in sizes)
+    if len(sizes) < 2 or not whole:
+        raise MetagdError(f"{tuple(sizes)} is not allowed; needs two or more whole numbers ≥ 1", "sizes")
+    return tuple(int(size) for size in sizes)
 
 
 class Net:
@@ -52,20 +59,13 @@ class Net:
         norm: str | None = None,
         context: int = 0,
     ) -> None:
-        if len(sizes) < 2 or any(
-            isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1 for size in sizes
-        ):
-            raise MetagdError(f"{tuple(sizes)} is not allowed; needs two or more whole numbers ≥ 1", "sizes")
         if activation not in ACTIVATIONS:
             raise unknown_name("activation", activation, ACTIVATIONS)
-        if init_scale is not None and not (
-            isinstance(init_scale, (int, float, np.floating)) and 0 <= init_scale < np.inf
-        ):
-            raise MetagdError(f"{init_scale!r} is not allowed; needs a number ≥ 0", "init_scale")
-        self.sizes = tuple(int(size) for size in sizes)
-        self.activation, self.bias, self.init_scale = activation, bias, init_scale
         if norm is not None and norm not in NORMS:
             raise unknown_name("norm", norm, NORMS)
+        self.sizes = _checked_sizes(sizes)
+        self.activation, self.bias = activation, bias
+        self.init_scale = None if init_scale is None else check_float(init_scale, "init_scale", 0)
         self.norm, self.context = norm, check_int(context, "context", 0)
         self.provenance: dict[str, Any] | None = None  # call that made it
         self.layers = self._chain()

@@ -184,6 +184,11 @@ def _compared(own: Array, true: Array, layout: ParameterLayout, exact: bool) -> 
         return GradientReport(
             (f"gradient is right (largest relative difference {number(largest, '.0e')}, at {how})",), False, False
         )
+    return _defects(own, true, layout, tolerance, floor)
+
+
+def _defects(own: Array, true: Array, layout: ParameterLayout, tolerance: float, floor: float) -> GradientReport:
+    """Report on a wrong gradient (points, P): its sign, a factor, or the worst coordinate."""
     lines = []
     factor = float((own * true).sum() / max(float((true * true).sum()), np.finfo(float).tiny))
     norms = float(np.linalg.norm(own) * np.linalg.norm(true))

@@ -51,46 +51,57 @@ def _short_turns() -> Generator[None]:
 
 
 def _steps(run: Driven, frame: Frame | None) -> Generator[bool]:
-    """Train to the end; yields True when there is nothing to do until a request, else now and then False."""
+    """Train to the end; yield True when there is nothing to do until a request, else False now and then."""
     loop = run.loop
     callbacks = loop.callbacks = _callbacks(run, frame)
     with np.errstate(all="ignore"), _short_turns():  # a diverging run is reported in words, once
         try:
             if not len(loop.record):
                 loop.advance()
-            breath, due = SLICE, _due(callbacks)
-            while loop.stopped is None:
-                if loop.requests.pending:
-                    loop.handle_requests()
-                    for callback in callbacks:
-                        callback.requested()
-                    due = _due(callbacks)
-                    continue
-                if loop.idle:
-                    for callback in callbacks:
-                        callback.idle()
-                    due = _due(callbacks)
-                    loop.requests.notify()  # for threads that wait for the steps they asked for
-                    pause = time.perf_counter()
-                    yield loop.idle and loop.stopped is None  # unless more was asked for while it was drawn
-                    loop.clock.exclude(time.perf_counter() - pause)
-                    continue
-                seconds = loop.clock.seconds()
-                if seconds >= due and loop.executor.ready:
-                    for callback in (one for one in callbacks if seconds >= one.due):
-                        callback.call()
-                    due = _due(callbacks)
-                if seconds >= breath:
-                    yield False
-                    breath = seconds + SLICE
-                yield_to_renderer(loop)
-                loop.advance_many()
+            yield from _rounds(loop, callbacks)
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
             loop.interrupt()
         except BaseException as error:  # a SystemExit in the loss ends the run, not the thread
             loop.fail(error)
         for callback in callbacks:
             callback.end()
+
+
+def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
+    """Take steps, carry out requests and call the callbacks that are due, until the loop stops; yields as `_steps`."""
+    breath, due = SLICE, _due(callbacks)
+    while loop.stopped is None:
+        if loop.requests.pending:
+            loop.handle_requests()
+            for callback in callbacks:
+                callback.requested()
+            due = _due(callbacks)
+            continue
+        if loop.idle:
+            for callback in callbacks:
+                callback.idle()
+            due = _due(callbacks)
+            loop.requests.notify()  # for threads that wait for the steps they requested
+            pause = time.perf_counter()
+            yield loop.idle and loop.stopped is None  # unless more was requested while it was drawn
+            loop.clock.exclude(time.perf_counter() - pause)
+            continue
+        seconds = loop.clock.seconds()
+        if seconds >= due and loop.executor.ready:
+            due = _call_due(callbacks, seconds)
+        if seconds >= breath:
+            yield False
+            breath = seconds + SLICE
+        yield_to_renderer(loop)
+        loop.advance_many()
+
+
+def _call_due(callbacks: list[Callback], seconds: float) -> float:
+    """Call the callbacks that are due; return when the next one is."""
+    for callback in callbacks:
+        if seconds >= callback.due:
+            callback.call()
+    return _due(callbacks)
 
 
 def _due(callbacks: list[Callback]) -> float:

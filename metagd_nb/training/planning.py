@@ -157,15 +157,7 @@ def _fit_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
     """A built-in model on the user's x and y, all rows in every step."""
     if not isinstance(inputs.model, Net):
         raise MetagdError(f"{inputs.model!r} is not a built-in model; {method} takes linear(…) or mlp(…)", "model")
-    if inputs.x is None or inputs.y is None:
-        raise MetagdError(f"{method} with a model needs both x and y", "x, y")
-    loss = inputs.loss if inputs.loss is None or isinstance(inputs.loss, str) else None
-    x = numbers_2d(inputs.x, "x")
-    y, loss, _ = targets(inputs.y, "y", loss)
-    if len(x) != len(y):
-        raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
-    check_shapes(inputs.model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
-    batch = Batch(x[None], y[None])
+    batch, loss = _rows(method, inputs.model, inputs)
     linear = inputs.model.closed_form() == "plain" and len(inputs.model.sizes) == 2
     if linear and loss == "mse" and not callable(inputs.loss):
         squares = factory.squares(inputs.model, batch, settings.backend, settings.dtype)
@@ -173,6 +165,18 @@ def _fit_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
         return _Parts(squares, _nothing, references=known)
     problem = factory.net(inputs.model, inputs.loss or loss, settings.backend, settings.dtype)
     return _Parts(problem, _Always(batch.cast(settings.dtype)))
+
+
+def _rows(method: str, model: Net, inputs: Inputs) -> tuple[Batch, str]:
+    """Return the user's data as one task, and the name of the loss that fits them."""
+    if inputs.x is None or inputs.y is None:
+        raise MetagdError(f"{method} with a model needs both x and y", "x, y")
+    x = numbers_2d(inputs.x, "x")
+    y, loss, _ = targets(inputs.y, "y", inputs.loss if isinstance(inputs.loss, str) else None)
+    if len(x) != len(y):
+        raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
+    check_shapes(model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
+    return Batch(x[None], y[None]), loss
 
 
 def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs) -> _Parts:

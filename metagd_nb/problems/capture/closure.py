@@ -160,16 +160,18 @@ class _Capturer:
         if type(value) in (list, tuple, dict):
             return self._container(value, name, attributes)
         if isinstance(value, functools.partial):
-            args = [self.value(a, name, attributes) for a in value.args]
-            kwargs = {key: self.value(a, name, attributes) for key, a in value.keywords.items()}
-            return functools.partial(self.value(value.func, name, attributes), *args, **kwargs)
+            return self._partial(value, name, attributes)
         if isinstance(value, MethodType) and isinstance(value.__func__, FunctionType):
             return MethodType(self.value(value.__func__, name, attributes), value.__self__)
         if isinstance(value, functools._lru_cache_wrapper):  # a cache keyed by traced values would keep their trace
             return self.value(value.__wrapped__, name, attributes)
-        if self.doubles and (stand_in := self.doubles.function(value)) is not None:
-            return stand_in
-        return value
+        stand_in = self.doubles.function(value) if self.doubles else None
+        return value if stand_in is None else stand_in
+
+    def _partial(self, value: functools.partial[Any], name: str, attributes: tuple[str, ...]) -> functools.partial[Any]:
+        args = [self.value(a, name, attributes) for a in value.args]
+        kwargs = {key: self.value(a, name, attributes) for key, a in value.keywords.items()}
+        return functools.partial(self.value(value.func, name, attributes), *args, **kwargs)
 
     def _container(self, value: C, name: str, attributes: tuple[str, ...]) -> Any:
         """A copy when anything in it is copied; otherwise the object itself (a list that a loss logs to)."""

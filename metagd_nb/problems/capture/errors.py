@@ -105,35 +105,52 @@ def raised(error: Exception) -> str:
 _OWN = "or give a `gradient` of your own"
 
 
+_FOLLOW, _LACKS = "automatic differentiation cannot follow", "automatic differentiation has no derivative of"
+# pattern in the message of autograd, and our line: {0} is the match, {line} the line of the user
+_BY_MESSAGE = (
+    (
+        r"VJP of (\w+) wrt",
+        f"automatic differentiation has no derivative of {{0}}{{line}}; write it with other functions, {_OWN}",
+    ),
+    (r"__array_ufunc__\(<ufunc '(\w+)'>", f"{_FOLLOW} {{0}}{{line}}; write it with NumPy, {_OWN}"),
+)
+_CONSTRUCTS = (
+    (r"has no attribute '(\w+)'", ".{0}"),
+    (r"(int\(\) argument|as an integer)", "int(…)"),
+    (r"(__format__)", "formatting a number as text"),
+    (r"(float\(\) argument|real number|array element)", "float(…)"),
+)
+
+
+def _instead_of_assigning(message: str, text: str) -> str:
+    """Return what to write where a line assigns into an array; "" if it does not."""
+    if "__array_ufunc__" in message and "out=(" in message:
+        return "a = a + b instead of a += b"
+    if "item assignment" in message or ("array element" in message and assigns(text)):
+        return "np.where, np.concatenate or np.array([...])"
+    return ""
+
+
 def _explained(error: Exception, what: str) -> str:
+    """Describe the construct that autograd could not follow, and the remedy."""
     line, text = user_line(error)
     message = str(error)
     if library := _library(error):
-        return f"automatic differentiation cannot follow {library}{line}; write it with NumPy, {_OWN}"
-    updates = "__array_ufunc__" in message and "out=(" in message
-    if "item assignment" in message or updates or ("array element" in message and assigns(text)):
-        instead = "a = a + b instead of a += b" if updates else "np.where, np.concatenate or np.array([...])"
+        return f"{_FOLLOW} {library}{line}; write it with NumPy, {_OWN}"
+    if instead := _instead_of_assigning(message, text):
         return (
             f"{what} assigns into an array in place{line}; automatic differentiation cannot follow that: use {instead}"
         )
-    if match := re.search(r"VJP of (\w+) wrt", message):
-        return f"automatic differentiation has no derivative of {match[1]}{line}; write it with other functions, {_OWN}"
-    if match := re.search(r"__array_ufunc__\(<ufunc '(\w+)'>", message):
-        return f"automatic differentiation cannot follow {match[1]}{line}; write it with NumPy, {_OWN}"
+    for pattern, explanation in _BY_MESSAGE:
+        if match := re.search(pattern, message):
+            return explanation.format(match[1], line=line)
     if match := re.search(r"\bmath\.(\w+)", text):
         return f"math.{match[1]} in {what}{line} cannot be followed by automatic differentiation; use np.{match[1]}"
-    if match := re.search(r"has no attribute '(\w+)'", message):
-        construct = f".{match[1]}"
-    elif "int() argument" in message or "as an integer" in message:
-        construct = "int(…)"
-    elif "__format__" in message:
-        construct = "formatting a number as text"
-    elif "float() argument" in message or "real number" in message or "array element" in message:
-        construct = "float(…)"
-    else:
-        told = " ".join(message.split())
-        return f"automatic differentiation cannot follow {what}{line}: {told}; write it with other functions, {_OWN}"
-    return f"{construct} in {what}{line} cannot be followed by automatic differentiation; leave it out, {_OWN}"
+    for pattern, construct in _CONSTRUCTS:
+        if match := re.search(pattern, message):
+            named = f"{construct.format(match[1])} in {what}{line}"
+            return f"{named} cannot be followed by automatic differentiation; leave it out, {_OWN}"
+    return f"{_FOLLOW} {what}{line}: {' '.join(message.split())}; write it with other functions, {_OWN}"
 
 
 def scalar(value: Any, what: str = "loss") -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 LIMIT = 64 * 2**20  # bytes of arrays that are copied; larger ones are referenced and their contents hashed
 PACKAGE = __name__.partition(".")[0]
 Parts = dict[str, dict[str, str]]  # "code" and "data": name → hash
+NAMED = (FunctionType, BuiltinFunctionType, type, ModuleType, np.ufunc)  # known by their names, as nobody edits them
 
 
 def _installed() -> tuple[str, ...]:
@@ -54,22 +55,12 @@ def global_names(code: CodeType) -> tuple[str, ...]:
 
 
 def take_apart(name: str, value: Any, found: Parts) -> None:
-    """Each function that ``value`` leads to into ``found["code"]``, all else that it reads into ``found["data"]``."""
-    from ..autograd.numpy_shim import ShimModule  # brings autograd: only with a function of a person's
+    """Add the functions behind ``value`` to ``found["code"]``, and the data that they read to ``found["data"]``."""
+    from ..autograd.numpy_shim import ShimModule  # imports autograd: only with a function of the user
 
     if isinstance(value, FunctionType) and written_by_user(value.__code__, value.__module__ or ""):
-        if name in found["code"]:
-            return
-        found["code"][name] = digest_of(value.__code__)
-        defaults = (value.__defaults__, value.__kwdefaults__)
-        if defaults != (None, None):
-            found["data"][f"{name}'s defaults"] = digest_of(defaults)
-        for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            with contextlib.suppress(ValueError):  # not yet assigned
-                take_apart(free, cell.cell_contents, found)
-        for read in global_names(value.__code__):
-            if read in value.__globals__:
-                take_apart(read, value.__globals__[read], found)
+        if name not in found["code"]:
+            _take_apart_function(name, value, found)
     elif isinstance(value, ShimModule):  # a helper in the user's own file: only what the code takes from it
         for inside, part in list(vars(value).items()):
             if not inside.startswith("__"):
@@ -80,8 +71,21 @@ def take_apart(name: str, value: Any, found: Parts) -> None:
     elif isinstance(value, MethodType):
         take_apart(name, value.__func__, found)
         found["data"][f"{name}'s object"] = digest_of(value)
-    elif not isinstance(value, (FunctionType, BuiltinFunctionType, type, ModuleType, np.ufunc)):
+    elif not isinstance(value, NAMED):
         found["data"][name] = digest_of(value)
+
+
+def _take_apart_function(name: str, function: FunctionType, found: Parts) -> None:
+    found["code"][name] = digest_of(function.__code__)
+    defaults = (function.__defaults__, function.__kwdefaults__)
+    if defaults != (None, None):
+        found["data"][f"{name}'s defaults"] = digest_of(defaults)
+    for free, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not yet assigned
+            take_apart(free, cell.cell_contents, found)
+    for read in global_names(function.__code__):
+        if read in function.__globals__:
+            take_apart(read, function.__globals__[read], found)
 
 
 def joined_parts(several: Iterable[Parts]) -> Parts:
@@ -128,7 +132,18 @@ def _describe(value: Any, met: dict[int, Any]) -> Iterator[bytes]:
         yield from _describe_function(value, met)
     elif isinstance(value, CodeType):
         yield from _describe_code(value, met)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, functools.partial):
+        yield from _describe((value.func, value.args, value.keywords), met)
+    elif isinstance(value, MethodType):
+        yield from _describe((value.__func__, getattr(value.__self__, "__dict__", ())), met)
+    elif isinstance(value, NAMED):
+        yield getattr(value, "__name__", "").encode()
+    else:
+        yield from _describe_items(value, met)
+
+
+def _describe_items(value: Any, met: dict[int, Any]) -> Iterator[bytes]:
+    if isinstance(value, (list, tuple)):
         for item in value:
             yield from _describe(item, met)
     elif isinstance(value, (set, frozenset)):
@@ -137,12 +152,6 @@ def _describe(value: Any, met: dict[int, Any]) -> Iterator[bytes]:
         for key, item in value.items():
             yield f"{key!r}=".encode()
             yield from _describe(item, met)
-    elif isinstance(value, functools.partial):
-        yield from _describe((value.func, value.args, value.keywords), met)
-    elif isinstance(value, MethodType):
-        yield from _describe((value.__func__, vars(value.__self__) if hasattr(value.__self__, "__dict__") else ()), met)
-    elif isinstance(value, (FunctionType, BuiltinFunctionType, type, ModuleType, np.ufunc)):
-        yield getattr(value, "__name__", "").encode()
     elif hasattr(value, "__array__"):
         yield array_digest(np.asarray(value)).encode()
 

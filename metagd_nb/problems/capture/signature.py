@@ -17,6 +17,7 @@ from ..base import Array
 
 Gradient = ArrayLike | Mapping[str, ArrayLike] | None  # results that a user's gradient may give
 _EMPTY = inspect.Parameter.empty
+_POSITIONAL_REST, _KEYWORD_REST = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD  # *args, **kwargs
 
 
 def similar(name: str, candidates: Iterable[str]) -> str | None:
@@ -79,27 +80,22 @@ class Binding:
         self.data: dict[str, Any] = {}
         self._positional: list[str] = []
         self._keyword: list[str] = []
-        by_name = True  # once an argument is left to its default, those after it are given by name
         unused = [n for n in names if n not in (signature := _signature(function, what))]
+        positional = True  # until an argument is left to its default: those after it are given by name
         for argument in signature.values():
-            if argument.kind is argument.VAR_POSITIONAL:
-                self._positional += unused
-                unused = []
-            elif argument.kind is argument.VAR_KEYWORD:
-                self._keyword += unused
+            if argument.kind in (_POSITIONAL_REST, _KEYWORD_REST):
+                (self._positional if argument.kind is _POSITIONAL_REST else self._keyword).extend(unused)
                 unused = []
             elif argument.name not in names and argument.default is not _EMPTY:
-                by_name = False
+                positional = False
             else:
                 if argument.name not in names:
-                    if argument.name not in namespace:
-                        raise reads_missing(what, argument.name, [*names, *data_names(namespace)])
-                    self.data[argument.name] = namespace[argument.name]
-                keyword = argument.kind is argument.KEYWORD_ONLY or not by_name
-                (self._keyword if keyword else self._positional).append(argument.name)
-        if unused and every:
-            raise MetagdError(f"{unused[0]} is not an argument of {what}{nearest(unused[0], signature)}", "params")
-        self._direct = tuple(self._positional) == self.names and not self._keyword
+                    self.data[argument.name] = _looked_up(argument.name, names, namespace, what)
+                by_position = positional and argument.kind is not argument.KEYWORD_ONLY
+                (self._positional if by_position else self._keyword).append(argument.name)
+        for name in unused if every else ():
+            raise MetagdError(f"{name} is not an argument of {what}{nearest(name, signature)}", "params")
+        self._direct = (tuple(self._positional), self._keyword) == (self.names, [])
 
     def call(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
         """``function`` at these values of the parameters."""
@@ -109,10 +105,20 @@ class Binding:
         return function(*[given[n] for n in self._positional], **{n: given[n] for n in self._keyword})
 
 
+def _looked_up(name: str, names: Sequence[str], namespace: Mapping[str, Any], what: str) -> Any:
+    """Return the value of an argument that is no parameter."""
+    if name not in namespace:
+        raise reads_missing(what, name, [*names, *data_names(namespace)])
+    return namespace[name]
+
+
 def missing_arguments(function: Callable[..., Any], names: Sequence[str], namespace: Mapping[str, Any]) -> list[str]:
     """Arguments of a gradient that are no parameter, have no default and are not in the namespace."""
-    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [a for a in _signature(function, "gradient").values() if a.default is _EMPTY and a.kind not in various]
+    needed = [
+        a
+        for a in _signature(function, "gradient").values()
+        if a.default is _EMPTY and a.kind not in (_POSITIONAL_REST, _KEYWORD_REST)
+    ]
     return [a.name for a in needed if a.name not in names and a.name not in namespace]
 
 
@@ -167,11 +173,10 @@ def flat_gradient(result: Gradient, layout: ParameterLayout, dtype: np.typing.DT
         if lacking:
             raise MetagdError(f"gradient gives no value for {lacking[0]}{nearest(lacking[0], result)}")
         return _joined({n: result[n] for n in names}, layout, dtype)
-    if isinstance(result, (tuple, list)) and len(result) == len(names):
-        if len(names) > 1 or np.shape(result[0]) == layout.shapes[names[0]]:
-            return _joined(dict(zip(names, result, strict=True)), layout, dtype)
-    elif isinstance(result, tuple):
+    if isinstance(result, tuple) and len(result) != len(names):
         raise MetagdError(f"gradient gives {len(result)} parts; it needs {len(names)}, for {', '.join(names)}")
+    if _one_for_each(result, layout):
+        return _joined(dict(zip(names, result, strict=True)), layout, dtype)  # type: ignore[arg-type]
     if len(names) == 1:
         return _joined({names[0]: result}, layout, dtype)
     if np.shape(result) != (layout.size,):
@@ -179,6 +184,13 @@ def flat_gradient(result: Gradient, layout: ParameterLayout, dtype: np.typing.DT
             f"gradient gives an array of shape {np.shape(result)}; it needs one array each for {', '.join(names)}"
         )
     return _numbers(result, "the parameters").astype(dtype)
+
+
+def _one_for_each(result: ArrayLike, layout: ParameterLayout) -> bool:
+    """Return True for a tuple or list with an array for each parameter; a list may also be the one array itself."""
+    if not isinstance(result, (tuple, list)) or len(result) != len(layout.shapes):
+        return False
+    return len(result) > 1 or np.shape(result[0]) == next(iter(layout.shapes.values()))
 
 
 def _numbers(value: ArrayLike, name: str) -> Array:

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ Array = np.ndarray
 
 
 def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
-    """``value`` as JSON, its arrays put into ``arrays`` under names that begin with ``name``; exact to the bit.
+    """Convert ``value`` to JSON, exact to the bit; put its arrays into ``arrays`` under names that begin with ``name``.
 
     Raises
     ------
@@ -51,6 +51,10 @@ def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         known = next((n for n, array in arrays.items() if array is value), None) or _free(name, arrays)
         arrays[known] = value  # type: ignore[assignment]  # np.save takes a scalar for an array without axes
         return {"array" if isinstance(value, np.ndarray) else "scalar": known}
+    return _pack_items(value, name, arrays)
+
+
+def _pack_items(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     if type(value) in (tuple, list):
         items = [pack(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
         return {"tuple": items} if type(value) is tuple else items
@@ -80,27 +84,24 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return name
 
 
+_UNPACK: dict[str, Callable[[Any, Mapping[str, Array]], Any]] = {
+    "float": lambda inner, arrays: float(inner),
+    "array": lambda inner, arrays: arrays[inner],
+    "scalar": lambda inner, arrays: arrays[inner][()],
+    "tuple": lambda inner, arrays: tuple(unpack(item, arrays) for item in inner),
+    "named": lambda inner, arrays: _named()[inner[0]](*(unpack(item, arrays) for item in inner[1:])),
+    "dict": lambda inner, arrays: {key: unpack(item, arrays) for key, item in inner.items()},
+}
+
+
 def unpack(value: Any, arrays: Mapping[str, Array]) -> Any:
-    """The value that ``pack`` was given."""
+    """Return the value that `pack` was given."""
     if isinstance(value, list):
         return [unpack(item, arrays) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = value.items()
-    if kind == "float":
-        return float(inner)
-    if kind == "array":
-        return arrays[inner]
-    if kind == "scalar":
-        return arrays[inner][()]
-    if kind == "tuple":
-        return tuple(unpack(item, arrays) for item in inner)
-    if kind == "named":
-        label, *items = inner
-        return _named()[label](*(unpack(item, arrays) for item in items))
-    if kind == "dict":
-        return {key: unpack(item, arrays) for key, item in inner.items()}
-    raise ValueError(kind)
+    return _UNPACK[kind](inner, arrays)
 
 
 def write(path: str | os.PathLike[str], contents: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from ...core.hyperparameters import hyperparameters
 from ...core.provenance import strip
 from ...problems.capture.fingerprint import PACKAGE, global_names, written_by_user
 from ..loop import TrainingLoop
+from ..plan import Plan
 from ..stopping import RULES
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
@@ -67,16 +68,7 @@ class _Parts:
     def call(self, loop: TrainingLoop) -> list[str]:
         """The lines that make and train the run."""
         plan, inputs, problem = loop.plan, loop.plan.inputs, loop.plan.problem
-        arguments = {}
-        sources = {name: getattr(inputs, name) for name in ("loss", "gradient", "model")}
-        copies = problem.user_functions()
-        for name, value in sources.items():
-            if isinstance(value, str):
-                arguments[name] = repr(value)
-            elif callable(value) and getattr(value, "provenance", None) is None:
-                arguments[name] = self.function(copies.get(name, value), name)
-            elif value is not None:
-                arguments[name] = self.made(value, name)
+        arguments = self._sources(plan)
         if inputs.tasks is not None:
             arguments["tasks"] = self.made(inputs.tasks, "tasks")
         for name in ("x", "y"):
@@ -93,17 +85,23 @@ class _Parts:
             self.name(name, value)
         return self._lines(loop, arguments)
 
+    def _sources(self, plan: Plan) -> dict[str, str]:
+        """Take in the loss, the gradient and the model; return the arguments that name them."""
+        arguments, copies = {}, plan.problem.user_functions()
+        for name in ("loss", "gradient", "model"):
+            value = getattr(plan.inputs, name)
+            if isinstance(value, str):
+                arguments[name] = repr(value)
+            elif callable(value) and getattr(value, "provenance", None) is None:
+                arguments[name] = self.function(copies.get(name, value), name)
+            elif value is not None:
+                arguments[name] = self.made(value, name)
+        return arguments
+
     def _lines(self, loop: TrainingLoop, arguments: dict[str, str]) -> list[str]:
         plan, last = loop.plan, loop.record.last_step
-        settings = {n: getattr(plan.algorithm, n) for n in hyperparameters(plan.algorithm)}
-        settings |= {
-            n: getattr(plan.settings, n) for n in hyperparameters(plan.settings) if not n.startswith("checkpoint")
-        }
         changes = [event for event in loop.events if event.kind == "set"]
-        by_rule = (loop.stopped in RULES and loop.stopped != "seconds") or loop.stopped == "diverged"
-        settings["seconds"] = None
-        if changes or not by_rule:
-            settings |= dict.fromkeys(RULES.values()) | {"steps": max(last, 0)}
+        settings = _settings(loop, bool(changes))
         written = arguments | {n: self.value(v, n) for n, v in settings.items() if v is not None}
         written_out = "".join(f"    {name}={text},\n" for name, text in written.items())
         if not changes:
@@ -127,6 +125,9 @@ class _Parts:
             return f"np.{value.dtype.name}({self.value(value.item(), what)})"
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiubU":
             return self._array(value)
+        return self._items(value, what)
+
+    def _items(self, value: Any, what: str) -> str:
         if type(value) in (list, tuple):
             inside = ", ".join(self.value(item, what) for item in value)
             return f"[{inside}]" if type(value) is list else f"({inside}{',' * (len(value) == 1)})"
@@ -179,17 +180,33 @@ class _Parts:
         if isinstance(value, ModuleType):
             self.imports[f"import {value.__name__} as {name}" if name != value.__name__ else f"import {name}"] = None
         elif isinstance(value, FunctionType) and _own(value):
-            for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-                self.name(free, cell.cell_contents)
-            text, reads = _source(value, name)
-            for read in (*global_names(value.__code__), *reads):
-                if read in value.__globals__:
-                    self.name(read, value.__globals__[read])
-            self.functions[name] = f"\n\n{text}"
+            self._definition(name, value)
         elif (found := _importable(value)) is not None:
             self.imports[f"from {found[0]} import {found[1]}" + (f" as {name}" if name != found[1] else "")] = None
         else:
             self.data[name] = self.value(value, name)
+
+    def _definition(self, name: str, function: FunctionType) -> None:
+        """Take in the text of a function, and all that it reads."""
+        for free, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self.name(free, cell.cell_contents)
+        text, reads = _source(function, name)
+        for read in (*global_names(function.__code__), *reads):
+            if read in function.__globals__:
+                self.name(read, function.__globals__[read])
+        self.functions[name] = f"\n\n{text}"
+
+
+def _settings(loop: TrainingLoop, changed: bool) -> dict[str, Any]:
+    """Return the options of the method and of `Settings` that repeat the run up to its last row."""
+    plan = loop.plan
+    settings = {n: getattr(plan.algorithm, n) for n in hyperparameters(plan.algorithm)}
+    shared = [n for n in hyperparameters(plan.settings) if not n.startswith("checkpoint")]
+    settings |= {n: getattr(plan.settings, n) for n in shared} | {"seconds": None}
+    by_rule = loop.stopped == "diverged" or (loop.stopped in RULES and loop.stopped != "seconds")
+    if changed or not by_rule:
+        settings |= dict.fromkeys(RULES.values()) | {"steps": max(loop.record.last_step, 0)}
+    return settings
 
 
 def _own(function: FunctionType) -> bool:
