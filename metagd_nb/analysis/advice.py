@@ -17,8 +17,7 @@ from ..training.prepare import prepare
 from ..training.run import Run
 from .problem_features import ProblemFeatures, describe_problem
 from .run_memory import RunMemory, remembered
-from .similar_problems import TUNED, Similar, converged_step, similar_problems
-from .warm_start import warm_start
+from .similar_problems import TUNED, Similar, converged_step, similar_problems, warm_start
 
 PRIOR = 0.5  # weight of the closed form, or of the default where there is none
 SOLVED = 1e-6  # of the loss at the start: target of the closed form's number of steps
@@ -33,8 +32,8 @@ class Advice:
     method : str
     options : dict
         Settings, by their Python names; ``warm_start`` among them where a remembered start has a lower loss.
-    factor : dict
-        Name → uncertainty of the setting as a factor (×): the spread of the best settings of the problems used.
+    factor : dict name → float
+        Uncertainty of the setting as a factor (×): the spread of the best settings of the problems used.
     rests_on : tuple of int
         Numbers of the remembered runs that were used, those of largest weight first.
     problems : float
@@ -110,21 +109,23 @@ def advice_for(run: Run, memory: RunMemory | None, fixed: set[str]) -> Advice:
     -------
     Advice
     """
-    theta = run.plan.start
-    features = describe_problem(run.loop.algorithm, run.plan.problem, run.plan.batches(0), theta)
+    features = describe_problem(run.plan.problem, run.plan.batches(0), run.plan.start)
     if not np.isfinite([features.loss, features.top]).all() or features.top <= 0:
         reason = "no advice: the loss has no positive curvature at its start, or is not finite there"
         return Advice(run.plan.method, {}, {}, (), 0.0, features, reason=reason)
+    return _based_on(memory, run, features, fixed)
+
+
+def _based_on(memory: RunMemory | None, run: Run, features: ProblemFeatures, fixed: set[str]) -> Advice:
+    """Advice from the runs in a memory and from closed forms."""
     similar = similar_problems(memory, run, features)
     closed = _closed_form(run, features)
-    options: dict[str, Any] = {}
-    factor: dict[str, float] = {}
-    for name in TUNED:
-        if name not in fixed and isinstance(getattr(run.loop.algorithm, name, None), (int, float)):
-            options[name], factor[name] = _mean(name, similar, closed, run, features)
-    if "steps" not in fixed and (steps := _steps(run, similar, features)) is not None:
-        options["steps"] = steps
-    warm, tried = (None, 0) if "warm_start" in fixed else warm_start(memory, run, features, theta)
+    means = {name: _mean(name, similar, closed, run, features) for name in _tunable(run) if name not in fixed}
+    options: dict[str, Any] = {name: mean for name, (mean, _) in means.items()}
+    factor = {name: spread for name, (_, spread) in means.items()}
+    if "steps" not in fixed:
+        options |= _steps(run, similar, features)
+    warm, tried = (None, 0) if "warm_start" in fixed else warm_start(memory, run, features)
     used = [one.best.id for one in similar]
     if warm is not None:
         options["warm_start"] = warm[1]
@@ -132,6 +133,11 @@ def advice_for(run: Run, memory: RunMemory | None, fixed: set[str]) -> Advice:
     total = sum(one.weight for one in similar)
     reason = _reason(similar, factor, closed, memory)
     return Advice(run.plan.method, options, factor, tuple(used), total, features, tried, reason)
+
+
+def _tunable(run: Run) -> list[str]:
+    """Names of the run's settings on which advice is given: those with a single number."""
+    return [name for name in TUNED if isinstance(getattr(run.loop.algorithm, name, None), (int, float))]
 
 
 def _reason(
@@ -152,11 +158,12 @@ def _reason(
 def _by_curvature(run: Run, name: str) -> bool:
     """Return True for a rate that scales with the inverse of the problem's curvature."""
     algorithm = run.loop.algorithm
-    if name == "inner_lr":
-        return True
-    if name == "meta_lr":
-        return getattr(algorithm, "outer", "") != "adam"
-    return name == "lr" and run.plan.method != "adam" and getattr(algorithm, "rule", "") != "adam"
+    rules = {
+        "inner_lr": "sgd",
+        "meta_lr": getattr(algorithm, "outer", "sgd"),
+        "lr": getattr(algorithm, "rule", run.plan.method),
+    }
+    return rules.get(name, "adam") != "adam"
 
 
 def _mean(
@@ -170,8 +177,8 @@ def _mean(
     for weight, best in similar:
         known.append((weight, into(best.settings[name] * (best.features.top if curvature else 1.0))))
     weights, values = np.array(known).T
-    mean = float(weights @ values / weights.sum())
-    variance = float(weights @ (values - mean) ** 2 / weights.sum())
+    mean = float(np.average(values, weights=weights))
+    variance = float(np.average((values - mean) ** 2, weights=weights))
     unsure = (1.0 if name not in closed else 0.25) / weights.sum()  # a single value has no spread
     return back(mean) / scale, math.exp(math.sqrt(variance + 0.25 * unsure))
 
@@ -189,16 +196,15 @@ def _expit(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def _steps(run: Run, similar: list[Similar], features: ProblemFeatures) -> int | None:
-    """One and a half times the steps in which similar problems converged; for descent on none, in closed form."""
+def _steps(run: Run, similar: list[Similar], features: ProblemFeatures) -> dict[str, int]:
+    """1.5 times the steps in which similar problems converged; without any, a closed form for gradient descent."""
     if similar:
-        weights = np.array([one.weight for one in similar])
         steps = [math.log(max(converged_step(one.best), 1)) for one in similar]
-        return _round(1.5 * math.exp(float(weights @ steps / weights.sum())))
+        return {"steps": _round(1.5 * math.exp(np.average(steps, weights=[one.weight for one in similar])))}
     if run.plan.method in ("gd", "momentum") and features.condition > 1:
         kappa = features.condition if run.plan.method == "gd" else math.sqrt(features.condition)
-        return _round(math.log(SOLVED) / 2 / math.log((kappa - 1) / (kappa + 1)))
-    return None
+        return {"steps": _round(math.log(SOLVED) / 2 / math.log((kappa - 1) / (kappa + 1)))}
+    return {}
 
 
 def _round(steps: float) -> int:

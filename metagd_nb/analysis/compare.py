@@ -18,7 +18,7 @@ from ..training.run import Run
 from .comparison import Comparison, Entry
 
 BASELINES = {"meta": ("scratch", "pretrain"), "single": ("lbfgs",)}
-SHARED = ("inner_lr", "inner_steps", "shots", "queries", "meta_batch_size")  # settings that a baseline takes over
+SHARED = ("inner_lr", "inner_steps", "shots", "queries", "meta_batch_size")  # settings that a baseline shares
 TrainAll = Callable[[Iterable[Run]], Iterable[Run]]
 
 
@@ -61,37 +61,37 @@ def compare(
         For no runs, for what is no run, and for single-task and meta-learning methods together.
     """
     found = as_named(runs)
-    settings = {run.loop.algorithm.setting for run in found.values()}
-    if len(settings) != 1:
-        raise MetagdError("learn one loss and many tasks; only methods of one kind can be compared", "runs")
-    for run in found.values():
-        run.plan.problem.check_available()
     first = next(iter(found.values()))
+    _check_comparable(found)
     numbers = tuple(range(check_int(seeds, "seeds", 0)))
     extra = _baselines(found, first) if baselines and numbers else {}
     if numbers:
-        wanted = {(name, seed): _seeded(run, seed) for name, run in (found | extra).items() for seed in numbers}
-        _train_missing(wanted, train or _train_here)
+        trained = _trained(found | extra, numbers, train or _train_here)
     else:
-        numbers = (0,)
-        wanted = {(name, 0): run.wait() for name, run in found.items()}
+        numbers, trained = (0,), {name: (run.wait(),) for name, run in found.items()}
     entries = []
-    for name in found | extra:
-        trained = tuple(wanted[name, seed] for seed in numbers)
-        scores = [score(run, seed, tasks, n_tasks, metric) for run, seed in zip(trained, numbers, strict=True)]
-        entries.append(Entry(name, trained, np.array(scores), name in extra))
-    meta = settings == {"meta"}
-    what = f"{metric} on {n_tasks} new tasks" if meta else "last loss"
-    references = () if meta else first.plan.references
-    return Comparison(tuple(entries), numbers, what, meta and metric == "accuracy", references)
+    for name, each in trained.items():
+        scores = [score(run, seed, tasks, n_tasks, metric) for run, seed in zip(each, numbers, strict=True)]
+        entries.append(Entry(name, each, np.array(scores), name in extra))
+    if first.loop.algorithm.setting == "single":
+        return Comparison(tuple(entries), numbers, "last loss", False, first.plan.references)
+    return Comparison(tuple(entries), numbers, f"{metric} on {n_tasks} new tasks", metric == "accuracy")
+
+
+def _check_comparable(runs: Mapping[str, Run]) -> None:
+    if len({run.loop.algorithm.setting for run in runs.values()}) != 1:
+        raise MetagdError("learn one loss and many tasks; only methods of one kind can be compared", "runs")
+    for run in runs.values():
+        run.plan.problem.check_available()
 
 
 def _train_here(runs: Iterable[Run]) -> Iterable[Run]:
     return map(foreground, runs)
 
 
-def _train_missing(wanted: dict[tuple[str, int], Run], train: TrainAll) -> None:
-    """Train the runs that have not finished, and put the results in their place."""
+def _trained(runs: Mapping[str, Run], seeds: Sequence[int], train: TrainAll) -> dict[str, tuple[Run, ...]]:
+    """Train each run on each seed, except those that have finished."""
+    wanted = {(name, seed): _seeded(run, seed) for name, run in runs.items() for seed in seeds}
     new = {key: run for key, run in wanted.items() if run.stopped is None}
     for key, done in zip(new, train(list(new.values())), strict=True):
         if done.loop.error is not None:
@@ -99,6 +99,7 @@ def _train_missing(wanted: dict[tuple[str, int], Run], train: TrainAll) -> None:
         if done.stopped == "interrupted":
             raise KeyboardInterrupt
         wanted[key] = done
+    return {name: tuple(wanted[name, seed] for seed in seeds) for name in runs}
 
 
 def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
@@ -129,14 +130,14 @@ def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
 
 
 def _label(runs: Sequence[Run], i: int) -> str:
-    run = runs[i]
-    same = [other.plan.algorithm for other in runs if other.plan.method == run.plan.method]
+    method, own = runs[i].plan.method, runs[i].plan.algorithm
+    same = [run.plan.algorithm for run in runs if run.plan.method == method]
     if len(same) == 1:
-        return run.plan.method
-    names = [name for name in hyperparameters(run.loop.algorithm) if len({getattr(a, name) for a in same}) > 1]
+        return method
+    names = [name for name in hyperparameters(own) if len({getattr(a, name) for a in same}) > 1]
     if len({tuple(getattr(a, name) for name in names) for a in same}) < len(same):
-        return f"{run.plan.method} {i + 1}"
-    return f"{run.plan.method} {', '.join(f'{name}={shorten(getattr(run.plan.algorithm, name))}' for name in names)}"
+        return f"{method} {i + 1}"
+    return f"{method} {', '.join(f'{name}={shorten(getattr(own, name))}' for name in names)}"
 
 
 def _seeded(run: Run, seed: int) -> Run:

@@ -64,17 +64,19 @@ class Entry:
         if x not in AXES:
             raise unknown_name("axis", x, AXES)
         columns = [(run.record.since(AXES[x], 0), run.record.since("loss", 0)) for run in self.runs]
-        shortest = min(len(at) for at, _ in columns)
-        noisy = any(run.loop.sampled for run in self.runs)
-        points = min(POINTS, max(2, shortest // 8)) if noisy else POINTS
-        grid = np.linspace(max(float(at[0]) for at, _ in columns), min(float(at[-1]) for at, _ in columns), points + 1)
-        if averaged := noisy and shortest >= 16:
-            losses = [_means(at, loss, grid) for at, loss in columns]
-        else:
-            losses = [np.interp(grid, at, loss) for at, loss in columns]
+        points, averaged = self._resolution()
+        grid = np.linspace(max(at[0] for at, _ in columns), min(at[-1] for at, _ in columns), points + 1)
+        losses = [_means(at, loss, grid) if averaged else np.interp(grid, at, loss) for at, loss in columns]
         with np.errstate(all="ignore"):
             low, median, high = np.quantile(np.stack(losses), (0.25, 0.5, 0.75), axis=0)
         return Curves((grid[:-1] + grid[1:]) / 2 if averaged else grid, median, low, high)
+
+    def _resolution(self) -> tuple[int, bool]:
+        """Number of intervals of a curve; True where the loss is noisy and is averaged over each interval."""
+        if not any(run.loop.sampled for run in self.runs):
+            return POINTS, False
+        rows = min(len(run.record) for run in self.runs)
+        return min(POINTS, max(2, rows // 8)), rows >= 16
 
 
 def _means(at: Array, loss: Array, grid: Array) -> Array:

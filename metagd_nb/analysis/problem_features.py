@@ -1,46 +1,46 @@
-"""Meta-features: what can be said of a problem after a handful of evaluations, before it is learned.
+"""Features of an optimization problem, from a few evaluations at its start.
 
-They are what the memory of past runs compares problems by. Most are free of units, so that a problem and the same
-problem in other units look alike: rates are then remembered as multiples of 1/curvature.
+The memory of past runs compares problems by these features. Most of them have no units, so that a problem and the same
+problem in other units have equal features; rates are remembered as multiples of 1/curvature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ..algorithms import Algorithm, Meta
 from ..problems.base import Problem
+from ..tasks import Batch, TaskBatch
 
 Array = np.ndarray
 LANCZOS = 8  # Hessian·vectors spent on the spectrum
 TINY = 1e-300
-FLOOR = 1e-12  # of a loss ratio: below it, solved is solved
+FLOOR = 1e-12  # least loss ratio; a smaller one makes no difference
 
 
 class ProblemFeatures(NamedTuple):
-    """A problem at its start. For tasks each is the median or mean over the tasks of one batch, of the support loss.
+    """Features of a problem at its start; for tasks, medians or means over one batch, of the support loss.
 
     Attributes
     ----------
     size : int
         P.
     loss, grad_norm : float
-        At the start, in the problem's own units.
+        At the start, in the problem's units.
     top, bottom : float
         Largest and smallest positive Ritz value of the Hessian after a few Lanczos steps from the gradient
         (Golub & Van Loan 2013, §10.1): L from below, μ from above, of the part of space that the gradient reaches.
     along : float
         Curvature along the gradient, gᵀHg/gᵀg.
     noise : float
-        Spread of the tasks' gradients against their mean's norm; 0 for a single task.
+        Spread of the tasks' gradients, relative to the norm of their mean; 0 for a single task.
     one, two : float
-        Landmarks: log₁₀ of the loss after one and two steps of size 1/top, over the loss at the start. For tasks it
-        is the query loss.
+        log₁₀ of the loss after one and two steps of size 1/top, relative to the loss at the start; the query loss
+        for tasks.
     grad_evals, hvps : int
-        What finding out has cost, counted as a run counts.
+        Cost of the features.
     """
 
     size: int
@@ -61,7 +61,12 @@ class ProblemFeatures(NamedTuple):
         return max(self.top / self.bottom, 1.0) if self.bottom > 0 else 1.0
 
     def place(self) -> Array:
-        """Where the problem lies among others: coordinates without units, about 1 apart where it matters."""
+        """Return coordinates without units; problems at distances well above 1 are unlike.
+
+        Returns
+        -------
+        array (6,)
+        """
         spread = np.log10(max(self.top, TINY) / max(abs(self.along), TINY))
         place = [
             np.log10(max(self.size, 1)) / 2,
@@ -75,18 +80,25 @@ class ProblemFeatures(NamedTuple):
 
 
 def spectrum(hvp: Callable[[Array], Array], start: Array, steps: int) -> tuple[Array, Array, Array]:
-    """Largest, smallest positive Ritz value and the Rayleigh quotient of ``start``, (T,) each.
+    """Estimate the ends of the Hessian's spectrum, by Lanczos with full reorthogonalization, for all tasks at once.
 
-    Lanczos with full reorthogonalisation, all tasks at once. A task whose Krylov space is exhausted goes on with zero
-    vectors; its spare diagonal entries repeat the first one, which lies inside the spectrum and moves no end of it.
+    A task whose Krylov space is exhausted continues with zero vectors; its remaining diagonal entries repeat the first
+    one, which lies inside the spectrum and does not move its ends.
 
     Parameters
     ----------
     hvp : function
-        (T, P) → (T, P).
+        Hessian·vector product, (T, P) → (T, P).
     start : array (T, P)
     steps : int
-        Products to spend.
+        Number of products.
+
+    Returns
+    -------
+    top, bottom : array (T,)
+        Largest and smallest positive Ritz value.
+    along : array (T,)
+        Rayleigh quotient of ``start``.
     """
     steps = min(steps, start.shape[1])
     basis, alpha, beta = [_unit(start)[0]], [], []
@@ -105,37 +117,44 @@ def spectrum(hvp: Callable[[Array], Array], start: Array, steps: int) -> tuple[A
     off = np.stack(beta, -1) if beta else np.zeros((len(start), 0))
     alive = np.concatenate([np.ones((len(start), 1), bool), np.cumprod(off > 0, -1).astype(bool)], -1)
     diagonal = np.where(alive, diagonal, diagonal[:, :1])
-    ritz = np.linalg.eigvalsh(diagonal[:, :, None] * np.eye(steps) + _beside(off, steps))  # (T, k), ascending
+    tridiagonal = diagonal[:, :, None] * np.eye(steps)
+    tridiagonal[:, 1:, :-1] += off[:, :, None] * np.eye(steps - 1)  # eigvalsh reads the lower triangle
+    ritz = np.linalg.eigvalsh(tridiagonal)  # (T, k), ascending
     top = ritz[:, -1]
     positive = np.where(ritz > 1e-9 * np.abs(top)[:, None], ritz, np.inf)
     return top, np.minimum(positive.min(-1), np.maximum(top, 0)), diagonal[:, 0]
 
 
 def _unit(v: Array, scale: Array | float = 0.0) -> tuple[Array, Array]:
-    """v/‖v‖ and ‖v‖, both 0 where v is nothing but rounding at ``scale``."""
+    """Return v/‖v‖ and ‖v‖, both 0 where v is rounding error of values of size ``scale``."""
     norm = np.linalg.norm(v, axis=-1)
     norm = np.where(norm > 1e-10 * np.asarray(scale) + TINY, norm, 0.0)
     return v / np.where(norm > 0, norm, 1.0)[:, None], norm
 
 
-def _beside(off: Array, size: int) -> Array:
-    """(T, k, k) with ``off`` (T, k−1) on both sides of the diagonal."""
-    full = np.zeros((len(off), size, size))
-    i = np.arange(size - 1)
-    full[:, i, i + 1] = full[:, i + 1, i] = off
-    return full
+def describe_problem(problem: Problem, batch: Batch | TaskBatch, theta: Array) -> ProblemFeatures:
+    """Compute the features of a problem.
 
+    Parameters
+    ----------
+    problem : Problem
+    batch : Batch or TaskBatch
+        Data of one step.
+    theta : array (P,)
+        Parameters at the start.
 
-def describe_problem(algorithm: Algorithm, problem: Problem, batch: Any, theta: Array) -> ProblemFeatures:
-    """The features of a problem at ``theta`` (P,), on one batch."""
-    tasks = isinstance(algorithm, Meta)
-    support, query = (batch.support, batch.query) if tasks else (batch, batch)
+    Returns
+    -------
+    ProblemFeatures
+    """
+    tasks = isinstance(batch, TaskBatch)
+    support, query = (batch.support, batch.query) if isinstance(batch, TaskBatch) else (batch, batch)
     with np.errstate(all="ignore"):
         phi = np.broadcast_to(theta, (len(support), len(theta))) if tasks else theta[None]
         point = problem.linearize(phi, support)
         grad = np.asarray(point.grad, float)
         loss, norm = np.asarray(point.loss, float), np.linalg.norm(grad, axis=-1)
-        seed = np.where(norm[:, None] > 0, grad, 1.0)  # at a stationary point any direction will do
+        seed = np.where(norm[:, None] > 0, grad, 1.0)  # any direction at a stationary point
         top, bottom, along = spectrum(lambda v: point.hvp(v.astype(theta.dtype)), seed, LANCZOS)
         first, ones = problem.linearize(phi, query).loss if tasks else loss, []
         rate = np.where(top > 0, 1 / np.maximum(top, TINY), 1.0)[:, None]
@@ -163,6 +182,6 @@ def describe_problem(algorithm: Algorithm, problem: Problem, batch: Any, theta: 
 
 
 def _ratio(later: Array, first: Array) -> float:
-    """log₁₀ of how much of the loss is left."""
+    """log₁₀ of the mean loss relative to the first."""
     left = float(np.mean(later)) / max(float(np.mean(first)), TINY)
     return float(np.log10(max(left, FLOOR))) if np.isfinite(left) else 6.0

@@ -112,7 +112,7 @@ class RunMemory(MemoryFile):
         run : Run
         """
         algorithm = run.plan.algorithm
-        features = describe_problem(algorithm, run.plan.problem, run.plan.batches(0), run.plan.start)
+        features = describe_problem(run.plan.problem, run.plan.batches(0), run.plan.start)
         if not np.isfinite([features.loss, features.grad_norm, features.top]).all() or len(run.record) < 2:
             return
         settings = {

@@ -1,4 +1,4 @@
-"""Past problems that resemble a new one, each with its best run: the evidence on which advice is based."""
+"""Past problems that resemble a new one: the best run on each, as evidence for advice, and warm starts from them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..algorithms import Meta
 from ..training.run import Run
 from .problem_features import ProblemFeatures
-from .run_memory import Past, RunMemory, choices_of
+from .run_memory import Past, RunMemory, choices_of, layout_of
 
 TUNED = ("lr", "momentum", "inner_lr", "meta_lr")
 DISTANCE = 1.0  # of `ProblemFeatures.place`: scale of the similarity
 LEAST = 0.05  # similarity below which a problem is not used
 LATE = 0.1  # share of the evaluations after which a run is scored
+WARM = 3  # number of remembered parameter vectors that are tried, those of the most similar problems
+BETTER = 0.95  # a warm start needs a loss below this share of the loss at the method's own start
+Array = np.ndarray
 
 
 class Similar(NamedTuple):
@@ -85,3 +89,51 @@ def converged_step(past: Past) -> float:
     left = np.log(np.maximum(loss, 1e-300))
     row = int(np.argmax(left <= left[0] + 0.99 * (left.min() - left[0])))
     return float(spent[row] / max(spent[0], 1.0))  # the first row holds the evaluations of one step
+
+
+def warm_start(memory: RunMemory | None, run: Run, features: ProblemFeatures) -> tuple[tuple[int, Array] | None, int]:
+    """Choose remembered parameters as a start, if their loss on this problem is clearly below that of its own start.
+
+    Parameters
+    ----------
+    memory : RunMemory or None
+    run : Run
+    features : ProblemFeatures
+        Of the run's problem.
+
+    Returns
+    -------
+    chosen : (run number, parameters (P,)) or None
+    cost : int
+        Gradient evaluations spent.
+    """
+    if memory is None:
+        return None, 0
+    here, layout = features.place(), layout_of(run.plan.problem)
+    fits = [past for past in memory.past() if past.layout == layout and past.theta is not None]
+    fits.sort(key=lambda past: float(np.linalg.norm(past.features.place() - here)))
+    if not fits:
+        return None, 0
+    loss, cost = _start_loss(run, run.plan.start)
+    best, least = None, BETTER * loss
+    for past in fits[:WARM]:
+        flat = np.asarray(past.theta)
+        loss, spent = _start_loss(run, flat.astype(run.plan.problem.dtype))
+        cost += spent
+        if loss < least:
+            least, best = loss, (past.id, flat)
+    return best, cost
+
+
+def _start_loss(run: Run, theta: Array) -> tuple[float, int]:
+    """Loss of a run that starts at ``theta`` (P,), on one batch, and the gradient evaluations it costs."""
+    algorithm, batch = run.loop.algorithm, run.plan.batches(0)
+    with np.errstate(all="ignore"):
+        if isinstance(algorithm, Meta):
+            start = algorithm.init_parameters(run.plan.problem, theta, run.plan.tasks)
+            phi = algorithm.adapt(run.plan.problem, start, batch.support)
+            loss = float(np.mean(run.plan.problem.linearize(phi, batch.query).loss))
+            cost = len(batch) * (algorithm.inner_steps + 1)
+        else:
+            loss, cost = float(run.plan.problem.linearize(theta, batch).loss[0]), 1
+    return (loss if math.isfinite(loss) else math.inf), cost

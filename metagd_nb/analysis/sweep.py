@@ -11,18 +11,21 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..algorithms import Algorithm
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
 from ..training.drivers import drive
 from ..training.plan import Inputs
 from ..training.planning import configured, planned
 from ..training.run import Run
+from ..training.settings import Settings
 from .compare import score
-from .sweep_result import Outcome, Sweep, Trial
+from .sweep_result import Outcome, Setting, Sweep, Trial
 
 SEARCHES = ("grid", "halving")
 SHARE = 3  # of the settings in a rung, one in so many goes on, with so many times the steps
@@ -82,26 +85,33 @@ def sweep(
     _check(method, axes, search)
     numbers = range(check_int(seeds, "seeds", 1))
     inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in Inputs._fields}))
-    options = {k: v for k, v in given.items() if k != "checkpoint"}
+    given.pop("checkpoint", None)
     combined = list(itertools.product(*axes.values()))
-    checked = [configured(method, {**options, **dict(zip(names, values, strict=True))}) for values in combined]
+    work = _Work(method, names, given, inputs._replace(check=False), n_tasks)
+    checked = [work.configured(values) for values in combined]  # refused here, not in a worker
     algorithm, settings = checked[0]
-    planned(method, algorithm, settings, inputs)  # invalid inputs are refused here, not in a worker
+    planned(method, algorithm, settings, inputs)
     what = "last loss" if algorithm.setting != "meta" else f"loss on {n_tasks} new tasks"
     found = Sweep(method, names, axes, {}, what)
     rungs = _rungs(len(combined), settings.steps) if search == "halving" else [(len(combined), settings.steps)]
-    total, left = sum(n for n, _ in rungs) * len(numbers), combined
-    work = _Work(method, names, options, inputs._replace(check=False), n_tasks)
+    total = sum(n for n, _ in rungs) * len(numbers)
     try:
-        for n, steps in rungs:
-            left = left if n == len(combined) else [one[0] for one in found.ranked()[:n]]
-            for trial, outcome in _outcomes(work, [Trial(v, s, steps) for v in left for s in numbers], jobs):
-                found.outcomes[trial] = outcome
-                if watch is not None:
-                    watch(found, len(found.outcomes), total)
+        for trial, outcome in _rung_outcomes(found, combined, rungs, numbers, work, jobs):
+            found.outcomes[trial] = outcome
+            if watch is not None:
+                watch(found, len(found.outcomes), total)
     except KeyboardInterrupt:
-        return Sweep(method, names, axes, found.outcomes, what, complete=False)
+        return replace(found, complete=False)
     return found
+
+
+def _rung_outcomes(
+    found: Sweep, combined: list[Setting], rungs: list[tuple[int, int]], seeds: range, work: _Work, jobs: int | None
+) -> Iterator[tuple[Trial, Outcome]]:
+    """Yield the outcomes rung after rung: all settings in the first, the best of the rung before in each other."""
+    for n, steps in rungs:
+        left = combined if n == len(combined) else [one[0] for one in found.ranked()[:n]]
+        yield from _outcomes(work, [Trial(values, seed, steps) for values in left for seed in seeds], jobs)
 
 
 def _check(method: str, axes: dict[str, list[Any]], search: str) -> None:
@@ -143,11 +153,14 @@ class _Work(NamedTuple):
     inputs: Inputs
     n_tasks: int
 
+    def configured(self, values: Setting, **options: int) -> tuple[Algorithm, Settings]:
+        """Return the method and the settings of a trial."""
+        return configured(self.method, {**self.options, **dict(zip(self.names, values, strict=True)), **options})
+
     def __call__(self, trial: Trial) -> tuple[Trial, Outcome]:
         """Train and score; a run that diverges scores inf."""
-        values = dict(zip(self.names, trial.values, strict=True))
-        options = {**self.options, **values, "seed": trial.seed, "steps": trial.steps}
-        run = drive(Run(planned(self.method, *configured(self.method, options), self.inputs)))
+        algorithm, settings = self.configured(trial.values, seed=trial.seed, steps=trial.steps)
+        run = drive(Run(planned(self.method, algorithm, settings, self.inputs)))
         if run.stopped == "interrupted":
             raise KeyboardInterrupt
         if run.loop.error is not None:

@@ -42,7 +42,7 @@ def quadratic(seed: int, d: int = 12, top: float = 3.0, condition: float = 20.0)
 
 
 def described(run: mg.Run) -> Any:
-    return describe_problem(run.loop.algorithm, run.plan.problem, run.plan.batches(0), run.plan.start)
+    return describe_problem(run.plan.problem, run.plan.batches(0), run.plan.start)
 
 
 def test_a_memory_file_of_the_version_before_is_read(tmp_path: Path) -> None:
