@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "metagd_nb"
 TEXTS = {str(path.relative_to(PACKAGE)): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
 QUESTIONS = re.compile(r"(What|How|Whether|Which|Where|Who|Whose|Why|When)\b")
-QUESTIONS_LEFT = 115
+QUESTIONS_LEFT = 70
 
 # Private words of the code's first version; each has a standard word beside it.
 PRIVATE = {
@@ -49,7 +49,7 @@ PRIVATE = {
     "somebody": "user",
     "nobody": "none",
 }
-PRIVATE_LEFT = 60
+PRIVATE_LEFT = 45
 
 UNDOCUMENTED_LEFT = 0
 
