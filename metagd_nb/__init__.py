@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .analysis.run_memory import remember
     from .analysis.sweep import sweep
     from .core.errors import MetagdError
+    from .models.builtin import conv, linear, mlp
     from .models.linear_regression import gradient, linear_regression_model, meta_gradient_descent, mse_loss
-    from .models.net import conv, linear, mlp
     from .notebook.book import linked, predicted, source
     from .notebook.book.exercises import exercise
     from .notebook.studio import studio
@@ -116,7 +116,7 @@ _DEFINED_IN = {
     "analysis.sweep": "sweep",
     "core.errors": "MetagdError",
     "models.linear_regression": "gradient linear_regression_model meta_gradient_descent mse_loss",
-    "models.net": "conv linear mlp",
+    "models.builtin": "conv linear mlp",
     "notebook.book": "linked predicted source",
     "notebook.book.exercises": "exercise",
     "notebook.studio": "studio",

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_float, check_int
 from ..core.statistics import normal_half_width
+from ..models.builtin import mlp
 from ..models.logistic import Classifier
-from ..models.net import Net, mlp
+from ..models.net import Net
 from ..problems.closed_form.net import NetProblem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Tasks

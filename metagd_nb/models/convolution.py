@@ -1,4 +1,4 @@
-"""Layers for images: a 3×3 convolution that halves the sides, and the mean over what is left of an image.
+"""Convolutional net for images, and its layers: a 3×3 convolution that halves the sides, and the mean over an image.
 
 Images lie in h (T, N, i) pixel after pixel: N is the number of images times the pixels of each, i the channels.
 A convolution is a product of each pixel's 3×3 neighbourhood with the weights, so that every task may have its own.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from .layers import Cache, Dense, Layer, Moved, Named
+from ..core.hyperparameters import check_int
+from .layers import ActivationLayer, BatchNorm, Cache, Dense, Layer, Moved, Named
+from .net import Net
 
 Array = np.ndarray
 
@@ -121,3 +123,33 @@ class Mean(Layer):
 
     def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
         return None if dh is None else self._mean(dh), None
+
+
+class ConvNet(Net):
+    """Blocks of 3×3 convolution, norm and ReLU, each halving the image, and a linear layer; see `conv`."""
+
+    def __init__(self, outputs: int, side: int, channels: int, filters: int, blocks: int, norm: str | None) -> None:
+        self.side, self.channels = check_int(side, "side", 1), check_int(channels, "channels", 1)
+        self.filters, self.blocks = check_int(filters, "filters", 1), check_int(blocks, "blocks", 1)
+        super().__init__((side * side * channels, filters, check_int(outputs, "outputs", 1)), "relu", True, None, norm)
+
+    def closed_form(self) -> Literal["layers"]:
+        """Return ``layers``: there are convolutions between them."""
+        return "layers"
+
+    def _chain(self) -> list[Layer]:
+        layers: list[Layer] = [Pixels(self.side, self.channels)]
+        side, channels = self.side, self.channels
+        for number in range(self.blocks):
+            layers.append(Conv(number, side, channels, self.filters, bias=self.norm is None))
+            if self.norm:
+                layers.append(BatchNorm(number, self.filters))
+            layers.append(ActivationLayer("relu"))
+            side, channels = halved(side), self.filters
+        return [*layers, Mean(side * side), Dense(self.blocks, self.filters, self.outputs, True)]
+
+    def __repr__(self) -> str:
+        return (
+            f"conv({self.outputs}, side={self.side}, channels={self.channels}, filters={self.filters},"
+            f" blocks={self.blocks}, norm={self.norm!r})"
+        )

@@ -6,7 +6,7 @@ one (i+1, o) matrix whose last row is the bias: inputs with a last column of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from types import ModuleType
@@ -17,10 +17,9 @@ import numpy as np
 from ..core.errors import MetagdError, unknown_name
 from ..core.hyperparameters import check_float, check_int
 from ..core.parameters import ParameterLayout
-from ..core.provenance import records_call
 from .activations import ACTIVATIONS
-from .convolution import Conv, Mean, Pixels, halved
-from .layers import ActivationLayer, BatchNorm, Context, Dense, Layer, Pass
+from .forward_pass import Pass
+from .layers import ActivationLayer, BatchNorm, Context, Dense, Layer
 
 NORMS = ("batch",)
 
@@ -212,119 +211,3 @@ def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.nd
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(int(outside.sum()))
     return values
-
-
-@records_call
-def linear(d: int, outputs: int = 1, bias: bool = True) -> Net:
-    """Linear regression x·W + b from ``d`` inputs; starts at zero.
-
-    Parameters
-    ----------
-    d, outputs : int
-        Number of inputs and outputs.
-    bias : bool
-        True adds b.
-
-    Returns
-    -------
-    Net
-    """
-    return Net((d, outputs), "relu", bias, None)
-
-
-@records_call
-def mlp(
-    *sizes: int,
-    activation: str = "relu",
-    init_scale: float | None = None,
-    norm: str | None = None,
-    context: int = 0,
-) -> Net:
-    """Multilayer perceptron: ``mlp(1, 40, 40, 1)`` has two hidden layers of 40.
-
-    Parameters
-    ----------
-    *sizes : int
-        Width of the input, of every hidden layer, and of the output.
-    activation : "relu" | "tanh"
-        ReLU'(0) is 0.
-    init_scale : float, optional
-        Standard deviation of the starting weights, before truncation at two of them. By default
-        √(2/i) for ReLU (He et al. 2015) and √(1/i) for tanh, i being a layer's inputs.
-        Finn et al. (2017) used 0.01 for their sinusoids.
-    norm : "batch", optional
-        Normalise every hidden layer before its activation over the points of the batch, as Finn et al. (2017, §5.2)
-        did for Omniglot. A prediction then depends on the points that are predicted with it.
-    context : int
-        Number of context parameters appended to the inputs, which `cavia` adapts (Zintgraf et al. 2019). They
-        start at zero.
-
-    Returns
-    -------
-    Net
-    """
-    return Net(sizes, activation, True, init_scale, norm, context)
-
-
-class ConvNet(Net):
-    """Blocks of 3×3 convolution, norm and ReLU, each halving the image, and a linear layer; see `conv`."""
-
-    def __init__(self, outputs: int, side: int, channels: int, filters: int, blocks: int, norm: str | None) -> None:
-        self.side, self.channels = check_int(side, "side", 1), check_int(channels, "channels", 1)
-        self.filters, self.blocks = check_int(filters, "filters", 1), check_int(blocks, "blocks", 1)
-        super().__init__((side * side * channels, filters, check_int(outputs, "outputs", 1)), "relu", True, None, norm)
-
-    def closed_form(self) -> Literal["layers"]:
-        """Return ``layers``: there are convolutions between them."""
-        return "layers"
-
-    def _chain(self) -> list[Layer]:
-        layers: list[Layer] = [Pixels(self.side, self.channels)]
-        side, channels = self.side, self.channels
-        for number in range(self.blocks):
-            layers.append(Conv(number, side, channels, self.filters, bias=self.norm is None))
-            if self.norm:
-                layers.append(BatchNorm(number, self.filters))
-            layers.append(ActivationLayer("relu"))
-            side, channels = halved(side), self.filters
-        return [*layers, Mean(side * side), Dense(self.blocks, self.filters, self.outputs, True)]
-
-    def __repr__(self) -> str:
-        return (
-            f"conv({self.outputs}, side={self.side}, channels={self.channels}, filters={self.filters},"
-            f" blocks={self.blocks}, norm={self.norm!r})"
-        )
-
-
-@records_call
-def conv(
-    outputs: int, side: int = 28, channels: int = 1, filters: int = 64, blocks: int = 4, norm: str | None = "batch"
-) -> ConvNet:
-    """Small convolutional net for images of ``side`` × ``side`` pixels; ``conv(5)`` tells five Omniglot characters.
-
-    Four blocks of 3×3 convolution, batch norm and ReLU, as Finn et al. (2017), §5.2. Each convolution has stride 2,
-    which is what they used for Omniglot in place of 2×2 max-pooling; as in their code, the features of an image are
-    then the mean over the 2×2 pixels that are left, and a linear layer follows. Their code does not adapt the norm's
-    shift, and has no gain; here both are parameters like any other.
-
-    On one core, a meta-step of MAML on 32 one-shot tasks takes about half a second with NumPy, and as long with JAX,
-    which also takes GPUs (``--backend jax``); an episode of `protonet` takes about 15 milliseconds.
-
-    Parameters
-    ----------
-    outputs : int
-        Number of classes.
-    side, channels : int
-        Inputs are rows of side·side·channels numbers, pixel after pixel.
-    filters, blocks : int
-    norm : "batch", optional
-        None leaves the norm out.
-
-    Returns
-    -------
-    ConvNet
-    """
-    return ConvNet(outputs, side, channels, filters, blocks, norm)
-
-
-MODELS: dict[str, Callable[..., Net]] = {"linear": linear, "mlp": mlp, "conv": conv}

@@ -50,16 +50,14 @@ class TrainingLoop:
         Reason of the end, a key of `stopping.REASONS`.
     error : exception or None
         Raised by the user's function.
-    cell : str or None
-        Text of the cell that started the run.
-    saved : dict or None
-        Contents of the file that the run was read from.
+    cell, saved : str or None, dict or None
+        Text of the cell that started the run; contents of the file that it was read from.
     driver, task : threading.Thread, asyncio.Task or None
         Thread that takes the steps; task of an event loop where there are no threads.
     waiting : int
         Number of threads that wait for the end.
     grad_evals, hvps : int
-        Numbers of gradient evaluations and of Hessian-vector products so far.
+        Numbers of gradient evaluations and of Hessian·vectors so far.
     """
 
     def __init__(self, plan: Plan) -> None:

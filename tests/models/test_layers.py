@@ -12,7 +12,8 @@ import pytest
 
 import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.models.layers import EPS, Pass
+from metagd_nb.models.forward_pass import Pass
+from metagd_nb.models.layers import EPS
 from metagd_nb.models.losses import LOSSES
 from metagd_nb.models.net import Net
 from metagd_nb.problems.closed_form.layer_chain import ChainPoint

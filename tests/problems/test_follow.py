@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from metagd_nb.core.errors import MetagdError
-from metagd_nb.problems.capture.closure import DataSnapshot, capture
+from metagd_nb.problems.capture.closure import capture
+from metagd_nb.problems.capture.snapshot import DataSnapshot
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [-1.0, 0.5]])
 W = np.array([0.3, -0.7])

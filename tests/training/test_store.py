@@ -27,7 +27,7 @@ import metagd_nb as mg
 from metagd_nb.core.environment import environment
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.provenance import rebuild, strip
-from metagd_nb.models.net import MODELS
+from metagd_nb.models.builtin import MODELS
 from metagd_nb.tasks import FAMILIES
 from metagd_nb.training import drivers as driving
 from metagd_nb.training.adaptation import held_out_panel

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
 
+from ...models.builtin import MODELS
 from ...models.linear_regression import linear_regression_model, meta_gradient_descent, mse_loss
-from ...models.net import MODELS
 from ...tasks import FAMILIES
 from .cell import Cell
 from .complete import completer

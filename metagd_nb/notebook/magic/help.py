@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter, hyperparameters
 from ...core.tables import html_table, text_table
-from ...models.net import MODELS
+from ...models.builtin import MODELS
 from ...tasks import FAMILIES
 from .options import COMMANDS, Extra, allowed
 

@@ -15,10 +15,11 @@ from ...core.errors import MetagdError
 from ...core.parameters import ParameterLayout
 from ...tasks import Batch
 from ..base import Array, Problem
-from ..capture.closure import Closure, DataSnapshot, capture, capture_both
+from ..capture.closure import Closure, capture, capture_both
 from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, digest_of, joined_parts
 from ..capture.signature import Binding, as_parameters, data_names, flat_gradient, namespace_of, reads_missing
+from ..capture.snapshot import DataSnapshot
 from .tape import Traced, checked_scalar
 
 

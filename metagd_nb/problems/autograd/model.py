@@ -18,10 +18,11 @@ from ...core.parameters import ParameterLayout
 from ...models.losses import LOSSES, OutputLoss, as_function
 from ...tasks import Batch
 from ..base import Array, Problem
-from ..capture.closure import Closure, DataSnapshot, capture_both
+from ..capture.closure import Closure, capture_both
 from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, joined_parts
 from ..capture.signature import as_parameters
+from ..capture.snapshot import DataSnapshot
 from .tape import Traced, checked_scalar
 
 

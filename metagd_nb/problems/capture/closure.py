@@ -18,10 +18,8 @@ import numpy as np
 from ..autograd.numpy_shim import AUTOGRAD, ShimModule, Shims
 from .fingerprint import (
     INSTALLED,
-    LIMIT,
     PACKAGE,
     Parts,
-    array_digest,
     codes,
     digest_of,
     global_names,
@@ -29,41 +27,9 @@ from .fingerprint import (
     written_by_user,
 )
 from .method_calls import METHODS, rewritten
+from .snapshot import DataSnapshot
 
 C = TypeVar("C", list[Any], tuple[Any, ...], dict[Any, Any])
-
-
-@dataclass
-class DataSnapshot:
-    """Copies of the arrays that functions followed together read.
-
-    Attributes
-    ----------
-    limit : int
-        Bytes copied in all; an array that does not fit is referenced and listed in ``large``.
-    """
-
-    limit: int = LIMIT
-    copied: int = 0
-    large: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
-    _seen: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-
-    def array(self, value: np.ndarray, name: str) -> np.ndarray:
-        """A copy of ``value``, the same one each time."""
-        if id(value) in self._seen:
-            return self._seen[id(value)][1]
-        if self.copied + value.nbytes > self.limit:
-            kept = value
-            self.large[name] = (value, array_digest(value))
-        else:
-            kept = value.copy()
-            self.copied += value.nbytes
-        self._seen[id(value)] = (value, kept)  # holding the original keeps its id from being used again
-        return kept
-
-    def changed(self) -> list[str]:
-        """Names of the arrays that were too large to copy and have been changed since."""
-        return [name for name, (array, digest) in self.large.items() if array_digest(array) != digest]
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models.layers import Pass
+from ...models.forward_pass import Pass
 from ...models.losses import OutputLoss
 from ...models.net import Net
 from ...tasks import Batch

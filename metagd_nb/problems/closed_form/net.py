@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...models.layers import Pass
+from ...models.forward_pass import Pass
 from ...models.losses import OutputLoss, mse
 from ...models.net import Net
 from ...tasks import Batch

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import MetagdError
-from ..autograd.numpy_shim import SCIPY, Argument, Axis, Order, RandomStandIn, ShimModule, Shims, where_called
+from ..autograd.numpy_functions import Argument, Axis, Order
+from ..autograd.numpy_shim import SCIPY, RandomStandIn, ShimModule, Shims, where_called
 
 P = ParamSpec("P")
 R = TypeVar("R")

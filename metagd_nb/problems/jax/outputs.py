@@ -17,7 +17,7 @@ from .precision import precise
 from .refuse import refused
 
 if TYPE_CHECKING:
-    from .problems import OnJax
+    from .base import OnJax
 
 Array = np.ndarray
 

@@ -15,7 +15,7 @@ from ...algorithms import ALGORITHMS, Algorithm
 from ...core.errors import MetagdError, unknown_name
 from ...core.parameters import ParameterLayout
 from ...core.provenance import rebuild
-from ...models.net import MODELS
+from ...models.builtin import MODELS
 from ...problems.base import Problem
 from ...tasks import FAMILIES, Batch, Reference
 from ..plan import Inputs, Plan

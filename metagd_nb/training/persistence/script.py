@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import base64
-import importlib
-import inspect
 import math
 import textwrap
-from collections.abc import Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -17,10 +13,11 @@ import numpy as np
 from ...core.errors import MetagdError, shorten
 from ...core.hyperparameters import hyperparameters
 from ...core.provenance import strip
-from ...problems.capture.fingerprint import PACKAGE, global_names, written_by_user
+from ...problems.capture.fingerprint import global_names
 from ..loop import TrainingLoop
 from ..plan import Plan
 from ..stopping import RULES
+from .function_source import belongs_to_user, importable, source
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
 HELPER = '''
@@ -179,9 +176,9 @@ class _Parts:
         self._met[name] = value
         if isinstance(value, ModuleType):
             self.imports[f"import {value.__name__} as {name}" if name != value.__name__ else f"import {name}"] = None
-        elif isinstance(value, FunctionType) and _own(value):
+        elif isinstance(value, FunctionType) and belongs_to_user(value):
             self._definition(name, value)
-        elif (found := _importable(value)) is not None:
+        elif (found := importable(value)) is not None:
             self.imports[f"from {found[0]} import {found[1]}" + (f" as {name}" if name != found[1] else "")] = None
         else:
             self.data[name] = self.value(value, name)
@@ -190,7 +187,7 @@ class _Parts:
         """Take in the text of a function, and all that it reads."""
         for free, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self.name(free, cell.cell_contents)
-        text, reads = _source(function, name)
+        text, reads = source(function, name)
         for read in (*global_names(function.__code__), *reads):
             if read in function.__globals__:
                 self.name(read, function.__globals__[read])
@@ -207,54 +204,3 @@ def _settings(loop: TrainingLoop, changed: bool) -> dict[str, Any]:
     if changed or not by_rule:
         settings |= dict.fromkeys(RULES.values()) | {"steps": max(loop.record.last_step, 0)}
     return settings
-
-
-def _own(function: FunctionType) -> bool:
-    module = function.__module__ or ""
-    return written_by_user(function.__code__, module) and module.partition(".")[0] != PACKAGE
-
-
-def _importable(value: Any) -> tuple[str, str] | None:
-    """Module and name from which a value can be imported."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
-    if isinstance(value, np.ufunc):
-        module, name = "numpy", value.__name__
-    if not module or not name or module == "__main__":
-        return None
-    for place in (module.partition(".")[0], module):
-        there = getattr(importlib.import_module(place), name, None)
-        if there is value or getattr(there, "__code__", 0) is getattr(value, "__code__", 1):
-            return place, name
-    return None
-
-
-def _source(function: FunctionType, name: str) -> tuple[str, list[str]]:
-    """The text of a function, as a definition of ``name``, and the names that its defaults and decorators read."""
-    try:
-        text = textwrap.dedent(inspect.getsource(function.__code__))
-    except (OSError, TypeError):
-        raise MetagdError(f"the text of {name} is not known; a script needs it", "script") from None
-    if function.__name__ == "<lambda>":
-        return f"{name} = {_lambda(text, function, name)}", []
-    tree = ast.parse(text).body[0]
-    assert isinstance(tree, ast.FunctionDef)
-    return text.rstrip() + "\n", list(_names([*tree.decorator_list, *tree.args.defaults, *tree.args.kw_defaults]))
-
-
-def _names(nodes: list[Any]) -> Iterator[str]:
-    for node in nodes:
-        if node is not None:
-            yield from (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-
-
-def _lambda(text: str, function: FunctionType, name: str) -> str:
-    """The one lambda of these lines that compiles to the function's own code."""
-    try:
-        there = [node for node in ast.walk(ast.parse(text.strip())) if isinstance(node, ast.Lambda)]
-    except SyntaxError:  # the lines are the middle of a call
-        there = []
-    codes = {ast.unparse(node): eval(compile(ast.unparse(node), "", "eval")).__code__.co_code for node in there}
-    same = [written for written, code in codes.items() if code == function.__code__.co_code]
-    if len(same) != 1:
-        raise MetagdError(f"{name} is a lambda whose text cannot be told apart; write it with def", "script")
-    return same[0]
