@@ -39,7 +39,7 @@ def environment() -> dict[str, str]:
         processors = [f"model name:{platform.processor()}"]
     blas: Any = np.show_config(mode="dicts")
     blas = blas.get("Build Dependencies", {}).get("blas", {})
-    found = {
+    versions = {
         "metagd_nb": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -50,10 +50,10 @@ def environment() -> dict[str, str]:
     }
     for package in ("autograd", "jax"):
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "none"
-    return found
+            versions[package] = "none"
+    return versions
 
 
 def _processors() -> str:

@@ -29,12 +29,12 @@ def _axes(alt: str) -> tuple[RunFigure, Axes]:
     return figure, figure.add_axes((62 / WIDTH, 50 / HEIGHT, (WIDTH - 90) / WIDTH, (HEIGHT - 100) / HEIGHT))
 
 
-def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
+def comparison_figure(comparison: Comparison, x: str = "steps") -> RunFigure:
     """Draw the loss of each method: the median over seeds, and the quartiles as a band.
 
     Parameters
     ----------
-    found : Comparison
+    comparison : Comparison
     x : "steps" | "evaluations" | "seconds"
         Horizontal axis.
 
@@ -42,13 +42,13 @@ def comparison_figure(found: Comparison, x: str = "steps") -> RunFigure:
     -------
     RunFigure
     """
-    names, seeds = [entry.name for entry in found.entries], len(found.seeds)
+    names, seeds = [entry.name for entry in comparison.entries], len(comparison.seeds)
     alt = f"The losses of {', '.join(names)} over {TITLES.get(x, x)}, medians of {seeds} seeds with quartiles"
     figure, ax = _axes(alt)
-    meta = all(entry.runs[0].loop.algorithm.setting == "meta" for entry in found.entries)
+    meta = all(entry.runs[0].loop.algorithm.setting == "meta" for entry in comparison.entries)
     style.live_axes(ax, ("query loss" if meta else "loss") + (": median, quartiles" if seeds > 1 else ""))
     spans, ends = [], []
-    for i, entry in enumerate(found.entries):
+    for i, entry in enumerate(comparison.entries):
         curves = entry.curves(x)
         color, dashes = COLORS[i % len(COLORS)], STYLES[i % len(STYLES)]
         ax.plot(curves.x, curves.median, color=color, linestyle=dashes, linewidth=1.7, label=entry.name, zorder=4)

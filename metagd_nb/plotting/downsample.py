@@ -128,5 +128,5 @@ class MinMaxBuckets:
             mean = np.add.reduceat(self._total[:used], starts) / count
         low = np.minimum.reduceat(self._minima[0, :used], starts)
         high = -np.minimum.reduceat(self._minima[1, :used], starts)
-        seen = (count > 0) & np.isfinite(mean)
-        return middle[seen], mean[seen], low[seen], high[seen]
+        finite = (count > 0) & np.isfinite(mean)
+        return middle[finite], mean[finite], low[finite], high[finite]

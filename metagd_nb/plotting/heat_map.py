@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 Best = dict[tuple[Any, ...], tuple[float, float, int]]
 
 
-def heat_map(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:
+def heat_map(sweep: Sweep, done: int = 0, total: int = 0) -> RunFigure:
     """Draw mean scores over the first two settings of a sweep (the best over all others), low ones light.
 
     Parameters
     ----------
-    found : Sweep
+    sweep : Sweep
     done, total : int
         Trials done and all trials, for a progress bar; no bar if ``total`` is 0.
 
@@ -32,12 +32,12 @@ def heat_map(found: Sweep, done: int = 0, total: int = 0) -> RunFigure:
     -------
     RunFigure
     """
-    names = found.names[:2]
-    figure = RunFigure(alt=f"Scores of {found.method} over {' and '.join(names)}")
+    names = sweep.names[:2]
+    figure = RunFigure(alt=f"Scores of {sweep.method} over {' and '.join(names)}")
     style.add_card(figure)
     ax = figure.add_axes((0.16, 0.2, 0.78, 0.6))
-    (_curve if len(names) == 1 else _map)(ax, found, _best(found))
-    label(ax, f"{found.method}: {found.what}", *(name.replace("_", " ") for name in [*names, ""][:2]))
+    (_curve if len(names) == 1 else _map)(ax, sweep, _best(sweep))
+    label(ax, f"{sweep.method}: {sweep.what}", *(name.replace("_", " ") for name in [*names, ""][:2]))
     if total:
         for width, color in ((1.0, style.EDGE), (done / total, style.BLUE)):
             corner = (0.16, 0.93)

@@ -34,12 +34,12 @@ class ReferenceLine(NamedTuple):
 
 def empty_line(ax: Axes, color: str, label: str = "_", width: float = 1.7, marker: str = "", zorder: int = 4) -> Line2D:
     """Add a moving curve without data to ``ax``."""
-    made = Line2D(
+    curve = Line2D(
         [], [], color=color, linewidth=width, label=label, animated=True, marker=marker, zorder=zorder,
         solid_joinstyle="round", solid_capstyle="round",
     )  # fmt: skip
-    ax.add_line(made)
-    return made
+    ax.add_line(curve)
+    return curve
 
 
 class Curve:

@@ -62,21 +62,21 @@ def labels(values: np.typing.ArrayLike, name: str) -> np.ndarray:
         Naming the array and the mistake.
     """
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except ValueError:
         raise MetagdError("holds lists of unlike length; needs (n,), one label a row", name) from None
-    if found.ndim != 1:
-        raise MetagdError(f"has shape {found.shape}; needs (n,), one label a row", name)
-    missing = found != found  # nan alone differs from itself
+    if array.ndim != 1:
+        raise MetagdError(f"has shape {array.shape}; needs (n,), one label a row", name)
+    missing = array != array  # nan alone differs from itself
     if np.any(missing):
         raise MetagdError(
             f"has {np.sum(missing)} missing labels (first in row {np.argmax(missing)}); drop those rows", name
         )
     try:
-        np.sort(found)
+        np.sort(array)
     except TypeError:
         raise MetagdError("holds labels that cannot be sorted; needs all of one kind, none missing", name) from None
-    return found
+    return array
 
 
 def refuse_unequal(unit: str, /, **columns: Sized) -> None:

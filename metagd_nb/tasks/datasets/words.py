@@ -39,15 +39,15 @@ def vocabulary(latin: bool) -> dict[str, list[str]]:
     except ModuleNotFoundError:
         raise MetagdError('needs Babel, which JupyterLab brings; pip install "metagd-nb[lab]"', "words") from None
     english = set(_names(Locale.parse("en")))
-    found: dict[str, list[str]] = {}
+    own_names: dict[str, list[str]] = {}
     for code in sorted(name for name in localedata.locale_identifiers() if "_" not in name):
         names = sorted(set(_names(Locale.parse(code))) - (english if code != "en" else set()))
         if latin:
             names = [name for name in names if _is_latin(name)]
         own = set(names)
-        if len(names) >= LEAST and all(len(own & set(other)) <= ALIKE * len(own) for other in found.values()):
-            found[code] = names
-    return found
+        if len(names) >= LEAST and all(len(own & set(other)) <= ALIKE * len(own) for other in own_names.values()):
+            own_names[code] = names
+    return own_names
 
 
 def _names(locale: Any) -> list[str]:

@@ -140,8 +140,8 @@ class Episodes(Tasks):
         flat = (classes % len(self.sizes)).ravel()
         row = np.empty((len(flat), k), int)
         for size in np.unique(self.sizes[flat]):  # classes of one size at a time
-            those = self.sizes[flat] == size
-            row[those] = distinct(rng, int(size), int(those.sum()), k)
+            members = self.sizes[flat] == size
+            row[members] = distinct(rng, int(size), int(members.sum()), k)
         return np.asarray(self._rows[self._first[flat][:, None] + row]).reshape(*classes.shape, k)
 
     def _batch(self, classes: np.ndarray, row: np.ndarray) -> Batch:

@@ -97,12 +97,12 @@ def _build(
     if callable(data) and not table:
         name = getattr(data, "__name__", "generator")
         return Series([], [name], window, horizon, log, checked_generator(data))
-    values, found = from_table(data, *columns) if table else from_rows(data)
+    values, labelled = from_table(data, *columns) if table else from_rows(data)
     if names is not None:
-        found = labels(list(names), "names")
-        if len(found) != len(values):
-            raise MetagdError(f"has {len(found)} names for {len(values)} series", "names")
-    return Series(values, found, window, horizon, log, None)
+        labelled = labels(list(names), "names")
+        if len(labelled) != len(values):
+            raise MetagdError(f"has {len(labelled)} names for {len(values)} series", "names")
+    return Series(values, labelled, window, horizon, log, None)
 
 
 def checked_generator(make: Callable[..., np.typing.ArrayLike]) -> Generator:
@@ -147,11 +147,11 @@ def from_rows(data: Iterable[np.typing.ArrayLike]) -> tuple[list[Array], Array]:
         raise MetagdError(f"{shorten(data)} is no array, list, table, generator or name", "data") from None
     if not rows or np.ndim(rows[0]) == 0:
         raise MetagdError("must hold several series: an array (S, L), or a list of arrays", "data")
-    found = [numbers_2d(row, f"data[{i}]") for i, row in enumerate(rows)]
-    for i, one in enumerate(found):
+    columns = [numbers_2d(row, f"data[{i}]") for i, row in enumerate(rows)]
+    for i, one in enumerate(columns):
         if one.shape[1] != 1:
             raise MetagdError(f"has shape {np.shape(rows[i])}; a series is one row of numbers", f"data[{i}]")
-    return [one[:, 0] for one in found], np.arange(len(found))
+    return [one[:, 0] for one in columns], np.arange(len(columns))
 
 
 def from_table(table: Table, value: str | None, group: str | None, time: str | None) -> tuple[list[Array], Array]:
