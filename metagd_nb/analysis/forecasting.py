@@ -1,14 +1,12 @@
-"""Forecasts of time series by methods that adapt to a few examples, and the scores of any forecasting method.
+"""Scores of forecasting methods: forecasts of the last values of many series, their errors and prediction intervals.
 
-A forecasting method is a function ``method(history, horizon)`` → (horizon,): from the values (n,) of one series so far
-it gives the next ``horizon`` values. The methods without learning are in `baseline_forecasts`.
+The methods are in `forecasting_methods`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,49 +14,11 @@ from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_float, check_int
 from ..core.statistics import normal_half_width
 from ..tasks.user_data.series_tasks import Series
-from .baseline_forecasts import Method
+from .forecasting_methods import Method
 
-if TYPE_CHECKING:
-    from .bayesian_last_layer import Prediction
-
-__all__ = ["Forecaster", "Scores", "conformal", "forecasts", "over_series", "smape", "unit_of"]
+__all__ = ["Scores", "conformal", "forecasts", "over_series", "smape", "unit_of"]
 
 Array = np.ndarray
-Adapt = Callable[[Array, Array], "Callable[[Array], Array | Prediction]"]
-
-
-@dataclass(frozen=True)
-class Forecaster:
-    """Forecasting method built from a model that adapts to a few examples.
-
-    A family whose horizon is as long as the one asked for gives all values at once. With a shorter one the forecast is
-    recursive: its own values become part of the next window.
-
-    Attributes
-    ----------
-    adapt : function
-        ``adapt(x, y)`` → ``f(x_new)``: `Run.adapt`, `InContext.adapt`, or the `adapt` of a Bayesian last layer.
-    family : Series
-        The family that was learned from; it gives the window, the horizon and the units.
-    shots : int
-        Windows of the history to adapt to.
-    """
-
-    adapt: Adapt
-    family: Series
-    shots: int = 10
-
-    def __call__(self, history: Array, horizon: int) -> Array:
-        """Forecast (horizon,) from the history (n,)."""
-        x, y, scale = self.family.frame(history, self.shots)
-        predict = self.adapt(x, y)
-        window = self.family.window
-        values = list(self.family.transform(np.asarray(history, float)[-window:]))
-        while len(values) < window + horizon:
-            last = np.array(values[-window:])
-            out = predict((last - last[-1])[None] / scale)
-            values.extend(last[-1] + scale * np.asarray(out if isinstance(out, np.ndarray) else out.mean)[0])
-        return self.family.inverse_transform(np.array(values[window:][:horizon]))
 
 
 def unit_of(history: Array, period: int = 1) -> float:

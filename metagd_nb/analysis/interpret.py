@@ -1,6 +1,6 @@
-"""What a run of a meta-learning method has learned, and what adaptation changes.
+"""Interpretation of a run of a meta-learning method: its initialization and its adaptation to new tasks.
 
-Each function takes a run and returns numbers that `metagd_nb.charts` can draw.
+Each function takes a run and returns numbers that `metagd_nb.charts` draws.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..algorithms import Meta
+from ..algorithms.inner_loop import Parameters
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
 from ..core.statistics import Calibration, measure_calibration, normal_half_width
@@ -18,7 +20,7 @@ from ..tasks import Batch, Tasks
 from ..training.run import Run
 from .fresh_tasks import draw_tasks, family_of, trained_method
 
-__all__ = ["InitialFunction", "Movement", "calibration", "cka", "initial_function", "layer_rates", "movement"]
+__all__ = ["InitialFunction", "Movement", "calibration", "cka", "initial_function", "movement"]
 
 Array = np.ndarray
 
@@ -82,10 +84,8 @@ def movement(
     if algorithm.embeds:
         raise MetagdError(f"{run.plan.method} does not adapt by moving parameters", "run")
     support, query = draw_tasks(run, family_of(run, tasks), n_tasks, seed)
-    path = list(
-        algorithm.path(problem, run.loop.snapshot.theta, support, algorithm.inner_steps if steps is None else steps)
-    )
-    before, after = (np.asarray(problem.flat(phi, len(support)), float) for phi in (path[0], path[-1]))
+    ends = _ends(run, algorithm, support, steps)
+    before, after = (np.asarray(problem.flat(phi, len(support)), float) for phi in ends)
     moved, half = [], []
     for part in problem.layout.slices.values():
         size = np.linalg.norm(before[:, part], axis=1)
@@ -94,6 +94,13 @@ def movement(
         half.append(normal_half_width(each))
     layers, same = _similarity(problem, before, after, query.x)
     return Movement(tuple(problem.layout.slices), np.array(moved), np.array(half), layers, same)
+
+
+def _ends(run: Run, algorithm: Meta, support: Batch, steps: int | None) -> tuple[Parameters, Parameters]:
+    """Parameters before and after the adaptation to support sets."""
+    steps = algorithm.inner_steps if steps is None else steps
+    path = list(algorithm.path(run.plan.problem, run.loop.snapshot.theta, support, steps))
+    return path[0], path[-1]
 
 
 def _similarity(problem: Problem, before: Array, after: Array, x: Array) -> tuple[tuple[str, ...], Array]:
@@ -182,10 +189,9 @@ def initial_function(
     support = support[: check_int(n_tasks, "n_tasks", 1)]
     low, high = min(support.x.min(), query.x.min()), max(support.x.max(), query.x.max())
     x = np.linspace(low, high, 201).astype(problem.dtype)
-    path = algorithm.path(problem, run.loop.snapshot.theta, support, algorithm.inner_steps if steps is None else steps)
     new = np.tile(x[None, :, None], (len(support), 1, 1))
-    every = [np.asarray(algorithm.predict(problem, phi, new))[..., 0] for phi in path]
-    first, last = (np.broadcast_to(found, new.shape[:2]) for found in (every[0], every[-1]))
+    predictions = (algorithm.predict(problem, phi, new)[..., 0] for phi in _ends(run, algorithm, support, steps))
+    first, last = (np.broadcast_to(prediction, new.shape[:2]) for prediction in predictions)
     return InitialFunction(x, first, last, support)
 
 
@@ -224,35 +230,3 @@ def calibration(
     logits = np.asarray(algorithm.predict(problem, phi, query.x), float)
     classes = logits.shape[-1]
     return measure_calibration(softmax(logits.reshape(-1, classes)), query.y.reshape(-1, classes).argmax(axis=-1))
-
-
-def layer_rates(run: Run, wait: bool = True) -> dict[str, tuple[float, float, float, float]]:
-    """Summarize the learned inner rates of each named slice of the parameters.
-
-    Parameters
-    ----------
-    run : Run
-        Of a method that learns its inner rates.
-    wait : bool
-        False reads the present rates of a run in training.
-
-    Returns
-    -------
-    dict name → (mean, least, greatest, share that is negative)
-
-    Raises
-    ------
-    MetagdError
-        Where no rates were learned.
-    """
-    algorithm, problem = trained_method(run, "layer_rates", wait), run.plan.problem
-    theta = run.loop.snapshot.theta  # read once: training may replace it at any moment
-    if "inner_lr" not in algorithm.learned(problem, theta):
-        raise MetagdError("no inner rates were learned; use --learn-rates, or meta-sgd", "run")
-    _, rates = algorithm.start(problem, theta, max(algorithm.inner_steps, 1))
-    every = np.stack([np.broadcast_to(rate, (problem.layout.size,)) for rate in rates])  # (S, P)
-    parts = {name: every[:, part] for name, part in problem.layout.slices.items()}
-    return {
-        name: (float(part.mean()), float(part.min()), float(part.max()), float((part < 0).mean()))
-        for name, part in parts.items()
-    }

@@ -1,7 +1,7 @@
 """Memory of past runs in one SQLite file, written only when the user has turned it on.
 
-``mg.remember()`` (or ``%metagd remember``, or ``METAGD_MEMORY`` in the environment) turns it on; each run that ends is
-then stored as the features of its problem, its settings and its loss curve. `advise` reads the memory.
+``mg.remember()``, ``%metagd remember`` or the environment variable ``METAGD_MEMORY`` turns it on. Each run that ends is
+then stored as features of its problem, settings and loss curve; `advise` reads them.
 """
 
 from __future__ import annotations
@@ -73,29 +73,17 @@ class Past(NamedTuple):
 
 def choices_of(algorithm: Algorithm) -> str:
     """Settings of an algorithm that are chosen from words, as JSON: runs are compared only where these agree."""
-    return json.dumps(
-        {n: getattr(algorithm, n) for n, h in hyperparameters(algorithm).items() if h.choices}, sort_keys=True
-    )
+    names = [name for name, declared in hyperparameters(algorithm).items() if declared.choices]
+    return json.dumps({name: getattr(algorithm, name) for name in names}, sort_keys=True)
 
 
 def layout_of(problem: Problem) -> str:
     """Names and shapes of the parameters, as JSON."""
-    return json.dumps({name: list(shape) for name, shape in problem.layout.shapes.items()})
-
-
-def default_path() -> Path:
-    """Path of the memory where the user names none."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "metagd" / "memory.sqlite"
+    return json.dumps(problem.layout.shapes)
 
 
 class RunMemory(MemoryFile):
-    """File of past runs; see `MemoryFile` for its creation and safety.
-
-    Parameters
-    ----------
-    path : path
-    """
+    """File of past runs; see `MemoryFile` for its creation and safety."""
 
     def __repr__(self) -> str:
         return f"memory of {len(self)} runs"
@@ -148,7 +136,7 @@ class RunMemory(MemoryFile):
         method : str, optional
             Only runs of this method.
         choices : str, optional
-            Only runs with these choices, as `choices_of` gives.
+            Only runs with these choices (`choices_of`).
 
         Returns
         -------
@@ -170,17 +158,19 @@ class RunMemory(MemoryFile):
 
 
 def _unpacked(row: tuple[Any, ...]) -> Past:
-    identity, at, method, choices, problem, features, settings, curve, stopped, layout, theta = row
-    flat = None if theta is None else np.load(io.BytesIO(theta), allow_pickle=False)
-    pairs = np.array(json.loads(curve), float).reshape(-1, 2)
-    known = ProblemFeatures(**json.loads(features))
-    return Past(identity, at, method, choices, problem, known, dict(json.loads(settings)), pairs, stopped, layout, flat)
+    past = Past(*row)
+    return past._replace(
+        features=ProblemFeatures(**json.loads(row[5])),
+        settings=dict(json.loads(row[6])),
+        curve=np.array(json.loads(row[7]), float).reshape(-1, 2),
+        theta=None if past.theta is None else np.load(io.BytesIO(row[10]), allow_pickle=False),
+    )
 
 
 def _problem_name(features: ProblemFeatures) -> str:
     """Hash of the features to six digits, which agree for the same problem and start."""
-    words = [f"{value:.6g}" for value in (features.size, features.loss, features.grad_norm, features.along)]
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
+    words = " ".join(f"{value:.6g}" for value in (features.size, features.loss, features.grad_norm, features.along))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def _packed(theta: Array) -> bytes | None:
@@ -217,9 +207,15 @@ def remember(path: str | os.PathLike[str] | bool | None = True) -> RunMemory | N
     -------
     RunMemory or None
     """
-    memory = None if path is False or path is None else RunMemory(default_path() if path is True else path)
-    _chosen[:] = [memory]
-    return memory
+    _chosen[:] = [_opened(path)]
+    return _chosen[0]
+
+
+def _opened(path: str | os.PathLike[str] | bool | None) -> RunMemory | None:
+    if path is False or path is None:
+        return None
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return RunMemory(home / "metagd" / "memory.sqlite" if path is True else path)
 
 
 def remembered() -> RunMemory | None:
@@ -227,9 +223,7 @@ def remembered() -> RunMemory | None:
     if _chosen:
         return _chosen[0]
     path = os.environ.get(MEMORY, "")
-    if path in ("", "0"):
-        return None
-    return RunMemory(default_path() if path == "1" else path)
+    return _opened({"": False, "0": False, "1": True}.get(path, path))
 
 
 def store(run: Run) -> None:
@@ -245,9 +239,10 @@ def store(run: Run) -> None:
             return
         memory.add(run)
         note = memory.note
+    except MetagdError as error:
+        note = f"not remembered: {error}"
     except Exception as error:
-        reason = str(error) if isinstance(error, MetagdError) else f"{type(error).__name__}: {error}"
-        note = f"not remembered: {reason}"
+        note = f"not remembered: {type(error).__name__}: {error}"
     run.loop.note = "\n".join(filter(None, [run.note, note])) or None
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...algorithms import Meta
-from ...analysis.interpret import layer_rates
+from ...analysis.adaptation_details import layer_rates
 from ...core.errors import MetagdError
 from ...plotting import style
 from ...plotting.figures import RunFigure, titled

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import metagd_nb as mg
-from metagd_nb.analysis.baseline_forecasts import Method
 from metagd_nb.analysis.bayesian_last_layer import bayesian_last_layer
+from metagd_nb.analysis.forecasting_methods import Method
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.sequences import (
     Forecaster,

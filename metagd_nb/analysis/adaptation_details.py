@@ -1,4 +1,4 @@
-"""Influence of each support point on an adapted prediction."""
+"""Details of the adaptation of a run: influence of each support point on a prediction, and learned rates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..tasks.validation import numbers_2d, refuse_unequal
 from ..training.run import Run
 from .fresh_tasks import trained_method
 
-__all__ = ["influence"]
+__all__ = ["influence", "layer_rates"]
 
 Array = np.ndarray
 
@@ -76,3 +76,35 @@ def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int
         cotangent[..., output] = 1
         slopes[..., output] = u @ net.vjp(end, new[:, None], cotangent)[0].T
     return slopes[..., 0] if net.outputs == 1 else slopes
+
+
+def layer_rates(run: Run, wait: bool = True) -> dict[str, tuple[float, float, float, float]]:
+    """Summarize the learned inner rates of each named slice of the parameters.
+
+    Parameters
+    ----------
+    run : Run
+        Of a method that learns its inner rates.
+    wait : bool
+        False reads the present rates of a run in training.
+
+    Returns
+    -------
+    dict name → (mean, least, greatest, share that is negative)
+
+    Raises
+    ------
+    MetagdError
+        Where no rates were learned.
+    """
+    algorithm, problem = trained_method(run, "layer_rates", wait), run.plan.problem
+    theta = run.loop.snapshot.theta  # read once: training may replace it at any moment
+    if "inner_lr" not in algorithm.learned(problem, theta):
+        raise MetagdError("no inner rates were learned; use --learn-rates, or meta-sgd", "run")
+    _, rates = algorithm.start(problem, theta, max(algorithm.inner_steps, 1))
+    every = np.stack([np.broadcast_to(rate, (problem.layout.size,)) for rate in rates])  # (S, P)
+    parts = {name: every[:, part] for name, part in problem.layout.slices.items()}
+    return {
+        name: (float(part.mean()), float(part.min()), float(part.max()), float((part < 0).mean()))
+        for name, part in parts.items()
+    }

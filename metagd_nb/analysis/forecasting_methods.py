@@ -1,4 +1,4 @@
-"""Forecasting methods that need no learning over tasks, as baselines.
+"""Forecasting methods: a model that adapts to a few examples, and baselines that need no learning over tasks.
 
 A forecasting method is a function ``method(history, horizon)`` → (horizon,): from the values (n,) of one series so far
 it gives the next ``horizon`` values.
@@ -8,16 +8,54 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
+from ..tasks.user_data.series_tasks import Series
+from .bayesian_last_layer import Prediction
 
-__all__ = ["autoregression", "drift", "exponential_smoothing", "in_logs", "naive", "seasonal_naive"]
+__all__ = ["Forecaster", "autoregression", "drift", "exponential_smoothing", "in_logs", "naive", "seasonal_naive"]
 
 Array = np.ndarray
 Method = Callable[[Array, int], Array]
+Adapt = Callable[[Array, Array], Callable[[Array], Array | Prediction]]
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """Forecasting method built from a model that adapts to a few examples.
+
+    A family whose horizon is as long as the one asked for gives all values at once. With a shorter one the forecast is
+    recursive: its own values become part of the next window.
+
+    Attributes
+    ----------
+    adapt : function
+        ``adapt(x, y)`` → ``f(x_new)``: `Run.adapt`, `InContext.adapt`, or the `adapt` of a Bayesian last layer.
+    family : Series
+        The family that was learned from; it gives the window, the horizon and the units.
+    shots : int
+        Windows of the history to adapt to.
+    """
+
+    adapt: Adapt
+    family: Series
+    shots: int = 10
+
+    def __call__(self, history: Array, horizon: int) -> Array:
+        """Forecast (horizon,) from the history (n,)."""
+        x, y, scale = self.family.frame(history, self.shots)
+        predict = self.adapt(x, y)
+        window = self.family.window
+        values = list(self.family.transform(np.asarray(history, float)[-window:]))
+        while len(values) < window + horizon:
+            last = np.array(values[-window:])
+            out = predict((last - last[-1])[None] / scale)
+            values.extend(last[-1] + scale * np.asarray(out if isinstance(out, np.ndarray) else out.mean)[0])
+        return self.family.inverse_transform(np.array(values[window:][:horizon]))
 
 
 def naive(history: Array, horizon: int) -> Array:
