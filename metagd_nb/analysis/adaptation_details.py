@@ -15,10 +15,8 @@ from .fresh_tasks import trained_method
 
 __all__ = ["influence", "layer_rates"]
 
-Array = np.ndarray
 
-
-def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int | None = None) -> Array:
+def influence(run: Run, x: ArrayLike, y: ArrayLike, x_new: ArrayLike, steps: int | None = None) -> np.ndarray:
     """Derivative of an adapted prediction with respect to the weight of each support point.
 
     Support point k enters the support loss with weight 1 + ε. The result is d f(x_new)/dε at ε = 0, exact through all

@@ -23,9 +23,8 @@ from ..tasks.validation import numbers_2d, refuse_unequal
 from ..training.evaluation import check_tasks
 from ..training.run import Run
 from .fresh_tasks import family_of
-from .gaussian_weights import Belief, condition, fit_prior
+from .gaussian_weights import Array, Belief, condition, fit_prior
 
-Array = np.ndarray
 Features = Callable[[Array], Array]
 
 

@@ -13,31 +13,43 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import unknown_name
-from ..core.statistics import half_width
+from ..core.statistics import Array, half_width
 from ..core.tables import html_table, text_table
 from ..tasks import Reference
 from ..training.run import Run
 
-Array = np.ndarray
 AXES = {"steps": "step", "evaluations": "grad_evals", "seconds": "seconds"}  # axis of a curve → column of the record
 POINTS = 64  # of a curve
 
 
 class Difference(NamedTuple):
-    """Difference of two methods' scores: mean over seeds, and half-width of its 95 % interval."""
+    """Difference of two methods' scores.
+
+    Attributes
+    ----------
+    mean, interval : float
+        Mean over seeds, and half-width of its 95 % interval.
+    verdict : "better" | "worse" | "no significant difference"
+    """
 
     mean: float
     interval: float
-    verdict: str  # "better", "worse" or "no significant difference"
+    verdict: str
 
 
 class Curves(NamedTuple):
-    """A loss over some axis: median over seeds, and quartiles."""
+    """Loss over an axis.
 
-    x: Array  # (n,)
-    median: Array  # (n,)
-    low: Array  # (n,)
-    high: Array  # (n,)
+    Attributes
+    ----------
+    x, median, low, high : array (n,)
+        Points of the axis; median and quartiles over seeds.
+    """
+
+    x: Array
+    median: Array
+    low: Array
+    high: Array
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,17 @@ class Comparison:
         return Difference(mean, half, "better" if (mean > 0) == self.higher else "worse")
 
     def rows(self, measured: bool = True) -> list[tuple[str, ...]]:
-        """Return the rows of the table, head first; ``measured`` adds the seconds, which differ from run to run."""
+        """Return the rows of the table, head first.
+
+        Parameters
+        ----------
+        measured : bool
+            True adds the seconds, which differ from run to run.
+
+        Returns
+        -------
+        list of tuple of str
+        """
         baselines = [entry for entry in self.entries if entry.baseline]
         best = sorted(baselines, key=lambda entry: float(entry.scores.mean()), reverse=self.higher)[:1]
         against = list(dict.fromkeys(entry.name for entry in (self.entries[0], *best)))
@@ -179,7 +201,16 @@ class Comparison:
         return {"text/plain": repr(self), "text/html": html_table(self.rows(measured=False), self.caption)}
 
     def plot(self, x: str = "steps") -> Any:
-        """Draw the losses over ``steps``, ``evaluations`` or ``seconds``: medians over seeds, bands of quartiles."""
+        """Draw the losses: medians over seeds, with bands of quartiles.
+
+        Parameters
+        ----------
+        x : "steps" | "evaluations" | "seconds"
+
+        Returns
+        -------
+        RunFigure
+        """
         from ..plotting.comparison import comparison_figure
 
         return comparison_figure(self, x)

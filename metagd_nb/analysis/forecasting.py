@@ -14,11 +14,9 @@ from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_float, check_int
 from ..core.statistics import normal_half_width
 from ..tasks.user_data.series_tasks import Series
-from .forecasting_methods import Method
+from .forecasting_methods import Array, Method
 
 __all__ = ["Scores", "conformal", "forecasts", "over_series", "smape", "unit_of"]
-
-Array = np.ndarray
 
 
 def unit_of(history: Array, period: int = 1) -> float:

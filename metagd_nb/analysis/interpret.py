@@ -15,14 +15,12 @@ from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
 from ..core.statistics import Calibration, measure_calibration, normal_half_width
 from ..models.logistic import softmax
-from ..problems.base import Problem
+from ..problems.base import Array, Problem
 from ..tasks import Batch, Tasks
 from ..training.run import Run
 from .fresh_tasks import draw_tasks, family_of, trained_method
 
 __all__ = ["InitialFunction", "Movement", "calibration", "cka", "initial_function", "movement"]
-
-Array = np.ndarray
 
 
 class Movement(NamedTuple):

@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..problems.base import Problem
+from ..problems.base import Array, Problem
 from ..tasks import Batch, TaskBatch
 
-Array = np.ndarray
 LANCZOS = 8  # Hessian·vectors spent on the spectrum
 TINY = 1e-300
 FLOOR = 1e-12  # least loss ratio; a smaller one makes no difference

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_float, check_int
-from ..core.statistics import normal_half_width
+from ..core.statistics import Array, normal_half_width
 from ..models.builtin import mlp
 from ..models.logistic import Classifier
 from ..models.net import Net
@@ -19,7 +19,6 @@ from ..tasks.validation import numbers_2d, refuse_unequal
 from .recognition_scores import Recognition, RecognitionScores, score_recognition
 from .task_embedding import Embedding, embed
 
-Array = np.ndarray
 WAYS = ("features", "curvature")
 AXES = 12  # of movement and of curvature each
 UNLIKE = "unlike anything seen"

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.statistics import Calibration, measure_calibration, normal_half_width
-
-Array = np.ndarray
+from ..core.statistics import Array, Calibration, measure_calibration, normal_half_width
 
 
 class Recognition(NamedTuple):

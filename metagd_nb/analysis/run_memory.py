@@ -20,13 +20,12 @@ import numpy as np
 from ..algorithms import Algorithm
 from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameters
-from ..problems.base import Problem
+from ..problems.base import Array, Problem
 from ..training.callbacks import ON_END
 from ..training.run import Run
 from .memory_file import MemoryFile
 from .problem_features import ProblemFeatures, describe_problem
 
-Array = np.ndarray
 MEMORY = "METAGD_MEMORY"  # environment variable: the file of past runs, or 1 for the default one
 THETA_BYTES = 4_000_000  # larger parameter vectors are not stored
 POINTS = 40  # of a loss curve

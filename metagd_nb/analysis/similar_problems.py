@@ -18,7 +18,6 @@ LEAST = 0.05  # similarity below which a problem is not used
 LATE = 0.1  # share of the evaluations after which a run is scored
 WARM = 3  # number of remembered parameter vectors that are tried, those of the most similar problems
 BETTER = 0.95  # a warm start needs a loss below this share of the loss at the method's own start
-Array = np.ndarray
 
 
 class Similar(NamedTuple):
@@ -91,7 +90,9 @@ def converged_step(past: Past) -> float:
     return float(spent[row] / max(spent[0], 1.0))  # the first row holds the evaluations of one step
 
 
-def warm_start(memory: RunMemory | None, run: Run, features: ProblemFeatures) -> tuple[tuple[int, Array] | None, int]:
+def warm_start(
+    memory: RunMemory | None, run: Run, features: ProblemFeatures
+) -> tuple[tuple[int, np.ndarray] | None, int]:
     """Choose remembered parameters as a start, if their loss on this problem is clearly below that of its own start.
 
     Parameters
@@ -125,7 +126,7 @@ def warm_start(memory: RunMemory | None, run: Run, features: ProblemFeatures) ->
     return best, cost
 
 
-def _start_loss(run: Run, theta: Array) -> tuple[float, int]:
+def _start_loss(run: Run, theta: np.ndarray) -> tuple[float, int]:
     """Loss of a run that starts at ``theta`` (P,), on one batch, and the gradient evaluations it costs."""
     algorithm, batch = run.loop.algorithm, run.plan.batches(0)
     with np.errstate(all="ignore"):

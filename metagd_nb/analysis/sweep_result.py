@@ -101,7 +101,12 @@ class Sweep:
         return len({trial.seed for trial in self.outcomes})
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the rows of the table, head first."""
+        """Return the rows of the table, head first.
+
+        Returns
+        -------
+        list of tuple of str
+        """
         lines: list[tuple[str, ...]] = [(*self.names, self.what, "steps", "diverged")]
         outcomes = self._by_setting()
         for values, steps, mean, half in self.ranked():
@@ -125,13 +130,15 @@ class Sweep:
         return {"text/plain": repr(self), "text/html": html_table(self.rows(), self.caption)}
 
     def frame(self) -> pandas.DataFrame | dict[str, list[Any]]:
-        """Return a pandas DataFrame with a row for each trial; where pandas is not installed, a dict of columns."""
-        columns: dict[str, list[Any]] = {
-            name: [t.values[i] for t in self.outcomes] for i, name in enumerate(self.names)
-        }
-        columns["seed"] = [trial.seed for trial in self.outcomes]
-        for name in Outcome._fields:
-            columns[name] = [getattr(outcome, name) for outcome in self.outcomes.values()]
+        """Return the trials as a table.
+
+        Returns
+        -------
+        pandas.DataFrame, or dict of columns where pandas is not installed
+        """
+        rows = [(*trial.values, trial.seed, *outcome) for trial, outcome in self.outcomes.items()]
+        names = (*self.names, "seed", *Outcome._fields)
+        columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
         if importlib.util.find_spec("pandas") is None:
             return columns
         import pandas

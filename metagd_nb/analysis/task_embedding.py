@@ -6,14 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..problems.base import Problem
+from ..problems.base import Array, Problem
 from ..tasks import Batch, Tasks
 from ..training.run import Run
 from .fresh_tasks import draw_tasks, family_of, trained_method
 
 __all__ = ["TaskMap", "task_map"]
-
-Array = np.ndarray
 
 
 class Embedding(NamedTuple):
