@@ -15,7 +15,8 @@ from ipywidgets.widgets.widget import _instances
 
 import metagd_nb as mg
 from metagd_nb.core.hyperparameters import hyperparameters
-from metagd_nb.notebook.controls import Controls, hears_clicks, lasting, span, unpin
+from metagd_nb.notebook.controls import Controls
+from metagd_nb.notebook.widgets import hears_clicks, lasting, span, unpin
 from metagd_nb.training.drivers import background, drive
 
 
@@ -77,12 +78,12 @@ def test_pause_and_resume_are_one_button(made: Callable[..., Controls]) -> None:
     settled(run, controls)
     assert run.loop.paused
     assert (controls.pause.description, controls.pause.icon) == ("Resume", "play")
-    assert "paused" in controls.told.value
+    assert "paused" in controls.progress.value
     click(controls.pause)
     settled(run, controls)
     assert not run.loop.paused
     assert controls.pause.description == "Pause"
-    assert "paused" not in controls.told.value
+    assert "paused" not in controls.progress.value
     assert [event.kind for event in run.events] == ["pause", "resume"]
 
 
@@ -106,7 +107,7 @@ def test_step_holds_and_does_one(made: Callable[..., Controls]) -> None:
     assert run.loop.idle
     controls.frame()
     assert controls.bar.value == 1
-    assert "1 of 50 steps" in controls.told.value
+    assert "1 of 50 steps" in controls.progress.value
 
 
 def test_stop(made: Callable[..., Controls]) -> None:
@@ -116,7 +117,7 @@ def test_stop(made: Callable[..., Controls]) -> None:
     run.loop.handle_requests()
     assert run.stopped == "user"
     controls.frame(final=True)
-    assert "stopped by hand" in controls.told.value
+    assert "stopped by hand" in controls.progress.value
     assert all(w.disabled for w in (controls.pause, controls.step, controls.stop, *controls.sliders.values()))
 
 
@@ -130,7 +131,7 @@ def test_the_reason_it_stopped(made: Callable[..., Controls], steps: int, lr: fl
     assert controls.bar.bar_style == style
     assert ("smaller lr" in controls.status.value) == (reason == "div")
     assert (controls.status.layout.display == "none") == (reason != "div")
-    assert ("all steps done" in controls.told.value) == (reason == "steps")
+    assert ("all steps done" in controls.progress.value) == (reason == "steps")
 
 
 def test_every_control_says_what_it_does(made: Callable[..., Controls]) -> None:
@@ -321,10 +322,10 @@ def test_speed_and_time_left(made: Callable[..., Controls]) -> None:
         run.loop.advance()
     controls._next = 0.0
     controls.frame()
-    assert "100 of 1,000 steps" in controls.told.value
-    speed = float(controls.told.value.split(" steps/s")[0].split("· ")[-1])
+    assert "100 of 1,000 steps" in controls.progress.value
+    speed = float(controls.progress.value.split(" steps/s")[0].split("· ")[-1])
     assert 60 < speed <= 100
-    assert any(f"about {n} s left" in controls.told.value for n in range(9, 16))
+    assert any(f"about {n} s left" in controls.progress.value for n in range(9, 16))
 
 
 def test_another_stop_may_come_sooner(made: Callable[..., Controls]) -> None:
@@ -337,7 +338,7 @@ def test_another_stop_may_come_sooner(made: Callable[..., Controls]) -> None:
         run.loop.advance()
     controls._next = 0.0
     controls.frame()
-    assert "at most 4 s left" in controls.told.value
+    assert "at most 4 s left" in controls.progress.value
 
 
 def test_lasting() -> None:
@@ -355,7 +356,7 @@ def test_no_steps_at_all(made: Callable[..., Controls]) -> None:
     run = descent(steps=0)
     controls = made(run, leave=False)
     drive(run, controls)
-    assert "0 of 0 steps" in controls.told.value
+    assert "0 of 0 steps" in controls.progress.value
 
 
 # ---- frames ---------------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.notebook.magic.line import parse
-from metagd_nb.notebook.studio import TABS, Studio, views
+from metagd_nb.notebook.studio import Studio, views
 from metagd_nb.notebook.studio.form import EXAMPLES, Choice, declarations, examples, insertion
+from metagd_nb.notebook.studio.layout import TABS
 from metagd_nb.training.executors.base import Snapshot
 
 

@@ -1,18 +1,19 @@
-"""What a person chooses in the studio, as the text of the cell that does the same. No widgets here."""
+"""The choices of the studio as the text of the equivalent cell, without widgets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter, hyperparameters
+from ...training.requests import Event
 from ...training.settings import Settings
 
-# Name → body. The first of each kind is where the studio begins; every body may be edited.
+# Name → body. The studio begins with the first of each setting; every body may be edited.
 EXAMPLES: dict[str, dict[str, str]] = {
     "single": {
         "a long valley": "def loss(w):\n    return w[0] ** 2 / 2 + 4 * w[1] ** 2\nw = np.array([3.0, 1.0])",
@@ -39,17 +40,19 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "patients of six hospitals": "tasks = lung()\nmodel = mlp(7, 16, 2)",
     },
 }
-FIRST = ("steps", "seed")  # of what every method has: shown first
+FIRST = ("steps", "seed")  # settings of every method that are shown first
+
+Value: TypeAlias = float | str | bool | tuple["Value", ...]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A method, what it learns, and the settings that differ from the defaults.
+    """A method, the code of its problem, and its options.
 
     Attributes
     ----------
     options : mapping
-        By Python name.
+        Values by Python name.
     """
 
     method: str
@@ -58,44 +61,45 @@ class Choice:
 
     @property
     def line(self) -> str:
-        """What follows ``%%metagd``."""
+        """Text after ``%%metagd``: the method and the options that differ from their defaults."""
         declared = declarations(self.method)
-        told = [
+        options = [
             f"{declared[name].option} {_typed(value)}"
             for name, value in self.options.items()
             if name in declared and value is not None and value != declared[name].default
         ]
-        return " ".join([self.method, *told])
+        return " ".join([self.method, *options])
 
     @property
     def cell(self) -> str:
-        """The whole cell."""
+        """Text of the whole cell."""
         return f"%%metagd {self.line}\n{self.body}"
 
 
-def _typed(value: Any) -> str:
-    """A value as it is typed: every digit that it needs, and no more."""
+def _typed(value: Value) -> str:
+    """Return a value as it is typed, with every digit that it needs, and no more."""
     if isinstance(value, tuple):
         return ",".join(map(_typed, value))
     return repr(value) if isinstance(value, float) else str(value)
 
 
 def declarations(method: str) -> dict[str, Hyperparameter]:
-    """Name → declaration: the method's own first, then what every method has."""
+    """Return name → declaration: the method's own options first, then those of every method."""
     shared = hyperparameters(Settings)
     order = [*FIRST, *(name for name in shared if name not in FIRST)]
     return hyperparameters(ALGORITHMS[method]) | {name: shared[name] for name in order}
 
 
 def examples(method: str) -> dict[str, str]:
-    """Name → body, of what a method can learn."""
+    """Return name → body of the examples that a method can learn."""
     return EXAMPLES[ALGORITHMS[method].setting]
 
 
 def insertion(text: str) -> str:
-    """HTML of a button that puts a cell below, by JupyterLab's own commands; without them the text can be copied.
+    """Return the HTML of a button that inserts a cell below by JupyterLab's own commands.
 
-    ``data-commandlinker-*`` is JupyterLab's documented way for a page to name a command; nothing of ours runs there.
+    ``data-commandlinker-*`` is JupyterLab's documented way for a page to name a command; no code of the kit runs in
+    the page. In other front ends the text can be copied.
     """
     commands = ["notebook:insert-cell-below", "notebook:replace-selection"]
     arguments = {"commands": commands, "args": {"text": text}}  # one for both: JupyterLab 4 passes no list of them on
@@ -105,3 +109,27 @@ def insertion(text: str) -> str:
         f"data-commandlinker-args='{escape(json.dumps(arguments), quote=True)}' "
         'title="Put this cell below">Insert cell</button>'
     )
+
+
+def equivalent(cell: str, events: Iterable[Event]) -> str:
+    """Return the HTML of the equivalent cell, followed by the changes to its run as comments.
+
+    Parameters
+    ----------
+    cell : str
+    events : iterable of Event
+
+    Returns
+    -------
+    str
+    """
+    text = escape("\n".join([cell, *(f"# at step {event.step}: {_as_code(event)}" for event in events)]))
+    code = f"<pre tabindex='0' style='white-space:pre-wrap;user-select:all;margin:4px 0'>{text}</pre>"
+    return f"<div><b>equivalent cell</b> {insertion(cell)}{code}</div>"
+
+
+def _as_code(event: Event) -> str:
+    """Return the call that makes the same change to a run."""
+    if event.kind == "set":
+        return f"run.set({', '.join(f'{name}={value!r}' for name, value in event.value.items())})"
+    return f"run.{event.kind}({event.value if event.kind == 'step' else ''})"
