@@ -251,10 +251,10 @@ def test_history_keeps_a_few_evenly_and_the_last() -> None:
     for step in range(5001):
         history.add(Snapshot(step, np.array([float(step)]), 0.0), last=step == 5000)
     steps = [shot.step for shot in history.shots]
-    assert len(steps) <= views.KEPT + 1
+    assert len(steps) <= views.LIMIT + 1
     assert steps[0] == 0
     assert steps[-1] == 5000
-    assert max(np.diff(steps)) <= 5000 / (views.KEPT / 2) + 1
+    assert max(np.diff(steps)) <= 5000 / (views.LIMIT / 2) + 1
 
 
 def test_a_landscape_of_two_parameters_is_the_loss_itself() -> None:
@@ -263,14 +263,14 @@ def test_a_landscape_of_two_parameters_is_the_loss_itself() -> None:
     history = views.retraced(run)
     assert [shot.step for shot in history.shots] == list(range(21))
     np.testing.assert_array_equal([shot.loss for shot in history.shots], run.record["loss"])
-    where = views.plane(run, history.shots)
+    where = views.plane(history.shots)
     assert where.exact
     a, b, loss = views.heights(run, where, 9)
     np.testing.assert_allclose(loss, a[None, :] ** 2 + 20 * b[:, None] ** 2, rtol=1e-12)
     assert a.min() < where.path[:, 0].min()
     assert a.max() > where.path[:, 0].max()
     with pytest.raises(MetagdError, match="when the run has moved"):
-        views.plane(run, history.shots[:1])
+        views.plane(history.shots[:1])
 
 
 def test_a_corner_that_explodes_leaves_the_valley_its_contours() -> None:
@@ -287,10 +287,9 @@ def test_a_plane_through_the_path_holds_its_losses() -> None:
     """At the path's own points the plane of the main directions has the path's losses, when the path lies in it."""
     rng = np.random.default_rng(0)
     start, one, two = rng.standard_normal((3, 5))
-    run = mg.train("gd", loss=lambda w: np.sum(np.arange(1.0, 6.0) * w**2), params={"w": start}, steps=1)
     spots = [(0.0, 0.0), (1.0, 0.0), (0.5, 1.0), (2.0, 1.0)]
     shots = [views.Shot(i, start + u * one + v * two, 0.0) for i, (u, v) in enumerate(spots)]
-    where = views.plane(run, shots)
+    where = views.plane(shots)
     assert not where.exact
     for shot, (u, v) in zip(shots, where.path, strict=True):
         np.testing.assert_allclose(where.origin + u * where.across + v * where.up, shot.theta, atol=1e-12)

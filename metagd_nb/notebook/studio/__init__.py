@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 from IPython.core.getipython import get_ipython
@@ -16,16 +16,17 @@ from IPython.display import display
 
 from ...algorithms import ALGORITHMS
 from ...core.errors import MetagdError, one_line
-from ...core.hyperparameters import Hyperparameter
 from ...plotting.run_figure import LiveRunFigure
 from ...training.drivers import background
 from ...training.run import Run
 from ..controls import Controls
-from ..magic.cell import Cell
 from ..widgets import status_line, unpin
 from . import views
 from .form import Choice, declarations, equivalent, examples
 from .layout import INNER, LANDSCAPE, LOSS, NONE, StudioWidgets, field_values, option_field, picture
+
+if TYPE_CHECKING:
+    from ..magic.cell import Cell
 
 
 class Studio(StudioWidgets):
@@ -105,17 +106,13 @@ class Studio(StudioWidgets):
         if self.example.value is not None:
             self.body.value = examples(self.method.value)[self.example.value]
 
-    def _change(self, option: Hyperparameter) -> None:
+    def _change(self, option: str) -> None:
         if not self._silent:
-            self._changed.add(option.name)
+            self._changed.add(option)
         self._safely(self._update_cell)
 
     def choice(self) -> Choice:
         """Return the method, body and options chosen now.
-
-        Returns
-        -------
-        Choice
 
         Raises
         ------

@@ -89,14 +89,14 @@ class StudioWidgets:
             view.value = f"<p>{escape(str(error))}</p>"
 
 
-def option_field(one: Hyperparameter, changed: Callable[[Hyperparameter], None]) -> ipywidgets.ValueWidget:
+def option_field(one: Hyperparameter, changed: Callable[[str], None]) -> ipywidgets.ValueWidget:
     """Return the input field of an option: a list of choices, a whole number, or text for any other value.
 
     Parameters
     ----------
     one : Hyperparameter
-    changed : function (Hyperparameter) → None
-        Called after each change.
+    changed : function (str) → None
+        Called with the option's name after each change.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def option_field(one: Hyperparameter, changed: Callable[[Hyperparameter], None])
         default = "" if one.default is None else shown(one.default)
         hint = "not set" if one.optional else one.allowed
         field = ipywidgets.Text(value=default, placeholder=hint, continuous_update=False, **common)
-    field.observe(lambda _: changed(one), "value")
+    field.observe(lambda _: changed(one.name), "value")
     return field
 
 

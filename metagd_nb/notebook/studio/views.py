@@ -1,8 +1,8 @@
-"""The studio's pictures of a run, beside its loss: the inner loop, the landscape, the learned rates."""
+"""Views of a run in the studio, beside its loss: the inner loop, the loss landscape, the learned rates."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,16 +11,18 @@ from ...analysis.adaptation_details import layer_rates
 from ...core.errors import MetagdError
 from ...plotting import style
 from ...plotting.figures import RunFigure, titled
-from ...plotting.interpretation import layer_rates as drawn_rates
+from ...plotting.interpretation import layer_rates as rates_figure
 from ...training.adaptation import curve, held_out
+from ...training.executors.base import Snapshot
 from ...training.loop import TrainingLoop
 from ...training.persistence.replay import replay_into, replay_plan
+from ...training.run import Run
 
 Array = np.ndarray
-KEPT = 64  # snapshots of θ
-FEW, QUICK = 12, 2000  # snapshots that are too few to be looked at; steps of a run that is quickly taken once more
+LIMIT = 64  # snapshots of θ
+FEW, QUICK = 12, 2000  # snapshots that are too few for the views; steps of a run that is repeated in a short time
 GRID, META_GRID = 41, 25  # points of a side of the landscape
-STEEP = 30  # times as far above the lowest loss as the median is: what lies higher is drawn as high as that
+STEEP = 30  # the drawn range of losses, as a multiple of the median's height above the lowest loss
 
 
 class Shot(NamedTuple):
@@ -32,62 +34,69 @@ class Shot(NamedTuple):
 
 
 class History:
-    """Snapshots of a run's θ, about evenly spread over its iterations, never more than `KEPT`."""
+    """Snapshots of a run's θ, spread about evenly over its iterations, at most `LIMIT`."""
 
     def __init__(self) -> None:
         self.shots: list[Shot] = []
         self._stride = 1
 
-    def add(self, shown: Any, last: bool = False) -> None:
-        """Keep what is shown, unless it is too near to what was kept before; the last is always kept."""
-        if shown.step < 0 or (self.shots and shown.step <= self.shots[-1].step):
+    def add(self, snapshot: Snapshot, last: bool = False) -> None:
+        """Add a snapshot, unless it is too close to the one before; the last one is always added."""
+        if snapshot.step < 0 or (self.shots and snapshot.step <= self.shots[-1].step):
             return
-        if self.shots and not last and shown.step - self.shots[-1].step < self._stride:
+        if self.shots and not last and snapshot.step - self.shots[-1].step < self._stride:
             return
-        self.shots.append(Shot(shown.step, np.array(shown.theta, float), shown.loss))
-        if len(self.shots) > KEPT:
+        self.shots.append(Shot(snapshot.step, np.array(snapshot.theta, float), snapshot.loss))
+        if len(self.shots) > LIMIT:
             self.shots = self.shots[::2] if len(self.shots) % 2 else [*self.shots[::2], self.shots[-1]]
             self._stride = max(2 * self._stride, 1)
 
 
-def retraced(run: Any) -> History:
-    """The history of a run that was over before it could be watched: taken once more, with its changes of rates."""
+def retraced(run: Run) -> History:
+    """Return the history of a run that ended too soon to be observed, by repeating it with its changes of rates."""
     again, history = TrainingLoop(replay_plan(run.loop, {})), History()
     replay_into(run.loop, again, history.add)
     history.add(again.snapshot, last=True)
     return history
 
 
-def inner_loop(run: Any, shot: Shot) -> RunFigure:
-    """One held-out task: its support points, and the curve after each adaptation step from θ of that iteration.
+def inner_loop(run: Run, shot: Shot) -> RunFigure:
+    """Draw one held-out task: its support points, and the curve after each adaptation step from one snapshot.
+
+    Parameters
+    ----------
+    run : Run
+    shot : Shot
+        The snapshot from which the task is adapted.
+
+    Returns
+    -------
+    RunFigure
 
     Raises
     ------
     MetagdError
-        Where there is no such picture, saying why.
+        If the run has no inner loop, or its tasks are no curves.
     """
     algorithm, problem, tasks = run.loop.algorithm, run.plan.problem, run.plan.tasks
     if not isinstance(algorithm, Meta):
         raise MetagdError(f"{run.plan.method} has one task and no inner loop")
     theta, steps = shot.theta.astype(problem.dtype), max(algorithm.inner_steps, 1)
-    found = held_out(problem, algorithm, tasks, theta, run.plan.settings.seed, steps)
-    if found is None:
+    path = None if tasks is None else held_out(problem, algorithm, tasks, theta, run.plan.settings.seed, steps)
+    if path is None:
         raise MetagdError("these tasks have no curve to draw: their inputs are not one number")
-    example, path = found
-    curves = [curve(problem, algorithm, phi, example.x) for phi in path]
+    example, steps_taken = path
+    curves = [curve(problem, algorithm, phi, example.x) for phi in steps_taken]
     figure, ax = titled(f"held-out task {example.label}, learned for {shot.step:,} steps", "x", "y")
     if example.truth is not None:
         ax.plot(
             example.x, example.truth, color=style.REFERENCE, linewidth=1.2, linestyle=(0, (4, 3)), label="true curve"
         )
-    for j, drawn in enumerate(curves):
-        share = j / max(len(curves) - 1, 1)
-        if j in (0, len(curves) - 1):
-            color = style.VERMILLION if j == 0 else style.BLUE
-            told = "before adapting" if j == 0 else f"after {j} step{'s' * (j != 1)}"
-            ax.plot(example.x, drawn, color=color, linewidth=1.9, label=told)
-        else:
-            ax.plot(example.x, drawn, color=style.BLUE, linewidth=0.9, alpha=0.25 + 0.5 * share)
+    last = len(curves) - 1
+    for j, y in enumerate(curves[1:-1], 1):
+        ax.plot(example.x, y, color=style.BLUE, linewidth=0.9, alpha=0.25 + 0.5 * j / last)
+    ax.plot(example.x, curves[0], color=style.VERMILLION, linewidth=1.9, label="before adapting")
+    ax.plot(example.x, curves[-1], color=style.BLUE, linewidth=1.9, label=f"after {last} step{'s' * (last != 1)}")
     x, y = example.support.x.ravel(), example.support.y.ravel()
     ax.plot(x, y, linestyle="", marker="o", markersize=4.5, color=style.INK, label="support")
     known = np.concatenate([y, example.truth]) if example.truth is not None else y
@@ -100,22 +109,31 @@ def inner_loop(run: Any, shot: Shot) -> RunFigure:
 
 
 class Plane(NamedTuple):
-    """The part of parameter space that a landscape shows: θ = origin + a·across + b·up."""
+    """The plane of parameter space that a landscape shows: θ = origin + a·across + b·up."""
 
     origin: Array
     across: Array
     up: Array
-    exact: bool  # whether these are the two parameters themselves
-    path: Array  # (n, 2): where the run went
+    exact: bool  # True if the coordinates are the two parameters
+    path: Array  # (n, 2): coordinates of the snapshots
 
 
-def plane(run: Any, shots: list[Shot]) -> Plane:
-    """The two parameters themselves where there are two, else the plane of the two main directions of the path.
+def plane(shots: list[Shot]) -> Plane:
+    """Return the plane of the two parameters, or of the two main directions of the path where there are more.
+
+    Parameters
+    ----------
+    shots : list of Shot
+        The path.
+
+    Returns
+    -------
+    Plane
 
     Raises
     ------
     MetagdError
-        Before the run has moved.
+        Before the first step, and for a single parameter.
     """
     thetas = np.array([shot.theta for shot in shots])
     thetas = thetas[np.isfinite(thetas).all(axis=1)]
@@ -131,36 +149,50 @@ def plane(run: Any, shots: list[Shot]) -> Plane:
     return Plane(origin, across, up, False, (thetas - origin) @ np.stack([across, up], axis=1))
 
 
-def heights(run: Any, where: Plane, size: int) -> tuple[Array, Array, Array]:
-    """Coordinates (n,) and (n,) and the loss (n, n) on a grid around the path; the tasks of step 0 where they vary."""
+def heights(run: Run, where: Plane, size: int) -> tuple[Array, Array, Array]:
+    """Evaluate the loss on a grid around the path, on the tasks of step 0 where they vary.
+
+    Parameters
+    ----------
+    run : Run
+    where : Plane
+    size : int
+        Points of a side, n.
+
+    Returns
+    -------
+    across, up : (n,) arrays
+        Coordinates in the plane.
+    loss : (n, n) array
+    """
     low, high = where.path.min(axis=0), where.path.max(axis=0)
     reach = np.maximum(0.35 * (high - low), 0.15 * (high - low).max() + 1e-12)
     a, b = (np.linspace(lo - r, hi + r, size) for lo, hi, r in zip(low, high, reach, strict=True))
     batch, problem, algorithm = run.plan.batches(0), run.plan.problem, run.loop.algorithm
-    found = np.empty((size, size))
+    loss = np.empty((size, size))
     with np.errstate(all="ignore"):
         for i, v in enumerate(b):
             for j, u in enumerate(a):
                 theta = (where.origin + u * where.across + v * where.up).astype(problem.dtype)
                 if isinstance(algorithm, Meta):
                     phi = algorithm.adapt(problem, theta, batch.support)
-                    found[i, j] = float(np.mean(algorithm.loss(problem, phi, batch.query)))
+                    loss[i, j] = float(np.mean(algorithm.loss(problem, phi, batch.query)))
                 else:
-                    found[i, j] = float(problem.linearize(theta, batch).loss[0])
-    return a, b, found
+                    loss[i, j] = float(problem.linearize(theta, batch).loss[0])
+    return a, b, loss
 
 
-def landscape(run: Any, shots: list[Shot]) -> RunFigure:
-    """The loss around the path that the run took, and the path."""
-    where = plane(run, shots)
+def landscape(run: Run, shots: list[Shot]) -> RunFigure:
+    """Draw the loss around the path of a run, and the path."""
+    where = plane(shots)
     a, b, loss = heights(run, where, META_GRID if isinstance(run.loop.algorithm, Meta) else GRID)
     title = "loss and path" if where.exact else "loss in the plane of the path's two main directions"
-    names = _two(run) if where.exact else ("first direction", "second direction")
+    names = _axis_names(run) if where.exact else ("first direction", "second direction")
     figure, ax = titled(title, *names)
     finite = loss[np.isfinite(loss)]
     if len(finite):
         low, usual = finite.min(), max(np.median(finite) - finite.min(), 1e-12)
-        high = low + STEEP * usual  # one corner that explodes must not leave the rest in one colour
+        high = low + STEEP * usual  # so that one very high corner does not leave the rest in one color
         shown = np.log10(np.clip(loss, low, high) - low + 1e-3 * usual)
         ax.contourf(a, b, shown, levels=18, cmap="Blues_r", alpha=0.75)
         ax.contour(a, b, shown, levels=18, colors=style.GRID, linewidths=0.4)
@@ -172,18 +204,19 @@ def landscape(run: Any, shots: list[Shot]) -> RunFigure:
     return figure
 
 
-def _two(run: Any) -> tuple[str, str]:
+def _axis_names(run: Run) -> tuple[str, str]:
+    """Return the names of the two parameters: ``w, b`` or ``w[0], w[1]``."""
     shapes = run.plan.problem.layout.shapes
     names = list(shapes) if len(shapes) == 2 else [f"{next(iter(shapes))}[{i}]" for i in (0, 1)]
     return names[0], names[1]
 
 
-def rates(run: Any) -> RunFigure:
-    """The inner rates as learned up to now, by part of the model: from the least to the greatest, and the mean.
+def rates(run: Run) -> RunFigure:
+    """Draw the inner rates learned so far, by part of the model: their range and their mean.
 
     Raises
     ------
     MetagdError
-        Where none are learned.
+        If the method learns no rates.
     """
-    return drawn_rates(layer_rates(run, wait=False))
+    return rates_figure(layer_rates(run, wait=False))
