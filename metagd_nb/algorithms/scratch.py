@@ -17,7 +17,7 @@ from .meta import Meta
 
 @dataclass(frozen=True)
 class Scratch(Meta):
-    """From scratch: every task is trained from the model's random start, alone.
+    """Training from scratch: each task alone, from the model's random start.
 
     What a learned start has to beat. ``evaluate(steps=…)`` shows how far training on the support set alone gets.
     """

@@ -36,7 +36,7 @@ class Conv(Dense):
         self.side, self.channels = side, channels
 
     def _places(self) -> Iterator[tuple[slice, slice, slice]]:
-        """Of the nine neighbours: the rows and columns where they lie, and their channels in a neighbourhood."""
+        """Yield for each of the nine neighbours its rows, its columns and its channels in a neighbourhood."""
         reach = 2 * halved(self.side)
         for i in range(3):
             for j in range(3):
@@ -50,7 +50,7 @@ class Conv(Dense):
         return super().apply(xp, params, xp.reshape(around, (-1, 9 * channels)))
 
     def _around(self, h: Array) -> Array:
-        """(T, N, i) → (T, N', 9 i)"""
+        """Gather the 3×3 neighbourhood of each pixel: (T, N, i) → (T, N', 9 i)."""
         tasks, side, channels = len(h), self.side, self.channels
         framed = np.zeros((tasks, h[0].size // (side * side * channels), side + 2, side + 2, channels), h.dtype)
         framed[:, :, 1:-1, 1:-1] = h.reshape(*framed.shape[:2], side, side, channels)
@@ -60,7 +60,7 @@ class Conv(Dense):
         return around.reshape(tasks, -1, 9 * channels)
 
     def _together(self, around: Array | None) -> Array | None:
-        """(T, N', 9 i) → (T, N, i)"""
+        """Add the neighbourhoods back to the pixels, the transpose of `_around`: (T, N', 9 i) → (T, N, i)."""
         if around is None:
             return None
         tasks, side, channels, small = len(around), self.side, self.channels, halved(self.side)

@@ -32,7 +32,7 @@ class Pass:
         self.out = h
 
     def _empty(self) -> Array:
-        """(T, P) to be filled by layers; zeros where they do not have all the parameters."""
+        """Allocate (T, P) for layers to fill; zeros if they do not have all the parameters."""
         all_here = sum(len(layer.shapes) for layer in self.layers) == len(self.layout.shapes)
         return (np.empty if all_here else np.zeros)((self.tasks, self.layout.size), self.theta.dtype)
 

@@ -103,13 +103,13 @@ class Classifier(NamedTuple):
 
     @classmethod
     def learned(cls, seen: Array, seen_kind: Array, held: Array, held_kind: Array, kinds: int) -> Classifier:
-        """From features (n, F) and kinds (n,) of tasks seen; the temperature from tasks held out."""
+        """Fit to features (n, F) and kinds (n,) of training tasks; the temperature is fitted to held-out tasks."""
         unfit = cls(seen.mean(0), seen.std(0) + 1e-9, np.zeros((expansion(seen.shape[1]), kinds)))
         weights = fit_logistic(unfit.read(seen), seen_kind, kinds)
         return unfit._replace(weights=weights / temperature(unfit.read(held) @ weights, held_kind))
 
     def read(self, features: Array) -> Array:
-        """(T, F) → (T, E)"""
+        """Expand features (T, F) to the classifier's inputs (T, E)."""
         xp = namespace(features)
         own = xp.clip((features - self.mean) / self.scale, -CLIP, CLIP)
         i, j = np.triu_indices(own.shape[1])
@@ -117,5 +117,5 @@ class Classifier(NamedTuple):
         return read
 
     def probabilities(self, features: Array) -> Array:
-        """(T, F) → (T, G)"""
+        """Predict the probabilities (T, G) of the kinds from features (T, F)."""
         return softmax(self.read(features) @ self.weights)

@@ -21,14 +21,14 @@ class OutputPoint(Protocol):
 
     @property
     def loss(self) -> Array:
-        """(T,)"""
+        """Loss of each task, (T,)."""
 
     @property
     def grad(self) -> Array:
-        """(T, K, C)"""
+        """Gradient of each task, (T, K, C)."""
 
     def hvp(self, v: Array) -> Array:
-        """(T, K, C) → (T, K, C)"""
+        """Multiply by the Hessian in the predictions: (T, K, C) → (T, K, C)."""
 
 
 _NOTHING_READ: dict[str, dict[str, str]] = {"code": {}, "data": {}}
@@ -92,13 +92,13 @@ class MseLoss(OutputLoss):
 
         @property
         def loss(self) -> Array:
-            """(T,), computed where it is asked for: a step that adapts does not need it."""
+            """Loss of each task, (T,); computed on demand, since adaptation does not need it."""
             flat = self.error.reshape(len(self.error), -1)
             return np.asarray(np.einsum("ti,ti->t", flat, flat) / flat.shape[1])
 
         @property
         def grad(self) -> Array:
-            """(T, K, C)"""
+            """Gradient of each task, (T, K, C)."""
             return np.asarray(self.scale * self.error)
 
         def hvp(self, v: Array) -> Array:
@@ -134,7 +134,7 @@ class CrossEntropy(OutputLoss):
             self.grad = (self.q - target) / self.points
 
         def hvp(self, v: Array) -> Array:
-            """(diag q − q qᵀ) v / K, point by point."""
+            """Multiply by the Hessian (diag q − q qᵀ)/K of each point."""
             return np.asarray(self.q * (v - (self.q * v).sum(axis=-1, keepdims=True)) / self.points)
 
     def linearize(self, prediction: Array, target: Array) -> Point:

@@ -133,7 +133,7 @@ class Net:
 
     @cached_property
     def _places(self) -> list[tuple[slice, tuple[int, int]]]:
-        """Where each layer's matrix lies in the flat vector, and its shape."""
+        """Slice of each layer's matrix in the flat vector, and its shape."""
         found = []
         for number, (i, o, one) in enumerate(zip(self.sizes, self.sizes[1:], self.ones, strict=False)):
             start = self.layout.slices[f"W{number}"].start
@@ -150,7 +150,7 @@ class Net:
         return np.asarray(ACTIVATIONS[self.activation].value(np, z))
 
     def features(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """What the last layer sees: (..., K, H) for inputs ``x`` (..., K, D)."""
+        """Compute the inputs of the last layer: (..., K, H) for ``x`` (..., K, D)."""
         if self.closed_form() != "plain":
             return self._through(self.layers[:-1], theta, x)
         h = x
@@ -159,7 +159,7 @@ class Net:
         return h
 
     def activations(self, theta: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
-        """What each layer of a plain net gives: (..., K, H) of every hidden layer, then the outputs."""
+        """Compute the outputs of each layer of a plain net: (..., K, H) of every hidden layer, then (..., K, C)."""
         found, h = [], x
         *hidden, last = self.matrices(theta)
         for w in hidden:

@@ -21,7 +21,7 @@ SPREAD = 0.1  # their distance from it, in units of each coordinate (at least 1)
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What a check found.
+    """Result of a gradient check.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ def check_functions(
     params: Mapping[str, Any],
     namespace: Mapping[str, Any] | None = None,
 ) -> GradientReport:
-    """What `%metagd check` reports: every defect that can be seen, whatever is wrong.
+    """Check a gradient and report every visible defect, as `%metagd check` does.
 
     A name that ``gradient`` reads and that does not exist is reported, and the check goes on with
     the nearest one that does.
@@ -159,7 +159,7 @@ def _note(lines: list[str], line: str) -> None:
 
 
 def _supplied(problem: LossProblem, error: MetagdError) -> bool:
-    """Whether a global that the gradient lacks could be replaced by the one that was probably meant."""
+    """Replace a missing global of the gradient by the one probably meant; return True if that was possible."""
     assert problem.own is not None
     for name in problem.own.missing:
         if str(error).startswith(f"gradient reads {name},"):

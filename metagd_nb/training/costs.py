@@ -90,16 +90,16 @@ class _CountedPoint:
 
     @property
     def loss(self) -> np.ndarray:
-        """(T,)"""
+        """Loss of each task, (T,)."""
         return self._point.loss
 
     @property
     def grad(self) -> np.ndarray:
-        """(T, P)"""
+        """Gradient of each task, (T, P)."""
         return self._point.grad
 
     def hvp(self, v: np.ndarray) -> np.ndarray:
-        """(T, P) → (T, P)"""
+        """Multiply the Hessian of each task by its vector: (T, P) → (T, P)."""
         self._owner.hvps += len(v)
         return self._point.hvp(v)
 

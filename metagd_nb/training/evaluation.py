@@ -1,4 +1,4 @@
-"""How good is a starting point? Adapt it to many new tasks and judge it after every step."""
+"""Evaluation of learned parameters: adapt to many new tasks and score after every step."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def evaluate(
 
 
 def _counted(problem: Problem, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> list[Costs]:
-    """What it takes to adapt ``theta`` (M,) to one task, after each of 0…``steps`` steps; seconds are not taken."""
+    """Measure the costs of adapting ``theta`` (M,) to one task, after each of 0…``steps`` steps, without seconds."""
     counting = CountingProblem(problem)
     with Peak() as peak:
         return [
@@ -164,7 +164,7 @@ def check_tasks(problem: Problem, tasks: Tasks, embeds: bool = False) -> None:
 
 
 def _score(problem: Problem, algorithm: Meta, phi: Parameters, query: Batch, metric: str) -> np.ndarray:
-    """(T,)"""
+    """Score each task: (T,)."""
     if metric == "loss":
         return algorithm.loss(problem, phi, query)
     chosen = algorithm.predict(problem, phi, query.x).argmax(axis=-1)

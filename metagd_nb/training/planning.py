@@ -23,7 +23,7 @@ from .settings import Settings
 
 
 class _Parts(NamedTuple):
-    """What the inputs make up of a plan."""
+    """Parts of a plan that follow from the inputs."""
 
     problem: Problem
     batches: Batches

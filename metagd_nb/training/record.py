@@ -1,4 +1,4 @@
-"""What happened, row by row: append-only columns in one growing NumPy buffer.
+"""Record of a run, row by row: append-only columns in one growing NumPy buffer.
 
 A record knows no plot, and a plot knows no loop. One thread appends; any thread may read at any
 time without a lock: a row is written whole before it is counted, and an outgrown buffer is

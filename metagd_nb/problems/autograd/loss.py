@@ -109,7 +109,7 @@ class LossProblem(Problem):
         return self._start.copy()
 
     def flat(self, phi: ArrayLike, tasks: int = 1) -> Array:
-        """(1, P)"""
+        """Return ``phi`` as an array (1, P)."""
         return np.reshape(phi, (1, -1))
 
     def linearize(self, phi: ArrayLike, batch: Batch | None = None) -> LossPoint:
@@ -135,7 +135,7 @@ class LossProblem(Problem):
         return checked_scalar(self._binding.call(self._traced.function, values))
 
     def own_gradient(self, theta: Array) -> Array:
-        """(P,) of the user's own gradient.
+        """Evaluate the user's own gradient (P,).
 
         Raises
         ------
@@ -145,7 +145,7 @@ class LossProblem(Problem):
         return flat_gradient(self.raw_gradient(theta), self.layout, self.dtype)
 
     def raw_gradient(self, theta: Array) -> Any:
-        """What the user's gradient gives at (P,), as it comes."""
+        """Call the user's gradient at (P,); return its unchecked result."""
         assert self.own is not None
         try:
             return self._gradient_binding.call(self.own.function, self.layout.pieces(theta.copy()))
@@ -188,7 +188,7 @@ class LossPoint:
         self.grad = grad[None]
 
     def hvp(self, v: Array) -> Array:
-        """(1, P) → (1, P)"""
+        """Multiply the Hessian of each task by its vector: (1, P) → (1, P)."""
         problem = self._problem
         flat = np.asarray(v, problem.dtype).reshape(-1)
         if problem.second_order == "autodiff":
@@ -204,7 +204,7 @@ class LossPoint:
         return gradient_difference(problem.own_gradient, self._theta, flat)[None]
 
     def step(self, rate: float | Array) -> Array:
-        """(1, P)"""
+        """Return φ − rate·grad (1, P)."""
         moved: Array = self._theta - rate * self.grad
         return moved
 

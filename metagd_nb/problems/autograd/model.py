@@ -74,7 +74,7 @@ class UserOutputPoint:
         self.grad = _stacked([t.grads[0] for t in traces], prediction)
 
     def hvp(self, v: Array) -> Array:
-        """(T, K, C) → (T, K, C)"""
+        """Multiply by the Hessian in the predictions: (T, K, C) → (T, K, C)."""
         return _stacked([t.hvp([u])[0] for t, u in zip(self._traces, v, strict=True)], v)
 
 
@@ -191,12 +191,12 @@ class ModelProblem(Problem):
 
 
 def _column(prediction: Array, points: int) -> Any:
-    """(K,) → (K, 1): without it, the difference from a target (K, 1) is a (K, K) that nobody meant."""
+    """Reshape (K,) to (K, 1): its difference from a target (K, 1) would be a (K, K) by broadcasting."""
     return prediction[:, None] if np.shape(getval(prediction)) == (points,) else prediction
 
 
 class Embedding:
-    """What a user's model gives of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
+    """Predictions of a user's model for x (T, K, D) at θ (P,): ``out`` (T, K, H), with their pull-back."""
 
     def __init__(self, problem: ModelProblem, theta: Array, x: Array) -> None:
         self._problem, self._theta, self._x = problem, theta, x
@@ -222,12 +222,12 @@ class ModelPoint:
         return np.array([self._problem.layout.join(p, self._problem.dtype) for p in parts])
 
     def hvp(self, v: Array) -> Array:
-        """(T, P) → (T, P)"""
+        """Multiply the Hessian of each task by its vector: (T, P) → (T, P)."""
         vectors = np.asarray(v, self._problem.dtype)
         parts = [t.hvp(self._problem.layout.pieces(u)) for t, u in zip(self._traces, vectors, strict=True)]
         return self._rows(parts)
 
     def step(self, rate: float | Array) -> Array:
-        """(T, P)"""
+        """Return φ − rate·grad (T, P)."""
         moved: Array = self._thetas - rate * self.grad
         return moved

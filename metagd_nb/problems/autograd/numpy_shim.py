@@ -1,4 +1,4 @@
-"""What a traced function sees in place of NumPy and SciPy.
+"""Shims: modules that stand for NumPy and SciPy in a traced function.
 
 While a user's function is differentiated, its names bound to the numpy module (or to functions of
 it) stand for autograd's versions. A stand-in has every name of the original; only what autograd
@@ -168,7 +168,7 @@ def scipy_shim(name: str) -> ShimModule:
 
 
 class Shims:
-    """What stands for NumPy, SciPy and Python's random numbers while a function of the user is traced.
+    """Replacements of NumPy, SciPy and Python's random numbers in a traced function of the user.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ class Shims:
         return None
 
     def function(self, value: Any) -> Any:
-        """What stands for a function taken from NumPy or SciPy (``from numpy import dot``); None where nothing does."""
+        """Return the replacement of a function imported from NumPy or SciPy (``from numpy import dot``), or None."""
         if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
             return RandomSource()
         if isinstance(value, type) or not callable(value):

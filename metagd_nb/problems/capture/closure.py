@@ -109,7 +109,7 @@ class _Capturer:
         self._globals: dict[int, dict[str, Any]] = {}
 
     def value(self, value: Any, name: str, attributes: tuple[str, ...]) -> Any:
-        """What stands for ``value`` in the copy; ``attributes`` are the names that the code takes from objects."""
+        """Return the replacement of ``value``; ``attributes`` are the names that the code takes from objects."""
         if isinstance(value, np.ndarray):
             return self.snapshot.array(value, name)
         if isinstance(value, ModuleType):

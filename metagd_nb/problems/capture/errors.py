@@ -1,4 +1,4 @@
-"""Why a function could not be differentiated, in one line that names the construct and the user's own line."""
+"""Explanation of a failed differentiation in one line that names the construct and the user's own line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def is_users(traceback: TracebackType) -> bool:
-    """Whether a traceback entry lies in the user's own code."""
+    """Return True if a traceback entry lies in the user's own code."""
     frame = traceback.tb_frame
     return frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE and written_by_user(frame.f_code)
 
@@ -75,7 +75,7 @@ def user_line(error: BaseException) -> tuple[str, str]:
 
 
 def assigns(text: str) -> bool:
-    """Whether a line assigns to an element, as in ``out[i] = …``."""
+    """Return True if a line assigns to an element, as in ``out[i] = …``."""
     try:
         tree = ast.parse(text)
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""What a function is, as hashes: of its code and of the data it reads, the same in another process."""
+"""Hashes of a function's code and of the data that it reads, the same in another process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INSTALLED = _installed()
 
 
 def written_by_user(code: CodeType, module: str = "") -> bool:
-    """Whether code is the user's (or one of the beginner's functions of the kit), not an installed library's."""
+    """Return True for code of the user or of the kit's beginner functions, False for an installed library."""
     if module.partition(".")[0] == PACKAGE:
         return True
     return not code.co_filename.startswith((*INSTALLED, "<frozen"))

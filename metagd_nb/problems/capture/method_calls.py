@@ -58,7 +58,7 @@ def _exchanged(code: CodeType) -> CodeType:
 
 
 def _words(code: CodeType) -> tuple[object, ...]:
-    """What two compilations of one definition have in common (the instructions for a method call may differ)."""
+    """Return the parts that two compilations of one definition share (instructions for a method call may differ)."""
     plain = [repr(c) for c in code.co_consts if not isinstance(c, (CodeType, frozenset))]
     return code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, plain
 

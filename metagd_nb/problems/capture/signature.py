@@ -1,4 +1,4 @@
-"""How a user's function is called: which of its arguments are parameters, and what a gradient of it gives back."""
+"""Signature of a user's function: its parameters, its other arguments, and the form of a gradient's result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def namespace_of(function: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 class Binding:
-    """Which arguments of a function are parameters, and what the others are.
+    """Assignment of parameters and data to the arguments of a function.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _as_parameter(name: str, value: ArrayLike) -> Array:
 
 
 def flat_gradient(result: Gradient, layout: ParameterLayout, dtype: np.typing.DTypeLike = np.float64) -> Array:
-    """What a user's gradient gave, as (P,).
+    """Convert the result of a user's gradient to (P,).
 
     A dict by name; a tuple or list in the parameters' order; or an array, of the one parameter's
     shape or flat over all of them.

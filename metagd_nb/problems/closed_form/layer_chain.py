@@ -31,11 +31,11 @@ class ChainPoint:
 
     @property
     def grad(self) -> Array:
-        """(T, P)"""
+        """Gradient of each task, (T, P)."""
         return self._pull()[0]
 
     def hvp(self, v: Array) -> Array:
-        """(T, P) → (T, P)"""
+        """Multiply the Hessian of each task by its vector: (T, P) → (T, P)."""
         d_out, moved = self.run.push(v)
         return self.run.bend(v, moved, self._pull()[2], self.out.hvp(d_out))
 

@@ -28,7 +28,7 @@ class GramPoint:
         self.loss = np.array([problem.anchor_loss + 0.5 * off.dot(bent) + off.dot(problem.slack)])
 
     def hvp(self, v: Array) -> Array:
-        """(1, P) → (1, P)"""
+        """Multiply the Hessian of each task by its vector: (1, P) → (1, P)."""
         return self.problem.bend(v.reshape(-1)).reshape(1, -1)
 
     def step(self, rate: float | Array) -> Array:
@@ -37,7 +37,7 @@ class GramPoint:
 
 
 def _sizes(gram: Array) -> Array:
-    """(P, 1), the lengths of the columns of X: how unlike they are must not decide what is solved for."""
+    """Return the lengths of the columns of X, (P, 1); dividing by them makes the rank independent of their scales."""
     size = np.sqrt(gram.diagonal())
     return np.where(size > 0, size, 1.0)[:, None]
 
@@ -92,7 +92,7 @@ class LeastSquares(Problem):
 
     @staticmethod
     def _best(gram: Array, moment: Array) -> tuple[Array, int]:
-        """What solves gram·θ = moment, and the rank; the shortest such where columns are (nearly) alike."""
+        """Solve gram·θ = moment; return the solution, the shortest one for (nearly) dependent columns, and the rank."""
         size = _sizes(gram)
         gram, moment = gram / (size * size.T), moment / size
         try:
@@ -113,7 +113,7 @@ class LeastSquares(Problem):
         return GramPoint(self, np.asarray(phi))
 
     def flat(self, phi: ArrayLike, tasks: int) -> Array:
-        """(1, P)"""
+        """Return ``phi`` as an array (1, P)."""
         return np.reshape(phi, (1, -1))
 
     def predict(self, phi: ArrayLike, x: Array) -> Array:

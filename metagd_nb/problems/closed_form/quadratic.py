@@ -20,7 +20,7 @@ class QuadraticPoint:
         self.loss = 0.5 * np.einsum("td,td->t", off, self.grad)
 
     def hvp(self, v: Array) -> Array:
-        """(T, d) → (T, d)"""
+        """Multiply the Hessian of each task by its vector: (T, d) → (T, d)."""
         return np.asarray((self.a @ v[..., None])[..., 0])
 
     def step(self, rate: float | Array) -> Array:

@@ -32,7 +32,7 @@ jax.tree_util.register_pytree_node(
 
 
 class OnJax(Problem):
-    """What the classes below share: all of it follows from ``task_loss``."""
+    """Base class: everything follows from ``task_loss``."""
 
     what = "loss"
 
@@ -41,10 +41,10 @@ class OnJax(Problem):
         raise TypeError(f"{type(self).__name__} needs a method task_loss")
 
     def plain(self, x: Array, y: Array) -> Any:
-        """What of ``task_loss`` the user wrote, called without JAX: an error of theirs shows as it is."""
+        """Call the user's part of ``task_loss`` without JAX, so that an error of theirs shows unchanged."""
 
     def task_features(self, params: Arrays, x: Either) -> Any:
-        """What `protonet` compares of one task's x (K, D): (K, H)."""
+        """Compute the features (K, H) of one task's x (K, D), which `protonet` compares."""
         raise TypeError(f"{type(self).__name__} needs a method task_features")
 
     def task_gradient(self, theta: jax.Array, x: Either, y: Either) -> tuple[Any, Any]:
@@ -65,7 +65,7 @@ class OnJax(Problem):
         return TracedPoint(self, jnp.asarray(phi), x, y)
 
     def flat(self, phi: ArrayLike, tasks: int = 1) -> Any:
-        """(T, P)"""
+        """Return ``phi`` as an array (T, P)."""
         if is_concrete(phi):
             return np.broadcast_to(phi, (tasks, self.layout.size))
         return jnp.broadcast_to(jnp.asarray(phi), (tasks, self.layout.size))
@@ -81,7 +81,7 @@ class OnJax(Problem):
         return jax.jit(lambda phi, x, y, v: TracedPoint(self, phi, x, y).hvp(v))
 
     def embed(self, theta: Either, x: Either) -> Any:
-        """What `protonet` compares of x (T, K, D) at θ (P,): ``out`` (T, K, H), to be pulled back."""
+        """Compute the features ``out`` (T, K, H) of x (T, K, D) at θ (P,), with their pull-back."""
         if is_concrete(theta):
             return HostEmbedding(self, np.asarray(theta), np.asarray(x))
         return TracedEmbedding(self, jnp.asarray(theta), jnp.asarray(x))
@@ -118,7 +118,7 @@ class TracedPoint:
         self.loss, self.grad, self._bend = jax.vmap(one, in_axes=(0 if phi.ndim == 2 else None, 0, 0))(phi, x, y)
 
     def hvp(self, v: jax.Array) -> jax.Array:
-        """(T, P) → (T, P), sharing the forward pass."""
+        """Multiply the Hessian of each task by its vector: (T, P) → (T, P), sharing the forward pass."""
         product: jax.Array = jax.vmap(lambda bend, u: bend(u)[1])(self._bend, v.astype(self._dtype))
         return product
 
@@ -137,7 +137,7 @@ class HostPoint:
             self.loss, self.grad = (np.asarray(part) for part in problem.evaluated(phi, x, y))
 
     def hvp(self, v: Array) -> Array:
-        """(T, P) → (T, P)"""
+        """Multiply the Hessian of each task by its vector: (T, P) → (T, P)."""
         with precise(self._problem.dtype):
             return np.asarray(self._problem.bent(*self._at, np.asarray(v, self._problem.dtype)))
 

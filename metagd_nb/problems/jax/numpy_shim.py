@@ -1,4 +1,4 @@
-"""What a function of the user sees in place of NumPy and SciPy while JAX traces it.
+"""Shims: modules that stand for NumPy and SciPy in a function that JAX traces.
 
 A function of NumPy that is given nothing traced stays NumPy's own, so what does not depend on the parameters is
 computed once, by NumPy's rules; given a traced array, JAX's function of the same name takes its place.
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 def holds_traced(items: Iterable[Any]) -> bool:
-    """Whether a traced array is among them, or in a list or tuple among them."""
+    """Return True if a traced array is among the items, or in a list or tuple among them."""
     return any(
         isinstance(item, jax.core.Tracer) or (type(item) in (list, tuple) and holds_traced(item)) for item in items
     )

@@ -1,4 +1,4 @@
-"""In which precision JAX computes, for as long as a block lasts and in its thread only."""
+"""Precision of JAX within a block of code, in its thread only."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class JaxLoss(OnJax, LossProblem):
         return _Traced(point.loss[0], parts)
 
     def _depends(self) -> bool:
-        """Whether the gradient is computed from the parameters at all."""
+        """Return True if the gradient depends on the parameters."""
         with precise(self.dtype):
             jaxpr = jax.make_jaxpr(lambda theta: self.task_gradient(theta, *NO_DATA)[1])(self._start).jaxpr
         needed = {id(v) for v in jaxpr.outvars}

@@ -1,4 +1,4 @@
-"""What JAX could not follow, in one line that names the construct and the user's own line."""
+"""Explanation of a failed tracing by JAX in one line that names the construct and the user's own line."""
 
 from __future__ import annotations
 

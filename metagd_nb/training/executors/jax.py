@@ -34,7 +34,7 @@ from .jax_chunks import ChunkedExecutor
 
 
 def jax_executor(plan: Plan, theta: np.ndarray, state: Any) -> Executor:
-    """What takes the steps of a run on JAX: compiled as a whole, or one by one where a method cannot be.
+    """Return the executor of a run on JAX: whole steps compiled, or single evaluations if a method cannot be compiled.
 
     Raises
     ------

@@ -36,7 +36,7 @@ class Chunk:
         self._known: tuple[int, Carry] | None = None
 
     def place(self, done: int) -> Carry:
-        """Where it stood after ``done`` of its steps (1…n), in NumPy's arrays."""
+        """Return parameters and state after ``done`` of the steps (1…n), as arrays of NumPy."""
         known = self._known
         if known is None or known[0] != done:
             place = self.end
@@ -56,12 +56,12 @@ class LazySnapshot(Snapshot):
 
     @property
     def theta(self) -> Array:
-        """(M,)"""
+        """Parameters and all else that is learned, (M,)."""
         return np.asarray(self.chunk.place(self.step - self.chunk.first + 1).theta)
 
     @property
     def state(self) -> Any:
-        """What the method keeps."""
+        """State of the method."""
         return self.chunk.place(self.step - self.chunk.first + 1).state
 
     def __iter__(self) -> Iterator[Any]:
@@ -101,7 +101,7 @@ class ChunkedExecutor:
 
     @property
     def state(self) -> Any:
-        """What the method keeps beside it, now."""
+        """Present state of the method."""
         return self._here.state
 
     @property
@@ -112,7 +112,7 @@ class ChunkedExecutor:
 
     @property
     def ready(self) -> bool:
-        """Whether the chunk's end is reached."""
+        """True at the end of the chunk."""
         return self._chunk is None or self._done == self._chunk.n
 
     def advance(self, algorithm: Algorithm, step: int, clock: float, most: int) -> Row:

@@ -66,7 +66,7 @@ class LeastSquaresExecutor(StepExecutor):
 
     @staticmethod
     def suits(plan: Plan) -> bool:
-        """Whether this is the arithmetic of the plan's method and problem; a subclass of either may have its own."""
+        """Return True if this is the arithmetic of the plan's method and problem, not that of a subclass of either."""
         problem = plan.problem
         plain = type(plan.algorithm) is ALGORITHMS["gd"] and problem.dtype == float
         return plain and problem.normal_equations() is not None
@@ -117,6 +117,6 @@ class LeastSquaresExecutor(StepExecutor):
 
 
 def _dots(a: Array, b: Array) -> Array:
-    """(n,), the product of each row of ``a`` (n, P) with that of ``b``, or with the one row (P,), by BLAS's dot."""
+    """Multiply each row of ``a`` (n, P) by that of ``b``, or by the one row (P,), with BLAS's dot: (n,)."""
     found: Array = (a[:, None, :] @ b[..., None])[:, 0, 0]
     return found

@@ -21,7 +21,7 @@ Array = np.ndarray
 
 
 class Source(NamedTuple):
-    """Where a run comes from.
+    """Origin of a run.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Source(NamedTuple):
 
 
 def source(loop: TrainingLoop) -> Source:
-    """Where a run comes from; of one that was read from a file, what that file says."""
+    """Return the origin of a run; for a run from a file, the origin that the file holds."""
     if loop.saved is not None:
         return Source(loop.saved["origin"], loop.saved["prints"])
     return Source(_origin(loop.plan), prints(loop.plan))

@@ -100,7 +100,7 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
 
 
 class _CorruptFile(Exception):
-    """What a file holds does not fit together."""
+    """Raise a MetagdError for a file whose parts do not fit together."""
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def _trusting_nothing() -> Iterator[None]:
 
 
 class _Parts(NamedTuple):
-    """What a file says of the plan of its run."""
+    """Plan of a run as a file holds it."""
 
     path: str
     method: str
@@ -152,7 +152,7 @@ class _Parts(NamedTuple):
 
 
 def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What can be made again of what a run was made from, and the names of what cannot."""
+    """Rebuild the inputs of a run; return them, and the names of those that a file does not hold."""
     own: dict[str, Any] = {}
     missing = []
     for name, value in given.items():

@@ -53,7 +53,7 @@ def script(loop: TrainingLoop) -> str:
 
 
 class _Parts:
-    """What a script is put together from, as it is met."""
+    """Parts of a script: imports, data, functions and the call."""
 
     def __init__(self) -> None:
         self.imports: dict[str, None] = {}

@@ -117,12 +117,12 @@ class LowRank(NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(T, P)"""
+        """Shape (T, P)."""
         return len(self.terms[0][1].cols[0].each), self.net.layout.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the coordinates."""
+        """Type of the coordinates."""
         return self.terms[0][1].cols[0].each.dtype
 
     @property
@@ -166,7 +166,7 @@ class LowRank(NDArrayOperatorsMixin):
         return out
 
     def mean(self, axis: int | None = None, dtype: DTypeLike | None = None, out: None = None) -> Array:
-        """(P,) over tasks where ``axis`` is 0; else the array's own."""
+        """Mean over tasks (P,) for axis 0, computed from the factors; for another axis that of the array."""
         if axis != 0 or dtype is not None:
             return np.asarray(self.dense().mean(axis, dtype))
         key = self.key
@@ -180,7 +180,7 @@ class LowRank(NDArrayOperatorsMixin):
         return np.asarray(total)
 
     def _mean(self, do: Do) -> Array:
-        """(P,), of the products alone."""
+        """Mean over tasks (P,) of the products alone."""
         out = np.empty(self.net.layout.size, self.dtype)
         for layer, total in enumerate(self.net.matrices(out)):
             begun = False

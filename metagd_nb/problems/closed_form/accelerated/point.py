@@ -76,7 +76,7 @@ class NetPoint:
 
     @property
     def loss(self) -> Array:
-        """(T,)"""
+        """Loss of each task, (T,)."""
         return self.out.loss
 
     # ---- products with φ and with directions ----------------------------------------------------------------------
@@ -172,18 +172,18 @@ class NetPoint:
 
     @property
     def grad(self) -> Any:
-        """(T, P)"""
+        """Gradient of each task, (T, P)."""
         grad = LowRank(self.net, ((1.0, self._term),))
         return grad if self._pairs_pay else grad.dense()
 
     @property
     def _pairs_pay(self) -> bool:
-        """Whether a gradient of so few points, at weights that the tasks share, is less work as outer products."""
+        """True if a gradient of so few points, at weights that the tasks share, is less work as outer products."""
         shared = self.at.layers is not None and self.at.layers.flat.ndim == 1
         return shared and self._key[2] > 1 and self._key[3] <= self.source.narrow
 
     def hvp(self, v: Array | LowRank) -> Any:
-        """(T, P) → (T, P)"""
+        """Multiply the Hessian of each task by its vector: (T, P) → (T, P)."""
         self._backward()
         c = 1.0
         if not (isinstance(v, LowRank) and v.rank <= self.source.narrow and len(v.terms) <= self.source.pairs):

@@ -16,7 +16,7 @@ Array = np.ndarray
 
 
 class Workspace:
-    """What a point leaves behind on its way, for T tasks of K points."""
+    """Buffers of the forward and backward pass at a point, for T tasks of K points."""
 
     def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
         def new(n: int) -> Array:
@@ -33,7 +33,7 @@ class Workspace:
         self._passes: dict[Hashable, ReplayCache] = {}
 
     def passes(self, key: Hashable) -> ReplayCache:
-        """Those over these buffers at weights that are told by ``key``; None: at weights that are no buffers."""
+        """Return the cache of these buffers at the weights that ``key`` identifies (None: weights outside buffers)."""
         if key is None:
             return ReplayCache(repeats=False)
         return self._passes.get(key) or kept(self._passes, key, ReplayCache(repeats=True))
@@ -50,7 +50,7 @@ class Scratch:
 
 
 class Second:
-    """What one Hessian·vector leaves behind: R{h}, whose column of ones does not move, and R{delta}."""
+    """Buffers of one Hessian·vector: R{h}, whose column of ones does not move, and R{delta}."""
 
     def __init__(self, net: Net, dtype: np.dtype[Any], tasks: int, points: int) -> None:
         ends = zip(net.sizes[:-1], net.ones, strict=True)
@@ -71,7 +71,7 @@ class Norms:
         self.grad: dict[str, Array] = {}
 
     def forward(self, layer: int, z: Array) -> Array:
-        """(T, K, o) → (T, K, o)"""
+        """Normalize the outputs of a layer: (T, K, o) → (T, K, o)."""
         out, cache = self.norms[layer].forward(self.at, z)
         self.caches.append(cache)
         return out
@@ -89,7 +89,7 @@ class Norms:
 
 
 class Bend:
-    """How all that moves along a direction: what one Hessian·vector needs of the norms."""
+    """Derivatives of the norms along a direction, for one Hessian·vector."""
 
     def __init__(self, norms: Norms, along: dict[str, Array]) -> None:
         self.norms, self.along = norms, along
