@@ -79,10 +79,10 @@ class Conv(Dense):
     def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
         return super().push(w, cache, dw, None if dh is None else self._around(dh))
 
-    def bend(
+    def back_jvp(
         self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        return self._together(super().bend(w, cache, moved, delta, dw, into, further))
+        return self._together(super().back_jvp(w, cache, moved, delta, dw, into, further))
 
 
 class Pixels(Layer):

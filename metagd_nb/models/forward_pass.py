@@ -48,7 +48,7 @@ class Pass:
         return grad, delta if to_x else None, deltas
 
     def push(self, v: Array) -> tuple[Array, list[Moved]]:
-        """Compute how ``out`` moves when θ moves along v (T, P), and what `bend` needs."""
+        """Compute how ``out`` moves when θ moves along v (T, P), and what `back_jvp` needs."""
         dw: Named = self.layout.views(v)
         dh: Array | None = None
         moved = []
@@ -57,7 +57,7 @@ class Pass:
             moved.append(move)
         return np.zeros_like(self.out) if dh is None else dh, moved
 
-    def bend(self, v: Array, moved: list[Moved], deltas: list[Array], cotangent: Array) -> Array:
+    def back_jvp(self, v: Array, moved: list[Moved], deltas: list[Array], cotangent: Array) -> Array:
         """Compute how the gradient of `pull` (T, P) moves along v if that in ``out`` moves by ``cotangent``."""
         product = self._empty()
         dw, into = self.layout.views(v), self.layout.views(product)
@@ -65,7 +65,7 @@ class Pass:
         for i in range(len(self.layers) - 1, self.first - 1, -1):
             layer, further = self.layers[i], i > self.first
             moves = layer.back(self.w, self.caches[i], d_delta, into, further)
-            bent = layer.bend(self.w, self.caches[i], moved[i], deltas[i], dw, into, further)
+            change = layer.back_jvp(self.w, self.caches[i], moved[i], deltas[i], dw, into, further)
             if further:
-                d_delta = moves if bent is None else moves + bent
+                d_delta = moves if change is None else moves + change
         return product

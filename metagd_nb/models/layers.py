@@ -6,7 +6,7 @@ images). It gives four things, and a chain of layers then has a loss's gradient 
 - ``forward``: the outputs, and the arrays that the other three need;
 - ``back``: the gradient in the outputs, pulled back to the inputs and the parameters;
 - ``push``: how the outputs move when parameters and inputs do;
-- ``bend``: how ``back`` moves when parameters and inputs do and the gradient in the outputs does not.
+- ``back_jvp``: how ``back`` moves when parameters and inputs do and the gradient in the outputs does not.
 
 ``apply`` is the forward pass of one task (N, i) → (N, o) as a pure function, for whatever traces or compiles it.
 """
@@ -24,7 +24,7 @@ from .activations import ACTIVATIONS
 Array = np.ndarray
 Named = Mapping[str, Array]
 Cache = tuple[Array, ...]  # what `forward` leaves for the other passes
-Moved = tuple[Array, ...] | None  # what `push` leaves for `bend`; None where the inputs stand still
+Moved = tuple[Array, ...] | None  # what `push` leaves for `back_jvp`; None where the inputs stand still
 EPS = 1e-3  # added to the variance, as in Finn et al.'s code (TensorFlow's default then)
 
 
@@ -69,10 +69,10 @@ class Layer:
         return delta
 
     def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
-        """Compute how the outputs move along ``dw`` and ``dh`` (None: fixed inputs), and what `bend` needs."""
+        """Compute how the outputs move along ``dw`` and ``dh`` (None: fixed inputs), and what `back_jvp` needs."""
         return dh, None
 
-    def bend(
+    def back_jvp(
         self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         """Add to ``into`` the move of `back` at fixed ``delta``; return the move at the inputs, None for zero."""
@@ -110,7 +110,7 @@ class Dense(Layer):
             out += row(dw[self.shift])
         return out, None if dh is None else (dh,)
 
-    def bend(
+    def back_jvp(
         self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         if moved is not None:
@@ -138,7 +138,7 @@ class ActivationLayer(Layer):
     def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
         return (None, None) if dh is None else (dh * cache[2], (dh,))
 
-    def bend(
+    def back_jvp(
         self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         if self.function.curvature is None or moved is None:
@@ -192,18 +192,18 @@ class BatchNorm(Layer):
         dz = scale * self._unmean(dh, z)
         return out + dz * row(w[self.gain]), (dz, -scale * (dh * z).mean(axis=1, keepdims=True))
 
-    def bend(
+    def back_jvp(
         self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         z, scale = cache
-        bent = scale * self._unmean(delta * row(dw[self.gain]), z)
+        change = scale * self._unmean(delta * row(dw[self.gain]), z)
         if moved is None:
-            return np.asarray(bent)
+            return np.asarray(change)
         dz, stretch = moved  # stretch: the scale's move, as a share of the scale
         into[self.gain][...] += np.sum(delta * dz, axis=1)
         u = delta * row(w[self.gain])
         turned = dz * (u * z).mean(axis=1, keepdims=True) + z * (u * dz).mean(axis=1, keepdims=True)
-        return np.asarray(bent + scale * (stretch * self._unmean(u, z) - turned))
+        return np.asarray(change + scale * (stretch * self._unmean(u, z) - turned))
 
 
 class Context(Layer):

@@ -107,9 +107,9 @@ class Net:
     def __repr__(self) -> str:
         if len(self.sizes) == 2 and self.closed_form() == "plain":
             return f"linear({self.inputs}, outputs={self.outputs}, bias={self.bias})"
-        told = f", norm={self.norm!r}" if self.norm else ""
-        told += f", context={self.context}" if self.context else ""
-        return f"mlp({', '.join(map(str, self.sizes))}, activation={self.activation!r}{told})"
+        options = f", norm={self.norm!r}" if self.norm else ""
+        options += f", context={self.context}" if self.context else ""
+        return f"mlp({', '.join(map(str, self.sizes))}, activation={self.activation!r}{options})"
 
     def start(self, rng: np.random.Generator) -> np.ndarray:
         """Starting parameters (P,): zero biases; weights as `mlp` says; a linear model starts at zero."""

@@ -64,13 +64,13 @@ def check_functions(
         stand_ins[name] = names[meant]
     try:
         problem = LossProblem(loss, params, gradient, namespace={**names, **stand_ins})
-        verdict = check_gradient(problem)
+        report = check_gradient(problem)
     except MetagdError as error:
         return GradientReport((*lines, str(error)), True, True)
     except Exception as error:
         return GradientReport((*lines, raised(error)), True, True)
-    found = verdict.lines if verdict.wrong or not lines else ("otherwise the " + verdict.lines[0],)
-    return GradientReport((*lines, *found), verdict.fatal or bool(lines), verdict.wrong or bool(lines))
+    found = report.lines if report.wrong or not lines else ("otherwise the " + report.lines[0],)
+    return GradientReport((*lines, *found), report.fatal or bool(lines), report.wrong or bool(lines))
 
 
 def check_gradient(problem: LossProblem) -> GradientReport:

@@ -92,7 +92,7 @@ class FrameScheduler(Callback):
     def _draw(self, final: bool) -> None:
         if self._broken:
             return
-        loop, asked = self.loop, time.perf_counter()
+        loop, requested = self.loop, time.perf_counter()
         with render_lock():
             start = time.perf_counter()
             try:
@@ -101,7 +101,7 @@ class FrameScheduler(Callback):
                 loop.note = f"the plot stopped ({one_line(error)}); training went on"
                 self._broken = True
             cost = time.perf_counter() - start
-        loop.clock.exclude(time.perf_counter() - asked)
+        loop.clock.exclude(time.perf_counter() - requested)
         self._last = loop.seconds()
         self._frames += 1
         if not loop.idle:  # during a pause nothing waits for the drawing

@@ -36,8 +36,8 @@ EXPLODED = 1e8  # times the first loss, or times 1
 def divergence(algorithm: Algorithm, step: int, loss: float, best: int) -> str:
     """Describe a divergence at ``step``; ``best`` is the step of the best row, −1 if there is none."""
     names = " or ".join(n for n in algorithm.live_rates() if n.endswith("lr") and not n.startswith("hyper"))
-    kept = f"the parameters of step {best} are kept" if best >= 0 else "nothing to keep"
-    return f"diverged at step {step} (loss {loss:.3g}): {kept}; a smaller {names} usually helps"
+    parameters = f"the parameters of step {best} are kept" if best >= 0 else "nothing to keep"
+    return f"diverged at step {step} (loss {loss:.3g}): {parameters}; a smaller {names} usually helps"
 
 
 class StoppingRule:

@@ -233,8 +233,8 @@ def test_a_pool_forgets_old_shapes_and_is_no_part_of_a_copy() -> None:
     pool = WorkspacePool()
     for n in range(100):
         pool.take(np.empty, n)
-    assert len(pool._kept) == WorkspacePool.KINDS
-    assert pickle.loads(pickle.dumps(pool))._kept == {}
+    assert len(pool._workspaces) == WorkspacePool.KINDS
+    assert pickle.loads(pickle.dumps(pool))._workspaces == {}
 
 
 def test_points_leave_no_cycles_for_the_collector() -> None:
@@ -249,7 +249,7 @@ def test_points_leave_no_cycles_for_the_collector() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
-    assert sum(map(len, source.accelerator.pool._kept.values())) <= 8
+    assert sum(map(len, source.accelerator.pool._workspaces.values())) <= 8
 
 
 def test_threads_on_one_problem_do_not_meet() -> None:

@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "metagd_nb"
 TEXTS = {str(path.relative_to(PACKAGE)): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
 QUESTIONS = re.compile(r"(What|How|Whether|Which|Where|Who|Whose|Why|When)\b")
-QUESTIONS_LEFT = 70
+QUESTIONS_LEFT = 16
 
 # Private words of the code's first version; each has a standard word beside it.
 PRIVATE = {

@@ -167,7 +167,7 @@ def test_one_stride_is_neither_long_nor_large(monkeypatch: pytest.MonkeyPatch) -
     run = drive(fit(steps=5000))
     assert taken[:3] == [1, 16, 256]
     assert max(taken) == MOST
-    assert run.loop.executor._kept.nbytes == 4 * (MOST + 1) * 4 * 8  # type: ignore[attr-defined]
+    assert run.loop.executor._rows.nbytes == 4 * (MOST + 1) * 4 * 8  # type: ignore[attr-defined]
     monkeypatch.setattr("metagd_nb.training.executors.least_squares.LONG", 0.0)
     taken.clear()
     drive(fit(steps=50))

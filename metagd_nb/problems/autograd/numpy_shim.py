@@ -64,7 +64,7 @@ def refusing(label: str) -> Any:
     return refuse
 
 
-class RandomStandIn(ShimModule):
+class RandomShim(ShimModule):
     """``np.random`` or ``random``: only a source with its own fixed seed may be made."""
 
     def __getattr__(self, name: str) -> Any:
@@ -139,7 +139,7 @@ def numpy_shim() -> ShimModule:
     double.__dict__["linalg"] = _exchange(np.linalg, anp.linalg)
     double.__dict__["linalg"].__dict__["norm"] = norm
     double.__dict__["fft"] = _exchange(np.fft, anp.fft)
-    double.__dict__["random"] = RandomStandIn(np.random)
+    double.__dict__["random"] = RandomShim(np.random)
     return double
 
 
@@ -195,7 +195,7 @@ class Shims:
         if isinstance(module, ShimModule):
             return module
         if module is random:
-            return RandomStandIn(module)
+            return RandomShim(module)
         if name in ("numpy", "numpy.linalg", "numpy.fft", "numpy.random"):
             double = self.numpy()
             return double if name == "numpy" else double.__dict__[name.rpartition(".")[2]]
@@ -223,8 +223,8 @@ class Shims:
         """id of a function of NumPy or of a loaded module of SciPy → what stands for it."""
         if root not in self._found:
             found: dict[int, Any] = {}
-            doubles = [self.numpy(), self.numpy().linalg, self.numpy().fft] if root == "numpy" else [self.scipy(root)]
-            for double in doubles:
+            shims = [self.numpy(), self.numpy().linalg, self.numpy().fft] if root == "numpy" else [self.scipy(root)]
+            for double in shims:
                 for name, value in vars(double).items():
                     original = getattr(double.__real__, name, None)
                     if not name.startswith("__") and not isinstance(original, ModuleType):

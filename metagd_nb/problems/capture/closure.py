@@ -77,7 +77,7 @@ def capture(
     *,
     traced: bool = True,
     snapshot: DataSnapshot | None = None,
-    doubles: Shims = AUTOGRAD,
+    shims: Shims = AUTOGRAD,
 ) -> Closure:
     """A closed copy of ``function`` and of every helper that it calls.
 
@@ -86,11 +86,11 @@ def capture(
     function : callable
         A function of the user, a method, or a ``functools.partial``.
     traced : bool
-        Whether NumPy and SciPy in it stand for ``doubles``: autograd's versions, or those of another tracer.
+        Whether NumPy and SciPy in it stand for ``shims``: autograd's versions, or those of another tracer.
     snapshot : Snapshot, optional
         Shared by functions that are to read the same copies.
     """
-    follower = _Capturer(doubles if traced else None, snapshot or DataSnapshot())
+    follower = _Capturer(shims if traced else None, snapshot or DataSnapshot())
     copy = follower.value(function, getattr(function, "__name__", "function"), ())
     return Closure(
         copy, tuple(follower.reads), tuple(follower.missing), follower.snapshot, tuple(follower._globals.values())
@@ -100,8 +100,8 @@ def capture(
 class _Capturer:
     """One traversal; remembers what it has met, so that recursion ends and sharing stays sharing."""
 
-    def __init__(self, doubles: Shims | None, snapshot: DataSnapshot) -> None:
-        self.doubles = doubles
+    def __init__(self, shims: Shims | None, snapshot: DataSnapshot) -> None:
+        self.shims = shims
         self.snapshot = snapshot
         self.reads: dict[str, None] = {}
         self.missing: dict[str, None] = {}
@@ -131,8 +131,8 @@ class _Capturer:
             return MethodType(self.value(value.__func__, name, attributes), value.__self__)
         if isinstance(value, functools._lru_cache_wrapper):  # a cache keyed by traced values would keep their trace
             return self.value(value.__wrapped__, name, attributes)
-        stand_in = self.doubles.function(value) if self.doubles else None
-        return value if stand_in is None else stand_in
+        shim = self.shims.function(value) if self.shims else None
+        return value if shim is None else shim
 
     def _partial(self, value: functools.partial[Any], name: str, attributes: tuple[str, ...]) -> functools.partial[Any]:
         args = [self.value(a, name, attributes) for a in value.args]
@@ -150,7 +150,7 @@ class _Capturer:
         return copies if isinstance(value, dict) else type(value)(copies.values())
 
     def _function(self, function: FunctionType) -> FunctionType:
-        code = rewritten(function) if self.doubles else function.__code__
+        code = rewritten(function) if self.shims else function.__code__
         space = self._space(function)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         closure = tuple(self._cell_made(cells[name]) for name in code.co_freevars)
@@ -175,10 +175,10 @@ class _Capturer:
         key = id(function.__globals__)
         if key not in self._globals:
             own = dict(vars(builtins))
-            if self.doubles:
-                own["__import__"] = functools.partial(_traced_import, self.doubles)
+            if self.shims:
+                own["__import__"] = functools.partial(_traced_import, self.shims)
             space = {"__builtins__": own, "__name__": function.__globals__.get("__name__", "__main__")}
-            space.update({METHODS[name]: self.doubles.methods[name] for name in METHODS} if self.doubles else {})
+            space.update({METHODS[name]: self.shims.methods[name] for name in METHODS} if self.shims else {})
             self._globals[key] = space
         return self._globals[key]
 
@@ -210,8 +210,8 @@ class _Capturer:
             made.cell_contents = self.value(contents, name, attributes)
 
     def _module(self, module: ModuleType, attributes: tuple[str, ...]) -> Any:
-        if self.doubles and (stand_in := self.doubles.module(module)) is not None:
-            return stand_in
+        if self.shims and (shim := self.shims.module(module)) is not None:
+            return shim
         path = getattr(module, "__file__", None) or ""
         of_kit = module.__name__.partition(".")[0] == PACKAGE
         if not of_kit and (not path.endswith(".py") or path.startswith(INSTALLED)):
@@ -229,7 +229,7 @@ def capture_both(function: Callable[..., Any], snapshot: DataSnapshot) -> tuple[
     return capture(function, snapshot=snapshot), capture(function, traced=False, snapshot=snapshot)
 
 
-def _traced_import(doubles: Shims, name: str, *args: Any) -> Any:
+def _traced_import(shims: Shims, name: str, *args: Any) -> Any:
     """``import numpy as np`` inside a function gives the stand-in too."""
     module = builtins.__import__(name, *args)
-    return doubles.module(module) or module
+    return shims.module(module) or module

@@ -30,12 +30,12 @@ def trimmed(error: BaseException) -> BaseException:
     while entry is not None:
         entries.append(entry)
         entry = entry.tb_next
-    kept: TracebackType | None = None
+    trimmed_traceback: TracebackType | None = None
     for entry in reversed(entries):
         if is_users(entry):
-            kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+            trimmed_traceback = TracebackType(trimmed_traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     error.__context__ = None
-    return error.with_traceback(kept) if kept is not None else error
+    return error.with_traceback(trimmed_traceback) if trimmed_traceback is not None else error
 
 
 def explain_tracing_failure(

@@ -29,13 +29,13 @@ class DataSnapshot:
         if id(value) in self._seen:
             return self._seen[id(value)][1]
         if self.copied + value.nbytes > self.limit:
-            kept = value
+            copy = value
             self.large[name] = (value, array_digest(value))
         else:
-            kept = value.copy()
+            copy = value.copy()
             self.copied += value.nbytes
-        self._seen[id(value)] = (value, kept)  # holding the original keeps its id from being used again
-        return kept
+        self._seen[id(value)] = (value, copy)  # holding the original keeps its id from being used again
+        return copy
 
     def changed(self) -> list[str]:
         """Names of the arrays that were too large to copy and have been changed since."""

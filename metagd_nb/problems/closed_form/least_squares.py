@@ -23,13 +23,13 @@ class GramPoint:
         self.phi, self.problem = phi, problem
         # measured from (nearly) the minimum, where yᵀy − … would cancel to noise
         off = phi.reshape(-1) - problem.anchor
-        bent = problem.bend(off)
-        self.grad = (bent + problem.slack).reshape(1, -1)
-        self.loss = np.array([problem.anchor_loss + 0.5 * off.dot(bent) + off.dot(problem.slack)])
+        product = problem.hessian_product(off)
+        self.grad = (product + problem.slack).reshape(1, -1)
+        self.loss = np.array([problem.anchor_loss + 0.5 * off.dot(product) + off.dot(problem.slack)])
 
     def hvp(self, v: Array) -> Array:
         """Multiply the Hessian of each task by its vector: (1, P) → (1, P)."""
-        return self.problem.bend(v.reshape(-1)).reshape(1, -1)
+        return self.problem.hessian_product(v.reshape(-1)).reshape(1, -1)
 
     def step(self, rate: float | Array) -> Array:
         """θ − rate·grad (1, P)"""
@@ -84,7 +84,7 @@ class LeastSquares(Problem):
         self.hessian = (scale * gram).astype(self.dtype)  # of each output: they do not share a weight
         self.anchor, self.slack = (a.astype(self.dtype).ravel() for a in (best, slope))
 
-    def bend(self, v: Array) -> Array:
+    def hessian_product(self, v: Array) -> Array:
         """Hessian times v (P,)."""
         if self.width == 1:
             return np.asarray(self.hessian.dot(v))

@@ -76,7 +76,7 @@ class OnJax(Problem):
         return jax.jit(lambda phi, x, y: (lambda point: (point.loss, point.grad))(TracedPoint(self, phi, x, y)))
 
     @cached_property
-    def bent(self) -> Any:
+    def compiled_hvp(self) -> Any:
         """Compiled: φ, x, y, v → Hessian·v (T, P)."""
         return jax.jit(lambda phi, x, y, v: TracedPoint(self, phi, x, y).hvp(v))
 
@@ -90,14 +90,14 @@ class OnJax(Problem):
         """Refuse in one line what JAX cannot follow; ``embeds``: of the features alone."""
         x, y = (batch.x, batch.y) if batch is not None else NO_DATA
 
-        def asked(theta: jax.Array, x: Either, y: Either) -> Any:
+        def requested(theta: jax.Array, x: Either, y: Either) -> Any:
             if embeds:
                 return self.task_features(self.layout.views(theta), x)
             return self.task_gradient(theta, x, y)
 
         with precise(self.dtype):
             try:
-                jax.eval_shape(asked, np.zeros(self.layout.size, self.dtype), x[0], y[0])
+                jax.eval_shape(requested, np.zeros(self.layout.size, self.dtype), x[0], y[0])
             except Exception as error:
                 raise refused(error, lambda: self.plain(x[0], y[0]), self.what) from None
 
@@ -112,14 +112,14 @@ class TracedPoint:
         self.phi, self._dtype = phi, problem.dtype
 
         def one(phi: jax.Array, x: Either, y: Either) -> Any:
-            (loss, grad), bend = jax.linearize(lambda p: problem.task_gradient(p, x, y), phi)
-            return loss, grad, bend
+            (loss, grad), jvp = jax.linearize(lambda p: problem.task_gradient(p, x, y), phi)
+            return loss, grad, jvp
 
-        self.loss, self.grad, self._bend = jax.vmap(one, in_axes=(0 if phi.ndim == 2 else None, 0, 0))(phi, x, y)
+        self.loss, self.grad, self._jvp = jax.vmap(one, in_axes=(0 if phi.ndim == 2 else None, 0, 0))(phi, x, y)
 
     def hvp(self, v: jax.Array) -> jax.Array:
         """Multiply the Hessian of each task by its vector: (T, P) → (T, P), sharing the forward pass."""
-        product: jax.Array = jax.vmap(lambda bend, u: bend(u)[1])(self._bend, v.astype(self._dtype))
+        product: jax.Array = jax.vmap(lambda jvp, u: jvp(u)[1])(self._jvp, v.astype(self._dtype))
         return product
 
     def step(self, rate: ArrayLike) -> jax.Array:
@@ -139,7 +139,7 @@ class HostPoint:
     def hvp(self, v: Array) -> Array:
         """Multiply the Hessian of each task by its vector: (T, P) → (T, P)."""
         with precise(self._problem.dtype):
-            return np.asarray(self._problem.bent(*self._at, np.asarray(v, self._problem.dtype)))
+            return np.asarray(self._problem.compiled_hvp(*self._at, np.asarray(v, self._problem.dtype)))
 
     def step(self, rate: ArrayLike) -> Array:
         """φ − rate·grad (T, P)"""

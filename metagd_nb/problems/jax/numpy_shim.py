@@ -18,7 +18,7 @@ import numpy as np
 
 from ...core.errors import MetagdError
 from ..autograd.numpy_functions import Argument, Axis, Order
-from ..autograd.numpy_shim import SCIPY, RandomStandIn, ShimModule, Shims, where_called
+from ..autograd.numpy_shim import SCIPY, RandomShim, ShimModule, Shims, where_called
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,7 +94,7 @@ def _numpy() -> ShimModule:
     double.__dict__["linalg"] = _exchange(np.linalg, jnp.linalg)
     double.__dict__["linalg"].__dict__["norm"] = either("norm", np.linalg.norm, _norm)
     double.__dict__["fft"] = _exchange(np.fft, jnp.fft)
-    double.__dict__["random"] = RandomStandIn(np.random)
+    double.__dict__["random"] = RandomShim(np.random)
     return double
 
 

@@ -36,7 +36,7 @@ from .precision import precise
 
 def on_jax(function: Callable[..., Any], snapshot: DataSnapshot | None = None) -> Closure:
     """A closed copy of a function, in which NumPy's functions of traced arrays are JAX's."""
-    return capture(function, doubles=JAX, snapshot=snapshot)
+    return capture(function, shims=JAX, snapshot=snapshot)
 
 
 class JaxNet(OnJax, NetProblem):
@@ -94,8 +94,8 @@ class JaxSquares(OnJax, LeastSquares):
 
     def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
         off = joined(params.values()) - self.anchor
-        bent = (self.hessian @ off.reshape(-1, self.width)).ravel()
-        return self.anchor_loss + 0.5 * off @ bent + off @ self.slack
+        product = (self.hessian @ off.reshape(-1, self.width)).ravel()
+        return self.anchor_loss + 0.5 * off @ product + off @ self.slack
 
     def flat(self, phi: ArrayLike, tasks: int = 1) -> Any:
         return phi.reshape(1, -1) if isinstance(phi, np.ndarray) else jnp.reshape(jnp.asarray(phi), (1, -1))

@@ -27,7 +27,7 @@ Held = Batch | TaskBatch | None  # data of a step, or of several stacked; None f
 Rates = Mapping[str, Any]  # live rates by name, traced in a program
 Flag = np.bool_ | jax.Array
 Number = np.integer[Any] | jax.Array
-KEPT = 16  # programs that are kept for the next run of their kind
+MOST_PROGRAMS = 16  # programs that are kept for the next run of their kind
 _programs: OrderedDict[Any, CompiledStep] = OrderedDict()
 
 
@@ -202,6 +202,6 @@ def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: H
     key = (plan.problem.key, type(plan.algorithm), *fixed, *shapes, *rates, length, sampled, plan.settings.devices)
     found = _programs.pop(key, None)
     _programs[key] = found or CompiledStep(plan, place, length, sampled, batch)
-    while len(_programs) > KEPT:
+    while len(_programs) > MOST_PROGRAMS:
         _programs.popitem(last=False)
     return _programs[key]

@@ -62,7 +62,7 @@ class LeastSquaresExecutor(StepExecutor):
         assert equations is not None
         self._equations = equations
         self._quick = 1  # steps that take about LONG
-        self._kept = np.empty((4, 0))
+        self._rows = np.empty((4, 0))
 
     @staticmethod
     def suits(plan: Plan) -> bool:
@@ -79,10 +79,10 @@ class LeastSquaresExecutor(StepExecutor):
         assert self.evaluation is not None
         n = max(1, min(self._quick, most, MOST))
         begin = time.perf_counter()
-        theta, grad, off, bent = self._walk(lr, n)
+        theta, grad, off, product = self._walk(lr, n)
         problem = self._equations
         # in the order of `GramPoint`, and of BLAS's dot there: the last bits depend on it
-        loss = problem.anchor_loss + 0.5 * _dots(off, bent) + _dots(off, problem.slack)
+        loss = problem.anchor_loss + 0.5 * _dots(off, product) + _dots(off, problem.slack)
         norm = np.sqrt(_dots(grad, grad))
         took = time.perf_counter() - begin
         self._quick = int(min(LONG * n / max(took, 1e-9), FASTER * n))
@@ -91,23 +91,23 @@ class LeastSquaresExecutor(StepExecutor):
     def _walk(self, lr: float, n: int) -> tuple[Array, Array, Array, Array]:
         """θ, the gradient, the way from the anchor and the Hessian times that, (n, P) each, after 1…n steps."""
         problem, size = self._equations, len(self.theta)
-        if self._kept.shape[1] < (n + 1) * size:
-            self._kept = np.empty((4, (n + 1) * size))
+        if self._rows.shape[1] < (n + 1) * size:
+            self._rows = np.empty((4, (n + 1) * size))
         shape = (size,) if problem.width == 1 else (-1, problem.width)  # outputs do not share a weight
-        theta, grad, off, bent = self._kept[:, : (n + 1) * size].reshape(4, n + 1, *shape)
+        theta, grad, off, product = self._rows[:, : (n + 1) * size].reshape(4, n + 1, *shape)
         theta[0], grad[0] = self.theta.reshape(shape), self.evaluation.grad.reshape(shape)  # type: ignore[union-attr]
         anchor, slack, hessian = problem.anchor.reshape(shape), problem.slack.reshape(shape), problem.hessian
         step = np.empty_like(anchor)
         add, subtract, multiply, dot = np.add, np.subtract, np.multiply, np.dot
         before, slope = theta[0], grad[0]
-        for after, new, way, bend in zip(theta[1:], grad[1:], off[1:], bent[1:], strict=True):
+        for after, new, way, product_row in zip(theta[1:], grad[1:], off[1:], product[1:], strict=True):
             multiply(slope, lr, step)
             subtract(before, step, after)
             subtract(after, anchor, way)
-            dot(hessian, way, bend)
-            add(bend, slack, new)
+            dot(hessian, way, product_row)
+            add(product_row, slack, new)
             before, slope = after, new
-        rows = self._kept[:, size : (n + 1) * size].reshape(4, n, size)
+        rows = self._rows[:, size : (n + 1) * size].reshape(4, n, size)
         return rows[0], rows[1], rows[2], rows[3]
 
     def keep(self, stride: Stride, count: int) -> None:

@@ -46,10 +46,10 @@ class MissingProblem(Problem):
     def check_available(self) -> NoReturn:
         """Raise a MetagdError that names what is missing and what to type."""
         names = " and ".join(self.missing)
-        asked = ", ".join(f"{name}={name}" for name in self.missing)
+        arguments = ", ".join(f"{name}={name}" for name in self.missing)
         one = len(self.missing) == 1
         be, it = ("is", "it") if one else ("are", "them")
-        raise MetagdError(f"{names} {be} not in {self.path}; give {it} from here: metagd_nb.load(…, {asked})")
+        raise MetagdError(f"{names} {be} not in {self.path}; give {it} from here: metagd_nb.load(…, {arguments})")
 
     def linearize(self, phi: ArrayLike, batch: Batch) -> Any:
         """Refuse."""

@@ -144,18 +144,18 @@ class _Parts:
         """The call that makes a model or a family of the kit."""
         if getattr(thing, "provenance", None) is None:
             raise MetagdError(f"{what} is {shorten(thing)}, which no function of metagd_nb made", "script")
-        return self._recipe(strip(thing)["recipe"], what)
+        return self._provenance(strip(thing)["recipe"], what)
 
-    def _recipe(self, recipe: dict[str, Any], what: str) -> str:
+    def _provenance(self, provenance: dict[str, Any], what: str) -> str:
         def one(value: Any) -> str:
             inner = isinstance(value, dict) and "recipe" in value
-            return self._recipe(value["recipe"], what) if inner else self.value(value, what)
+            return self._provenance(value["recipe"], what) if inner else self.value(value, what)
 
-        inside = [*map(one, recipe["args"]), *(f"{n}={one(v)}" for n, v in recipe["kwargs"].items())]
-        if "of" not in recipe:
-            return f"mg.{recipe['name']}({', '.join(inside)})"
-        part = "" if recipe["part"] is None else f"[{recipe['part']}]"
-        return f"{self._recipe(recipe['of'], what)}.{recipe['name']}({', '.join(inside)}){part}"
+        inside = [*map(one, provenance["args"]), *(f"{n}={one(v)}" for n, v in provenance["kwargs"].items())]
+        if "of" not in provenance:
+            return f"mg.{provenance['name']}({', '.join(inside)})"
+        part = "" if provenance["part"] is None else f"[{provenance['part']}]"
+        return f"{self._provenance(provenance['of'], what)}.{provenance['name']}({', '.join(inside)}){part}"
 
     # ---- functions -------------------------------------------------------------------------------------------------
 

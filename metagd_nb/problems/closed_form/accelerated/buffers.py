@@ -46,20 +46,20 @@ class WorkspacePool(threading.local):
     KINDS = 24  # of workspaces that are kept; the one made first is forgotten
 
     def __init__(self) -> None:
-        self._kept: dict[Any, list[Any]] = {}
+        self._workspaces: dict[Any, list[Any]] = {}
 
     def take(self, make: Callable[..., Made], *key: Any) -> Made:
         """A ``make(*key)`` that nobody else holds."""
-        kept = self._kept.get((make, key))
-        if kept is None:
-            while len(self._kept) >= self.KINDS:
-                del self._kept[next(iter(self._kept))]
-            kept = self._kept[make, key] = []
-        for item in kept:
+        same = self._workspaces.get((make, key))
+        if same is None:
+            while len(self._workspaces) >= self.KINDS:
+                del self._workspaces[next(iter(self._workspaces))]
+            same = self._workspaces[make, key] = []
+        for item in same:
             if _references(item) <= _ALONE:
                 return item  # type: ignore[no-any-return]
         item = make(*key)
-        kept.append(item)
+        same.append(item)
         return item
 
     def __reduce__(self) -> Any:  # a copy of a problem starts with none
@@ -70,8 +70,8 @@ def _references(item: Any) -> int:
     return sys.getrefcount(item) if hasattr(sys, "getrefcount") else sys.maxsize  # unknown: held
 
 
-def _count_alone(kept: list[Any]) -> int:
-    for item in kept:
+def _count_alone(same: list[Any]) -> int:
+    for item in same:
         return _references(item)
     return 0
 
@@ -137,12 +137,12 @@ class ReplayCache:
             return calls.again()
         calls = RecordedCalls()
         calls.left = make(calls)
-        kept(self._prepared, key, calls)  # when it is whole: an interrupt leaves none half written
+        cached(self._prepared, key, calls)  # when it is whole: an interrupt leaves none half written
         return calls.left
 
 
-def kept(where: dict[Hashable, Made], key: Hashable, made: Made) -> Made:
-    """``made``, kept under ``key`` among few others."""
+def cached(where: dict[Hashable, Made], key: Hashable, made: Made) -> Made:
+    """Store ``made`` under ``key`` in a small cache; return it."""
     if len(where) >= ReplayCache.MOST:
         where.clear()
     where[key] = made

@@ -26,7 +26,7 @@ from ....models.net import Net
 from ....tasks import Batch
 from .buffers import BufferViews, Do, WorkspacePool
 from .low_rank import LayerWeights, LowRank, OuterProduct, SharedWeights
-from .workspaces import Bend, Norms, Scratch, Second, Workspace
+from .workspaces import NormJvp, Norms, Scratch, Second, Workspace
 
 Array = np.ndarray
 
@@ -191,15 +191,15 @@ class NetPoint:
         elif len(v.terms) == 1 and v.layers is None:  # the product is linear in v: its factor can wait
             c, v = v.terms[0][0], LowRank(self.net, ((1.0, v.terms[0][1]),))
         second = self.source.pool.take(Second, *self._key)
-        bend = None if self._norms is None else Bend(self._norms, v.between())
+        norm_jvp = None if self._norms is None else NormJvp(self._norms, v.between())
         along = v.key
         key = None if along is None else ("hvp", second.number, along)
-        pushed = self.passes.run(key and (*key, "push"), partial(self._push, v, second, bend))
+        pushed = self.passes.run(key and (*key, "push"), partial(self._push, v, second, norm_jvp))
         np.copyto(second.delta[-1].each, self.out.hvp(pushed))
-        self.passes.run(key, partial(self._bend, v, second, bend))
-        return self._product(second, c, v.layers is None, {} if bend is None else bend.product)
+        self.passes.run(key, partial(self._back_jvp, v, second, norm_jvp))
+        return self._product(second, c, v.layers is None, {} if norm_jvp is None else norm_jvp.product)
 
-    def _push(self, v: LowRank, second: Second, bend: Bend | None, do: Do) -> Array:
+    def _push(self, v: LowRank, second: Second, norm_jvp: NormJvp | None, do: Do) -> Array:
         """Leaves R{h}; R{outputs} (T, K, C)."""
         ws, (z, extra) = self.ws, self._scratch()
         for layer, h in enumerate(ws.h):
@@ -208,13 +208,13 @@ class NetPoint:
                 self._through(do, second.h[layer], self.at, layer, out, extra[layer])
             self._through(do, h, v, layer, out, extra[layer], add=layer > 0)
             if layer < len(ws.slope):
-                dz = out.each if bend is None else bend.push(layer, out.each)
-                if bend is not None and second.z is not None:
+                dz = out.each if norm_jvp is None else norm_jvp.push(layer, out.each)
+                if norm_jvp is not None and second.z is not None:
                     np.copyto(out.each, dz)
                 do(np.multiply, dz, ws.slope[layer], second.h[layer + 1].inner)
         return z[-1].each
 
-    def _bend(self, v: LowRank, second: Second, bend: Bend | None, do: Do) -> None:
+    def _back_jvp(self, v: LowRank, second: Second, norm_jvp: NormJvp | None, do: Do) -> None:
         """Leaves R{delta}, from that of the outputs."""
         ws, (z, extra) = self.ws, self._scratch()
         for layer in range(len(ws.slope) - 1, -1, -1):
@@ -231,8 +231,8 @@ class NetPoint:
                 do(np.multiply, curved, second.z[layer].each, curved)
                 do(np.multiply, curved, ws.back[layer].each, curved)
                 do(np.add, d_delta, curved, d_delta)
-            if bend is not None:
-                d_delta[...] = bend.back(layer, d_delta)
+            if norm_jvp is not None:
+                d_delta[...] = norm_jvp.back(layer, d_delta)
 
     def _product(self, second: Second, c: float, factored: bool, between: dict[str, Array]) -> Any:
         """c·(hᵀR{delta} + R{h}ᵀdelta)"""

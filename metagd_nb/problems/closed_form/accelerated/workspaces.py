@@ -10,7 +10,7 @@ import numpy as np
 from ....models.activations import ACTIVATIONS
 from ....models.layers import BatchNorm, Cache, Moved
 from ....models.net import Net
-from .buffers import BufferViews, ReplayCache, kept, numbers
+from .buffers import BufferViews, ReplayCache, cached, numbers
 
 Array = np.ndarray
 
@@ -36,7 +36,7 @@ class Workspace:
         """Return the cache of these buffers at the weights that ``key`` identifies (None: weights outside buffers)."""
         if key is None:
             return ReplayCache(repeats=False)
-        return self._passes.get(key) or kept(self._passes, key, ReplayCache(repeats=True))
+        return self._passes.get(key) or cached(self._passes, key, ReplayCache(repeats=True))
 
 
 class Scratch:
@@ -88,7 +88,7 @@ class Norms:
         return np.asarray(norm.back(self.at, self.caches[layer], delta, into, True))
 
 
-class Bend:
+class NormJvp:
     """Derivatives of the norms along a direction, for one Hessian·vector."""
 
     def __init__(self, norms: Norms, along: dict[str, Array]) -> None:
@@ -107,5 +107,7 @@ class Bend:
         """R{the gradient in a norm's outputs} to R{that in its inputs}."""
         norms, norm, into = self.norms, self.norms.norms[layer], self.product
         pulled = norms.pulled(layer, d_delta, into)
-        bent = norm.bend(norms.at, norms.caches[layer], self.moved[layer], norms.delta[layer], self.along, into, True)
-        return np.asarray(pulled + bent)
+        change = norm.back_jvp(
+            norms.at, norms.caches[layer], self.moved[layer], norms.delta[layer], self.along, into, True
+        )
+        return np.asarray(pulled + change)
