@@ -41,10 +41,9 @@ def shorten(value: object) -> str:
 def one_line(error: BaseException) -> str:
     """Return type and message of any exception on one line, ``ValueError: message``, at most 240 characters of it."""
     try:
-        message = " ".join(str(error).split())
+        message = textwrap.shorten(str(error), 240, placeholder=" …")
     except Exception:  # its own __str__ is broken
         message = ""
-    message = textwrap.shorten(message, 240, placeholder=" …") if len(message) > 240 else message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

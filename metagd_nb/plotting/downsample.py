@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-Array = np.ndarray
-
 
 class MinMaxBuckets:
     """Lowest, highest and mean value of buckets of rows; values that are not finite are left out.
@@ -28,7 +26,7 @@ class MinMaxBuckets:
         self._rows = np.zeros((2, capacity), np.int64)  # of the minima
         self._total, self._count = np.zeros(capacity), np.zeros(capacity, np.int64)
 
-    def extend(self, values: Array) -> None:
+    def extend(self, values: np.ndarray) -> None:
         """Add the next rows, ``values`` (n,)."""
         while self.rows + len(values) > self.capacity * self.width:
             self._merge()
@@ -38,7 +36,7 @@ class MinMaxBuckets:
         self._fill(values[head : head + whole].reshape(-1, self.width))
         self._fill(values[head + whole :].reshape(1, -1))
 
-    def _fill(self, block: Array) -> None:
+    def _fill(self, block: np.ndarray) -> None:
         """Add ``block`` (m, rows of one bucket) to the next m buckets."""
         m, width = block.shape
         if not block.size:
@@ -79,7 +77,7 @@ class MinMaxBuckets:
         """Highest finite value so far; −inf if there is none."""
         return -float(self._minima[1].min())
 
-    def extremes(self) -> tuple[Array, Array]:
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return row numbers and values (m,), m ≤ 2·capacity: the lowest and highest row of every bucket, in order.
 
         All points are rows of the record, and a line through them has every peak.
@@ -97,7 +95,7 @@ class MinMaxBuckets:
         keep[:, 1] = rows[:, 0] != rows[:, 1]
         return rows[keep], values[keep]
 
-    def stretches(self, most: int) -> tuple[Array, Array, Array, Array]:
+    def stretches(self, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return row, mean, lowest and highest value (m,) of longer stretches of rows, most/2 < m ≤ ``most``.
 
         The length of a stretch is a power of two, so that points stay in place as rows are added; a last stretch that

@@ -21,7 +21,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from . import style
-from .downsample import Array
 
 WIDTH, HEIGHT, TALL = 720, 320, 420  # pixels as displayed
 DPI = 100
@@ -35,7 +34,7 @@ CYCLE = cycler(color=[style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, s
 drawing = threading.RLock()  # matplotlib's text layout is shared by all figures, and runs draw in their own threads
 
 
-def png(pixels: Array, level: int = 1) -> bytes:
+def png(pixels: np.ndarray, level: int = 1) -> bytes:
     """Encode RGBA pixels (h, w, 4) as PNG; without row filters it takes a third of Pillow's time."""
     height, width, _ = pixels.shape
     rows = np.zeros((height, 1 + 4 * width), np.uint8)  # a leading 0 in each row: no filter

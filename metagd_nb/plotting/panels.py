@@ -21,7 +21,7 @@ from matplotlib.transforms import Bbox
 
 from ..tasks import Reference
 from . import style
-from .downsample import Array, MinMaxBuckets
+from .downsample import MinMaxBuckets
 
 
 class ReferenceLine(NamedTuple):
@@ -49,7 +49,7 @@ class Curve:
 
     def __init__(self, ax: Axes, rows: MinMaxBuckets, color: str, sampled: bool, label: str = "") -> None:
         self.rows, self.sampled = rows, sampled
-        self.steps: Array | None = None  # of each row, if not every step has a row
+        self.steps: np.ndarray | None = None  # of each row, if not every step has a row
         self.line = empty_line(ax, color, label or "_")
         self.head = empty_line(ax, color, marker="o", zorder=5)
         self.head.set(markersize=4.5, markeredgecolor=style.SURFACE, clip_on=False)

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from ..training.adaptation import held_out_panel
 from ..training.stopping import REASONS
 from . import style
-from .downsample import Array, MinMaxBuckets
+from .downsample import MinMaxBuckets
 from .figures import HEIGHT, TALL, WIDTH, MimeBundle, RunFigure, bundle, crisp, drawing, png
 from .panels import Curve, StepPanel
 from .style import number
@@ -142,7 +142,7 @@ class LiveRunFigure:
                 rows.extend(record.since(name, start)[: min(CHUNK, n - start)])
         self.rows = n
 
-    def _update_steps(self, steps: Array, final: bool) -> list[bool]:
+    def _update_steps(self, steps: np.ndarray, final: bool) -> list[bool]:
         """Draw the rows of these steps (n,); return for each panel True if it must be drawn again."""
         settings = self.run.plan.settings
         for curve in (curve for panel in self.panels for curve in panel.curves):
@@ -156,7 +156,7 @@ class LiveRunFigure:
         held_out = [] if self.held_out is None else self.held_out.artists()
         return [*(artist for panel in self.panels for artist in panel.artists()), *held_out, self.status]
 
-    def pixels(self) -> Array:
+    def pixels(self) -> np.ndarray:
         """Draw the present frame (h, w, 4), RGBA; memory of the canvas, valid until the next frame."""
         with drawing:
             if self.refresh() or self._background is None:

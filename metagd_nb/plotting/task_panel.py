@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from ..training.adaptation import Panel
 from . import style
-from .downsample import Array
 from .panels import empty_line
 
 
@@ -65,6 +64,6 @@ class TaskPanel:
         return True
 
 
-def _finite(*arrays: np.typing.ArrayLike) -> Array:
-    values: Array = np.concatenate([np.ravel(array) for array in arrays])
+def _finite(*arrays: np.typing.ArrayLike) -> np.ndarray:
+    values: np.ndarray = np.concatenate([np.ravel(array) for array in arrays])
     return np.compress(np.isfinite(values), values)

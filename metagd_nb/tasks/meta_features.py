@@ -13,7 +13,6 @@ import numpy as np
 from ..core.array_api import is_concrete, namespace
 from . import Batch
 
-Array = np.ndarray
 DEGREES = 4  # polynomials of degree 0…3, without products of different inputs
 WIDTHS = (0.35, 1.0)  # of the kernel, in standard deviations of an input
 RIDGE, FLOOR = 0.02, 0.003  # of the fits; and the share of a typical variance below which residuals are rounded up
@@ -28,10 +27,10 @@ NAMES = (
 class Standardizer(NamedTuple):
     """Mean and standard deviation of inputs (D,) and targets (C,) over many tasks."""
 
-    x_mean: Array
-    x_scale: Array
-    y_mean: Array
-    y_scale: Array
+    x_mean: np.ndarray
+    x_scale: np.ndarray
+    y_mean: np.ndarray
+    y_scale: np.ndarray
 
     @classmethod
     def of(cls, batch: Batch) -> Standardizer:
@@ -39,17 +38,17 @@ class Standardizer(NamedTuple):
         x, y = batch.x.reshape(-1, batch.x.shape[-1]), batch.y.reshape(-1, batch.y.shape[-1])
         return cls(x.mean(0), _positive(x.std(0)), y.mean(0), _positive(y.std(0)))
 
-    def apply(self, batch: Batch) -> tuple[Array, Array]:
+    def apply(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Standardize inputs (T, K, D) and targets (T, K, C), in double precision unless they are traced."""
         x, y = (a.astype(float) if is_concrete(a) else a for a in (batch.x, batch.y))
         return (x - self.x_mean) / self.x_scale, (y - self.y_mean) / self.y_scale
 
 
-def _positive(scale: Array) -> Array:
+def _positive(scale: np.ndarray) -> np.ndarray:
     return np.where(scale > 0, scale, 1.0)
 
 
-def support_meta_features(batch: Batch, scale: Standardizer) -> Array:
+def support_meta_features(batch: Batch, scale: Standardizer) -> np.ndarray:
     """Compute meta-features (T, F) of support sets, averaged over outputs; ``NAMES`` lists them.
 
     Parameters
@@ -75,11 +74,11 @@ def support_meta_features(batch: Batch, scale: Standardizer) -> Array:
     features += curvatures[1:]
     distance = ((x[:, :, None] - x[:, None]) ** 2).sum(-1)  # (T, K, K)
     features += [xp.log(_kernel(xp.exp(-0.5 * distance / width**2), y) + FLOOR) for width in WIDTHS]
-    stacked: Array = xp.stack(features, axis=1)
+    stacked: np.ndarray = xp.stack(features, axis=1)
     return stacked
 
 
-def _moments(y: Array) -> list[Array]:
+def _moments(y: np.ndarray) -> list[np.ndarray]:
     """Return five moments (T,) of the targets."""
     xp = namespace(y)
     mean = y.mean(1)
@@ -89,7 +88,7 @@ def _moments(y: Array) -> list[Array]:
     return [v.mean(1) for v in (xp.log(spread), skewness, kurtosis, mean, xp.abs(mean))]
 
 
-def _ridge(basis: Array, y: Array, last: int) -> tuple[Array, Array, Array]:
+def _ridge(basis: np.ndarray, y: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit by ridge regression: mean squared error (T,) left-out and fitted, size of the last coefficients (T,)."""
     xp = namespace(y)
     gram = basis.swapaxes(1, 2) @ basis + RIDGE * xp.eye(basis.shape[-1])
@@ -102,10 +101,10 @@ def _ridge(basis: Array, y: Array, last: int) -> tuple[Array, Array, Array]:
     return (left_out**2).mean((1, 2)), (residual**2).mean((1, 2)), size
 
 
-def _kernel(kernel: Array, y: Array) -> Array:
+def _kernel(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the mean squared error (T,) of a kernel fit on points left out."""
     xp = namespace(y)
     inverse = xp.linalg.inv(kernel + 2.5 * RIDGE * xp.eye(kernel.shape[-1]))
     left_out = (inverse @ y) / xp.einsum("tkk->tk", inverse)[..., None]
-    error: Array = (left_out**2).mean((1, 2))
+    error: np.ndarray = (left_out**2).mean((1, 2))
     return error

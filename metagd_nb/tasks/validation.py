@@ -43,9 +43,8 @@ def numbers_2d(values: np.typing.ArrayLike, name: str) -> np.ndarray:
         array = array[:, None]
     if array.ndim != 2 or array.size == 0:
         raise MetagdError(f"has shape {np.shape(values)}; needs (n,) or (n, D) with n ≥ 1", name)
-    with np.errstate(all="ignore"):
-        total = array.sum()  # not finite if a value is not: the quick check
-    if not np.isfinite(total) and (bad := ~np.isfinite(array)).any():
+    bad = ~np.isfinite(array)
+    if bad.any():
         row = int(np.argmax(bad.any(axis=1)))
         raise MetagdError(
             f"holds {int(bad.sum())} values that are not finite (first in row {row}); drop or fill them", name

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.errors import MetagdError, nearest, shorten, unknown_name
 from ..synthetic.series_generators import GENERATORS
 from ..validation import labels, numbers_2d, refuse_unequal
-from .series_tasks import Array, Generator, Series
+from .series_tasks import Generator, Series
 
 
 class DataFrame(Protocol):
@@ -35,7 +35,7 @@ def series(
     value: str | None = None,
     group: str | None = None,
     time: str | None = None,
-    names: Sequence[str | float] | Array | None = None,
+    names: Sequence[str | float] | np.ndarray | None = None,
 ) -> Series:
     """Make a family of tasks from time series: forecast the next values from a window of values.
 
@@ -85,7 +85,7 @@ def _build(
     horizon: int,
     log: bool,
     columns: tuple[str | None, str | None, str | None],
-    names: Sequence[str | float] | Array | None,
+    names: Sequence[str | float] | np.ndarray | None,
 ) -> Series:
     if isinstance(data, Series):
         raise MetagdError("is a family already", "data")
@@ -118,7 +118,7 @@ def checked_generator(make: Callable[..., np.typing.ArrayLike]) -> Generator:
     function
     """
 
-    def checked(rng: np.random.Generator, tasks: int, length: int) -> Array:
+    def checked(rng: np.random.Generator, tasks: int, length: int) -> np.ndarray:
         values = numbers_2d(make(rng, tasks, length), "generator")
         if values.shape != (tasks, length):
             raise MetagdError(f"gives shape {values.shape}; needs (tasks, length) = ({tasks}, {length})", "generator")
@@ -128,7 +128,7 @@ def checked_generator(make: Callable[..., np.typing.ArrayLike]) -> Generator:
     return checked
 
 
-def from_rows(data: Iterable[np.typing.ArrayLike]) -> tuple[list[Array], Array]:
+def from_rows(data: Iterable[np.typing.ArrayLike]) -> tuple[list[np.ndarray], np.ndarray]:
     """Read series from the rows of an array, or from a list of arrays.
 
     Parameters
@@ -154,7 +154,9 @@ def from_rows(data: Iterable[np.typing.ArrayLike]) -> tuple[list[Array], Array]:
     return [one[:, 0] for one in columns], np.arange(len(columns))
 
 
-def from_table(table: Table, value: str | None, group: str | None, time: str | None) -> tuple[list[Array], Array]:
+def from_table(
+    table: Table, value: str | None, group: str | None, time: str | None
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Read series from a table with a row for each value.
 
     Parameters

@@ -12,8 +12,7 @@ from ..base import Batch, TaskBatch, Tasks
 from ..sampler import draw_without_repeats, split_numbers
 from ..validation import numbers_2d
 
-Array = np.ndarray
-Generator = Callable[[np.random.Generator, int, int], Array]
+Generator = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 class Frame(NamedTuple):
@@ -27,8 +26,8 @@ class Frame(NamedTuple):
         Unit of ``x`` and ``y``: the mean absolute step between the values of these windows.
     """
 
-    x: Array
-    y: Array
+    x: np.ndarray
+    y: np.ndarray
     scale: float
 
 
@@ -52,7 +51,7 @@ class Series(Tasks):
 
     def __init__(
         self,
-        values: Sequence[Array],
+        values: Sequence[np.ndarray],
         names: np.typing.ArrayLike,
         window: int,
         horizon: int,
@@ -85,7 +84,7 @@ class Series(Tasks):
         low, high = self._lengths.min(), self._lengths.max()
         return f"series({len(self)} of {low}–{high} values, window={self.window}, horizon={self.horizon})"
 
-    def transform(self, values: Array) -> Array:
+    def transform(self, values: np.ndarray) -> np.ndarray:
         """Return the values that are learned from: logarithms with ``log``, else the values themselves."""
         if not self.log:
             return np.asarray(values, float)
@@ -93,7 +92,7 @@ class Series(Tasks):
             raise MetagdError("needs values > 0", "log")
         return np.asarray(np.log(values))
 
-    def inverse_transform(self, values: Array) -> Array:
+    def inverse_transform(self, values: np.ndarray) -> np.ndarray:
         """Invert `transform`."""
         return np.asarray(np.exp(values)) if self.log else values
 
@@ -133,7 +132,7 @@ class Series(Tasks):
         return Series([one[:-values] for one in self.values], self.names, self.window, self.horizon, self.log, None)
 
     @records_derivation
-    def subset(self, which: Sequence[int] | slice | Array) -> Series:
+    def subset(self, which: Sequence[int] | slice | np.ndarray) -> Series:
         """Return some of the series, by their numbers or a slice.
 
         Parameters
@@ -202,7 +201,7 @@ class Series(Tasks):
         parts = (self._windows(values, at) for at in (support, query))
         return TaskBatch(*(Batch(x / scale, y / scale) for x, y in parts))
 
-    def _windows(self, values: Array, at: Array) -> tuple[Array, Array]:
+    def _windows(self, values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Windows (T, K, W) from ``at`` (T, K) on, and their targets (T, K, H), relative to a window's last value."""
         steps = at[:, :, None] + np.arange(self.window + self.horizon)  # (T, K, W+H)
         cut = np.take_along_axis(values[:, None], steps, axis=2)
@@ -238,7 +237,7 @@ class Series(Tasks):
         return Frame(x[0] / scale, y[0] / scale, float(scale))
 
 
-def _step(values: Array, start: Array, end: Array) -> Array:
+def _step(values: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Mean absolute step (T,) of values (T, L) between ``start`` and ``end``; 1 for constant values."""
     place = np.arange(values.shape[1] - 1)
     inside = (place >= start[:, None]) & (place < end[:, None] - 1)
