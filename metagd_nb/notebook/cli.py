@@ -1,4 +1,4 @@
-"""``metagd lab`` hands out the chapters and opens JupyterLab; ``metagd test-book`` executes them."""
+"""The command ``metagd``: ``lab`` copies the chapters and opens JupyterLab, ``test-book`` executes the chapters."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..core.errors import MetagdError
 from ..core.files import atomic_write
 
 PACKAGE = Path(__file__).resolve().parents[1]
-HANDED_OUT = ".metagd-chapters.json"  # in DIR: what each file was when it was handed out
+HANDED_OUT = ".metagd-chapters.json"  # in DIR: the digest of each file as it was copied
 LAB_USAGE = "metagd lab [DIR] [--no-browser] [any other option of jupyter lab, as --name=value]"
 
 
 def chapters() -> Path:
-    """The folder that holds the chapters: inside the wheel, or ``notebooks/`` of a checkout.
+    """Return the folder of the chapters: inside the wheel, or ``notebooks/`` of a checkout.
 
     Raises
     ------
     MetagdError
-        When neither is there.
+        If neither exists.
     """
     for folder in (PACKAGE / "chapters", PACKAGE.parent / "notebooks"):
         if any(folder.glob("*.ipynb")):
@@ -37,7 +37,7 @@ def chapters() -> Path:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """What a reader gets of a folder of chapters, as relative paths in order: no hidden files, no caches."""
+    """Yield the files of a folder of chapters as relative paths in order, without hidden files and caches."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if path.is_file() and not any(part.startswith((".", "__")) for part in inside.parts):
@@ -47,68 +47,75 @@ def files(folder: Path) -> Iterator[Path]:
 def hand_out(source: Path, target: Path) -> list[str]:
     """Copy the chapters into ``target``, never over a file that the reader changed.
 
-    A file that is still what an earlier ``metagd lab`` handed out is brought up to date.
+    A file that an earlier ``metagd lab`` copied and that has not changed since is updated.
+
+    Parameters
+    ----------
+    source, target : Path
+        Folders; ``target`` is created if it does not exist.
 
     Returns
     -------
     list of str
-        One line for each file that was kept as the reader left it.
+        One line for each file that the reader changed.
     """
     if target.exists() and source.samefile(target):
         return []
     if target.exists() and not target.is_dir():
         raise MetagdError(f"{target} is a file; metagd lab needs a folder for the chapters")
     before = _handed_out(target)
-    now, kept = dict(before), []
+    now, messages = dict(before), []
     for inside in files(source):
         data, place, key = (source / inside).read_bytes(), target / inside, inside.as_posix()
         digest, present = hashlib.sha256(data).hexdigest(), _digest(place)
         if present not in (None, digest, before.get(key)):
-            kept.append(f"kept your own {place}; move it away to get the chapter as it came")
+            messages.append(f"kept your own {place}; move it away to get the chapter as it came")
             continue
         if present != digest:
             atomic_write(place, data)
         now[key] = digest
     if now != before:
         atomic_write(target / HANDED_OUT, json.dumps(now, indent=1).encode())
-    return kept
+    return messages
 
 
 def _digest(path: Path) -> str | None:
-    """None where nothing is; no digest at all ("") for a folder or a broken link, which are the reader's own."""
+    """Return the digest of a file, "" for a folder or a broken link, and None if the path does not exist."""
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return "" if os.path.lexists(path) else None
 
 
 def _handed_out(target: Path) -> dict[str, str]:
+    """Return path → digest of the files that an earlier command copied."""
     try:
-        found = json.loads((target / HANDED_OUT).read_text())
+        digests = json.loads((target / HANDED_OUT).read_text())
     except (OSError, ValueError):
-        return {}  # without it every file that differs counts as the reader's own
-    return found if isinstance(found, dict) else {}
+        return {}  # every file that differs is then taken for a changed one
+    return digests if isinstance(digests, dict) else {}
 
 
 def need(*modules: str) -> None:
-    """Refuse in one line when a module of the ``lab`` extra is missing."""
+    """Raise a MetagdError if a module of the ``lab`` extra is missing."""
     for module in modules:
         if importlib.util.find_spec(module) is None:
             raise MetagdError(f'{module} is not installed; pip install "metagd-nb[lab]"')
 
 
 def lab(arguments: Sequence[str]) -> int:
-    """``metagd lab``: chapters into DIR, JupyterLab open on the first.
+    """Execute ``metagd lab``: copy the chapters into DIR and open JupyterLab on the first.
 
     Parameters
     ----------
     arguments : sequence of str
-        DIR, if given, comes first; the rest is JupyterLab's.
+        DIR, if given, and then options of JupyterLab.
+
+    Returns
+    -------
+    int
+        The exit code.
     """
-    options = list(arguments)
-    target = Path(options.pop(0) if options and not options[0].startswith("-") else "metagd-chapters")
-    for left, right in itertools.pairwise(options):
-        if not right.startswith("-") and ("=" in left or left == "--no-browser"):
-            raise MetagdError(f"{right!r} stands after JupyterLab's options; usage: {LAB_USAGE}")
+    target, options = _target_and_options(arguments)
     need("jupyterlab")
     source = chapters()
     for line in hand_out(source, target):
@@ -124,6 +131,16 @@ def lab(arguments: Sequence[str]) -> int:
     return _jupyterlab(options)
 
 
+def _target_and_options(arguments: Sequence[str]) -> tuple[Path, list[str]]:
+    """Return DIR and the options of JupyterLab."""
+    options = list(arguments)
+    target = Path(options.pop(0) if options and not options[0].startswith("-") else "metagd-chapters")
+    for left, right in itertools.pairwise(options):
+        if not right.startswith("-") and ("=" in left or left == "--no-browser"):
+            raise MetagdError(f"{right!r} stands after JupyterLab's options; usage: {LAB_USAGE}")
+    return target, options
+
+
 def _jupyterlab(options: list[str]) -> int:
     from jupyterlab.labapp import LabApp
 
@@ -132,14 +149,21 @@ def _jupyterlab(options: list[str]) -> int:
 
 
 def test_book(notebooks: Sequence[str], timeout: float) -> int:
-    """``metagd test-book``: execute chapters without a screen, one line each.
+    """Execute ``metagd test-book``: run chapters without a screen and print one line for each.
 
-    Nothing is written. Every ``%%metagd`` cell waits for its run, as ``METAGD_WAIT=1`` says.
+    Nothing is written. Every ``%%metagd`` cell waits for its run, as with ``METAGD_WAIT=1``.
+
+    Parameters
+    ----------
+    notebooks : sequence of str
+        Paths; empty for every chapter.
+    timeout : float
+        Seconds for one cell.
 
     Returns
     -------
     int
-        0 when every chapter ran to its end, else 1.
+        0 if every chapter ran to its end, else 1.
     """
     need("nbclient", "nbformat", "ipykernel")
     paths = [Path(name) for name in notebooks] or [chapters() / p for p in files(chapters()) if p.suffix == ".ipynb"]
@@ -147,19 +171,19 @@ def test_book(notebooks: Sequence[str], timeout: float) -> int:
     failed = 0
     for path in paths:
         start = time.perf_counter()
-        wrong = _execute(path, timeout)
-        failed += wrong is not None
-        said = f"FAILED {wrong}" if wrong else "ok"
-        print(f"{path.name:<{width}}  {time.perf_counter() - start:6.1f} s  {said}", flush=True)
+        error = _execute(path, timeout)
+        failed += error is not None
+        result = f"FAILED {error}" if error else "ok"
+        print(f"{path.name:<{width}}  {time.perf_counter() - start:6.1f} s  {result}", flush=True)
     print(f"{len(paths) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
-test_book.__test__ = False  # type: ignore[attr-defined]  # pytest must not take it for a test of its own
+test_book.__test__ = False  # type: ignore[attr-defined]  # it is no test for pytest
 
 
 def _execute(path: Path, timeout: float) -> str | None:
-    """None when the notebook runs to its end, else one line that says where it stopped and why."""
+    """Execute a notebook; return None if it runs to its end, else one line with the cell and the error."""
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
@@ -178,18 +202,19 @@ def _execute(path: Path, timeout: float) -> str | None:
             if any(output.output_type == "error" for output in cell.get("outputs", ()))
         ]
         return f"in cell {stopped[-1] if stopped else '?'}: {error.ename}: {(error.evalue.splitlines() or [''])[0]}"
-    except Exception as error:  # a dead kernel, a cell over time, no kernel at all: each is this chapter's failure
+    except Exception as error:  # a dead kernel, a timeout, no kernel: each is a failure of this chapter
         return _line(error)
     return None
 
 
 def _line(error: Exception) -> str:
+    """Return the type and the first line of an error."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The ``metagd`` command; returns the exit code."""
+    """Execute the command ``metagd`` with these arguments, by default those of the process; return the exit code."""
     from importlib.metadata import version
 
     parser = argparse.ArgumentParser(prog="metagd", description="Learning to learn, live in a notebook.")
@@ -208,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         if given[:1] == ["lab"] and not {"-h", "--help"} & set(given):
-            return lab(given[1:])  # JupyterLab's options are not ours to parse
+            return lab(given[1:])  # argparse does not know JupyterLab's options
         chosen = parser.parse_args(given)
         return test_book(chosen.notebooks, chosen.timeout)
     except (MetagdError, OSError) as error:

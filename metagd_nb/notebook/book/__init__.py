@@ -1,4 +1,4 @@
-"""Displays of the chapters: figures with sliders, the kit's source, a prediction beside the outcome.
+"""Displays of the chapters: figures with sliders, source code of the kit, predictions beside outcomes.
 
 Figures without sliders are in `plotting.figures`, the exercises in `exercises`.
 """
@@ -75,6 +75,7 @@ def linked(
 
 
 def _show_sliders(sliders: Mapping[str, tuple[float, float, float]], move: Callable[[str, float], None]) -> None:
+    """Display one slider for each argument; ``move`` is called with the name and the new value."""
     import ipywidgets
 
     made = []

@@ -8,7 +8,7 @@ from .grading import Exercise
 
 
 def hd_step(x: float, rate: float, before: float, beta: float, h: float) -> np.ndarray:
-    """Place and rate after one step of hypergradient descent on ½hx²."""
+    """Return x and the rate (2,) after one step of hypergradient descent on ½hx²."""
     grad = h * x
     rate = rate + beta * grad * before
     return np.array([x - rate * grad, rate])

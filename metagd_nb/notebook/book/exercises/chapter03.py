@@ -9,7 +9,7 @@ from .grading import Exercise
 
 
 def query_loss(x_support: np.ndarray, y_support: np.ndarray, x_query: np.ndarray, y_query: np.ndarray) -> float:
-    """Loss of a learner that answers with the mean of the support's answers, whatever x."""
+    """Query loss of a learner that predicts the mean of the support targets for every x."""
     return float(np.mean((y_query - np.mean(y_support)) ** 2))
 
 

@@ -13,7 +13,7 @@ LEASHED = np.array([1.0, 3.0])
 
 
 def _ends(w: np.ndarray) -> float:
-    """Where a method comes to rest that weighs the minima so."""
+    """Limit of a method that weights the minima C by w (2,)."""
     return float(w @ C / w.sum())
 
 

@@ -21,7 +21,7 @@ def rate_slope(theta: np.ndarray, a: np.ndarray, c: np.ndarray, rate: np.ndarray
 def _gradients(
     theta: np.ndarray, a: np.ndarray, c: np.ndarray, rate: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Before the step, after it, and after it carried back."""
+    """Gradients (T, D) before the step, after it, and after it but in terms of the initialization."""
     g = a * (theta - c)
     v = a * (theta - rate * g - c)
     return g, v, v - a * rate * v

@@ -8,7 +8,7 @@ from .grading import Exercise
 
 
 def mixed_start(starts: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Where each task starts (T, P): starts (G, P) weighed by its probabilities (T, G)."""
+    """Initialization of each task (T, P): starts (G, P) weighted by its probabilities (T, G)."""
     return np.asarray(p @ starts)
 
 

@@ -10,7 +10,7 @@ from .grading import Exercise
 
 
 def multiple(w: np.ndarray, c: np.ndarray, c0: float) -> float:
-    """The advised multiple: weighted mean of logarithms, the closed form with weight ½."""
+    """Advised multiple: the weighted mean of logarithms, with weight ½ for the closed form."""
     return float(np.exp((0.5 * np.log(c0) + w @ np.log(c)) / (0.5 + w.sum())))
 
 

@@ -10,13 +10,13 @@ from .grading import Exercise
 
 
 def fixed_point(a: np.ndarray, c: np.ndarray, alpha: float, k: int, s: float) -> float:
-    """Where a method with a share s of the way back comes to rest on parabolas ½a(θ−c)²."""
+    """Limit on parabolas ½a(θ−c)² of a method with a share s of the gradient through the inner steps."""
     w = a * ((1 - alpha * a) * (1 - s * alpha * a)) ** k
     return float(w @ c / w.sum())
 
 
 def slope(f: Callable[[float], float], x: float, h: float) -> float:
-    """Central difference."""
+    """Central difference of f at x with step h."""
     return (f(x + h) - f(x - h)) / (2 * h)
 
 
