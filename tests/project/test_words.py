@@ -49,7 +49,7 @@ PRIVATE = {
     "somebody": "user",
     "nobody": "none",
 }
-PRIVATE_LEFT = 45
+PRIVATE_LEFT = 2
 
 UNDOCUMENTED_LEFT = 0
 

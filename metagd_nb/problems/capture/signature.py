@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import filterfalse
 from types import ModuleType
 from typing import Any
 
@@ -80,7 +81,8 @@ class Binding:
         self.data: dict[str, Any] = {}
         self._positional: list[str] = []
         self._keyword: list[str] = []
-        unused = [n for n in names if n not in (signature := _signature(function, what))]
+        signature = _signature(function, what)
+        unused = list(filterfalse(signature.__contains__, names))
         positional = True  # until an argument is left to its default: those after it are given by name
         for argument in signature.values():
             if argument.kind in (_POSITIONAL_REST, _KEYWORD_REST):

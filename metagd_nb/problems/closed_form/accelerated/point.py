@@ -26,30 +26,10 @@ from ....models.net import Net
 from ....tasks import Batch
 from .buffers import BufferViews, Do, WorkspacePool
 from .low_rank import LayerWeights, LowRank, OuterProduct, SharedWeights
+from .products import multiply_gram, times
 from .workspaces import NormJvp, Norms, Scratch, Second, Workspace
 
 Array = np.ndarray
-
-
-def _times(do: Do, h: BufferViews, w: Array, out: BufferViews) -> None:
-    """h (T, K, i) times w: (i, o) shared by all tasks — one large product — or (T, i, o)."""
-    if w.ndim == 2:
-        do(np.dot, h.flat, w, out.flat)
-    elif w.shape[-2] == 1:  # a column times a row
-        do(np.multiply, h.each, w, out.each)
-    else:
-        do(np.matmul, h.each, w, out.each)
-
-
-def _product(do: Do, c: float, gram: Array, factor: Array, out: Array, extra: Array, add: bool) -> None:
-    """out (+)= c·gram·factor"""
-    if c != 1:
-        scaled = np.empty_like(gram)
-        do(np.multiply, c, gram, scaled)
-        gram = scaled
-    do(np.matmul, gram, factor, extra if add else out)
-    if add:
-        do(np.add, out, extra, out)
 
 
 class NetPoint:
@@ -97,7 +77,7 @@ class NetPoint:
     ) -> None:
         """out (+)= h·M, for the layer M of φ or of a direction."""
         if m.layers is not None:
-            _times(do, h, m.layers.down[layer], extra if add else out)
+            times(do, h, m.layers.down[layer], extra if add else out)
             if add:
                 do(np.add, out.each, extra.each, out.each)
             add = True
@@ -105,7 +85,7 @@ class NetPoint:
             rows = term.rows[layer]
             if rows is not None:
                 gram = self._gram(do, h, rows, term, m is self.at)
-                _product(do, c, gram, term.cols[layer].each, out.each, extra.each, add)
+                multiply_gram(do, c, gram, term.cols[layer].each, out.each, extra.each, add)
                 add = True
 
     def _back(
@@ -120,7 +100,7 @@ class NetPoint:
     ) -> None:
         """out (+)= delta·Mᵀ, without the bias row."""
         if m.layers is not None:
-            _times(do, delta, m.layers.up[layer], extra if add else out)
+            times(do, delta, m.layers.up[layer], extra if add else out)
             if add:
                 do(np.add, out.each, extra.each, out.each)
             add = True
@@ -128,7 +108,7 @@ class NetPoint:
             rows = term.rows[layer]
             if rows is not None:
                 gram = self._gram(do, delta, term.cols[layer], term, m is self.at)
-                _product(do, c, gram, rows.inner, out.each, extra.each, add)
+                multiply_gram(do, c, gram, rows.inner, out.each, extra.each, add)
                 add = True
 
     # ---- passes ---------------------------------------------------------------------------------------------------
