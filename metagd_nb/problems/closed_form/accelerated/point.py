@@ -7,8 +7,8 @@ The Hessian·vector product is Pearlmutter's R-operator (1994, *Fast exact multi
 one more forward and one more backward pass, on activations that the gradient left behind.
 
 Notation: layer l has inputs h[l] (T, K, i+1) with a last column of ones, weights (…, i+1, o), outputs z[l] (T, K, o);
-delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there. Where the net has a norm, it stands
-between z[l] and the activation, and its layer (`layers.BatchNorm`) gives its passes.
+delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there. A norm (`layers.BatchNorm`) stands
+between z[l] and the activation.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ from ....models.activations import ACTIVATIONS
 from ....models.losses import OutputLoss
 from ....models.net import Net
 from ....tasks import Batch
-from .buffers import BufferViews, Do, WorkspacePool
+from .buffers import Array, BufferViews, Do, WorkspacePool
 from .low_rank import LayerWeights, LowRank, OuterProduct, SharedWeights
 from .products import multiply_gram, times
 from .workspaces import NormJvp, Norms, Scratch, Second, Workspace
-
-Array = np.ndarray
 
 
 class NetPoint:
