@@ -1,10 +1,8 @@
 """A built-in net at a point: loss, gradient and Hessian·vector in closed form, on buffers that are used again.
 
-A pass makes its NumPy calls through ``do``, which records them where all that they work on are buffers: the next
-point on these buffers makes the same calls again (`buffers.ReplayCache`). What does not go through ``do`` is done once.
-
-The Hessian·vector product is Pearlmutter's R-operator (1994, *Fast exact multiplication by the Hessian*, §3):
-one more forward and one more backward pass, on activations that the gradient left behind.
+A pass makes its NumPy calls through ``do``, which records calls that use nothing but buffers: the next point on these
+buffers repeats them (`buffers.ReplayCache`). The Hessian·vector product is Pearlmutter's R-operator (1994, *Fast exact
+multiplication by the Hessian*, §3): one more forward and one more backward pass, on the activations of the gradient.
 
 Notation: layer l has inputs h[l] (T, K, i+1) with a last column of ones, weights (…, i+1, o), outputs z[l] (T, K, o);
 delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there. A norm (`layers.BatchNorm`) stands
