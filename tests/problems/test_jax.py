@@ -430,7 +430,7 @@ def test_the_users_settings_are_not_touched() -> None:
 
 
 def test_a_user_in_float64_gets_float32_where_they_ask_for_it() -> None:
-    from metagd_nb.problems.jax.precision import precise
+    from metagd_nb.problems.jax import precise
 
     with precise("float64"):  # as if they had enabled it
         run = drive(small(dtype="float32", steps=3))

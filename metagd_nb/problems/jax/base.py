@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 from ...core.array_api import is_concrete
 from ...tasks import Batch
 from ..base import Problem
+from . import precise
 from .outputs import HostEmbedding, TracedEmbedding
-from .precision import precise
 from .refuse import refused
 
 Array = np.ndarray

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ...core.array_api import is_concrete
 from ...models.losses import OutputLoss
 from ..capture.errors import scalar
-from .precision import precise
+from . import precise
 from .refuse import refused
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from ..capture.snapshot import DataSnapshot
 from ..closed_form.least_squares import LeastSquares
 from ..closed_form.net import NetProblem
 from ..closed_form.quadratic import QuadraticProblem
+from . import precise
 from .base import NO_DATA, Array, Arrays, Either, HostPoint, OnJax, joined
 from .numpy_shim import JAX
 from .outputs import OutputLossOnJax, one_number
-from .precision import precise
 
 
 def on_jax(function: Callable[..., Any], snapshot: DataSnapshot | None = None) -> Closure:

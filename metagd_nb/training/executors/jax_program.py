@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...algorithms import Algorithm, StepEvaluation
-from ...problems.jax.precision import precise
+from ...problems.jax import precise
 from ...tasks import Batch, TaskBatch
 from ..plan import Plan
 
