@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.hyperparameters import check_int
-from .layers import ActivationLayer, BatchNorm, Cache, Dense, Layer, Moved, Named
+from .layers import Cache, Dense, Layer, Moved, Named
 from .net import Net
 
 Array = np.ndarray
@@ -142,9 +142,7 @@ class ConvNet(Net):
         side, channels = self.side, self.channels
         for number in range(self.blocks):
             layers.append(Conv(number, side, channels, self.filters, bias=self.norm is None))
-            if self.norm:
-                layers.append(BatchNorm(number, self.filters))
-            layers.append(ActivationLayer("relu"))
+            layers += self._norm_and_activation(number, self.filters)
             side, channels = halved(side), self.filters
         return [*layers, Mean(side * side), Dense(self.blocks, self.filters, self.outputs, True)]
 

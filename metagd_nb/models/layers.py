@@ -13,7 +13,7 @@ images). It gives four things, and a chain of layers then has a loss's gradient 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -228,3 +228,6 @@ class Context(Layer):
 
     def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
         return self._appended(np.zeros_like(cache[0]) if dh is None else dh, dw["context"]), None
+
+
+NORMS: dict[str, Callable[[int, int], Layer]] = {"batch": BatchNorm}  # of the layer's number and width; a row is enough

@@ -143,7 +143,7 @@ class CrossEntropy(OutputLoss):
 
 
 mse, cross_entropy = MseLoss(), CrossEntropy()
-LOSSES: dict[str, MseLoss | CrossEntropy] = {"mse": mse, "cross-entropy": cross_entropy}
+LOSSES: dict[str, OutputLoss] = {"mse": mse, "cross-entropy": cross_entropy}
 
 
 def as_function(loss: Callable[..., Any] | str | None) -> Callable[..., Any]:

@@ -19,9 +19,7 @@ from ..core.hyperparameters import check_float, check_int
 from ..core.parameters import ParameterLayout
 from .activations import ACTIVATIONS
 from .forward_pass import Pass
-from .layers import ActivationLayer, BatchNorm, Context, Dense, Layer
-
-NORMS = ("batch",)
+from .layers import NORMS, ActivationLayer, Context, Dense, Layer
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -45,8 +43,8 @@ class Net:
         The same net as a chain.
     ones : tuple of bool
         Of each layer of weights, whether a bias follows them.
-    norms : list of BatchNorm
-        One a hidden layer, or none at all.
+    norms : list of Layer
+        A row of ``NORMS`` in each hidden layer, or none at all.
     """
 
     def __init__(
@@ -67,8 +65,8 @@ class Net:
         self.init_scale = None if init_scale is None else check_float(init_scale, "init_scale", 0)
         self.norm, self.context = norm, check_int(context, "context", 0)
         self.provenance: dict[str, Any] | None = None  # call that made it
+        self.norms: list[Layer] = []
         self.layers = self._chain()
-        self.norms = [layer for layer in self.layers if isinstance(layer, BatchNorm)]
         self.ones = tuple(bool(layer.shift) for layer in self.layers if isinstance(layer, Dense))
         self.layout = ParameterLayout({name: shape for layer in self.layers for name, shape in layer.shapes.items()})
 
@@ -77,11 +75,14 @@ class Net:
         for number, (i, o) in enumerate(pairwise((self.sizes[0] + self.context, *self.sizes[1:]))):
             hidden = number < len(self.sizes) - 2
             layers.append(Dense(number, i, o, self.bias and not (hidden and self.norm)))
-            if hidden and self.norm:
-                layers.append(BatchNorm(number, o))
             if hidden:
-                layers.append(ActivationLayer(self.activation))
+                layers += self._norm_and_activation(number, o)
         return layers
+
+    def _norm_and_activation(self, number: int, width: int) -> list[Layer]:
+        norm = [NORMS[self.norm](number, width)] if self.norm else []
+        self.norms += norm
+        return [*norm, ActivationLayer(self.activation)]
 
     def closed_form(self) -> Literal["plain", "normalized", "layers"]:
         """Return the form of the net's derivatives.

@@ -5,8 +5,8 @@ buffers repeats them (`buffers.ReplayCache`). The Hessian·vector product is Pea
 multiplication by the Hessian*, §3): one more forward and one more backward pass, on the activations of the gradient.
 
 Notation: layer l has inputs h[l] (T, K, i+1) with a last column of ones, weights (…, i+1, o), outputs z[l] (T, K, o);
-delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there. A norm (`layers.BatchNorm`) stands
-between z[l] and the activation.
+delta[l] is the loss's gradient in z[l]; slope[l] the activation's derivative there. A norm (a row of `layers.NORMS`)
+stands between z[l] and the activation.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....models.activations import ACTIVATIONS
-from ....models.layers import BatchNorm, Cache, Moved
+from ....models.layers import Cache, Layer, Moved
 from ....models.net import Net
 from .buffers import BufferViews, ReplayCache, cached, numbers
 
@@ -64,7 +64,7 @@ class Second:
 class Norms:
     """The norms of a net at a point, and the gradient in their parameters as it comes by."""
 
-    def __init__(self, norms: list[BatchNorm], at: dict[str, Array]) -> None:
+    def __init__(self, norms: list[Layer], at: dict[str, Array]) -> None:
         self.norms, self.at = norms, at
         self.caches: list[Cache] = []
         self.delta: dict[int, Array] = {}  # the loss's gradient in each norm's outputs
