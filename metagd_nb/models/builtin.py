@@ -63,7 +63,13 @@ def mlp(
 
 @records_call
 def conv(
-    outputs: int, side: int = 28, channels: int = 1, filters: int = 64, blocks: int = 4, norm: str | None = "batch"
+    outputs: int,
+    side: int = 28,
+    channels: int = 1,
+    filters: int = 64,
+    blocks: int = 4,
+    norm: str | None = "batch",
+    activation: str = "relu",
 ) -> ConvNet:
     """Small convolutional net for images of ``side`` × ``side`` pixels; ``conv(5)`` tells five Omniglot characters.
 
@@ -84,12 +90,13 @@ def conv(
     filters, blocks : int
     norm : "batch", optional
         None leaves the norm out.
+    activation : "relu" | "tanh"
 
     Returns
     -------
     ConvNet
     """
-    return ConvNet(outputs, side, channels, filters, blocks, norm)
+    return ConvNet(outputs, side, channels, filters, blocks, norm, activation)
 
 
 MODELS: dict[str, Callable[..., Net]] = {"linear": linear, "mlp": mlp, "conv": conv}

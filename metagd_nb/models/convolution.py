@@ -126,12 +126,15 @@ class Mean(Layer):
 
 
 class ConvNet(Net):
-    """Blocks of 3×3 convolution, norm and ReLU, each halving the image, and a linear layer; see `conv`."""
+    """Blocks of 3×3 convolution, norm and activation, each halving the image, and a linear layer; see `conv`."""
 
-    def __init__(self, outputs: int, side: int, channels: int, filters: int, blocks: int, norm: str | None) -> None:
+    def __init__(
+        self, outputs: int, side: int, channels: int, filters: int, blocks: int, norm: str | None, activation: str
+    ) -> None:
         self.side, self.channels = check_int(side, "side", 1), check_int(channels, "channels", 1)
         self.filters, self.blocks = check_int(filters, "filters", 1), check_int(blocks, "blocks", 1)
-        super().__init__((side * side * channels, filters, check_int(outputs, "outputs", 1)), "relu", True, None, norm)
+        sizes = (side * side * channels, filters, check_int(outputs, "outputs", 1))
+        super().__init__(sizes, activation, True, None, norm)
 
     def closed_form(self) -> Literal["layers"]:
         """Return ``layers``: there are convolutions between them."""
@@ -147,7 +150,8 @@ class ConvNet(Net):
         return [*layers, Mean(side * side), Dense(self.blocks, self.filters, self.outputs, True)]
 
     def __repr__(self) -> str:
+        rest = "" if self.activation == "relu" else f", activation={self.activation!r}"
         return (
             f"conv({self.outputs}, side={self.side}, channels={self.channels}, filters={self.filters},"
-            f" blocks={self.blocks}, norm={self.norm!r})"
+            f" blocks={self.blocks}, norm={self.norm!r}{rest})"
         )

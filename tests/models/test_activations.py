@@ -47,6 +47,7 @@ def models() -> list[Net]:
         mg.mlp(2, 4, 3, 2, activation="swish"),
         mg.mlp(2, 4, 3, 2, activation="swish", norm="batch"),
         mg.mlp(2, 4, 2, activation="swish", context=2),
+        mg.conv(2, side=4, filters=2, blocks=2, activation="swish"),
     ]
 
 
@@ -57,7 +58,7 @@ def case(net: Net) -> tuple[Array, Batch, Array]:
     return theta, batch, v
 
 
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(4))
 @pytest.mark.parametrize("rank", [-1, 10_000], ids=["matrices", "low rank"])
 @pytest.mark.parametrize("accelerated", [True, False])
 def test_derivatives_are_central_differences(
@@ -66,7 +67,7 @@ def test_derivatives_are_central_differences(
     monkeypatch.setattr(nets, "ACCELERATED", accelerated)
     net = models()[which]
     (theta, batch, v), problem, step = case(net), nets.NetProblem(net), 1e-5
-    assert (problem.accelerator is not None) == (accelerated and net.context == 0)
+    assert (problem.accelerator is not None) == (accelerated and net.closed_form() != "layers")
     if problem.accelerator is not None:
         problem.accelerator.narrow = problem.accelerator.pairs = rank
     point, many = problem.linearize(theta, batch), np.tile(theta, (3, 1))
@@ -82,7 +83,7 @@ def test_derivatives_are_central_differences(
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(4))
 def test_jax_finds_the_same(which: int) -> None:
     net = models()[which]
     theta, batch, v = case(net)

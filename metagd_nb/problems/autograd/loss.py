@@ -1,6 +1,6 @@
 """A user's own loss over named parameters, its derivatives traced: one task, no batch.
 
-Models and losses that are written for one task of many are in `usermodel`.
+Models and losses that are written for one task of many are in `model`.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class LossProblem(Problem):
 
 
 class LossPoint:
-    """A user's loss at one θ; see ``problem.Point``, with one task."""
+    """A user's loss at one θ; see `base.Point`, with one task."""
 
     __slots__ = ("_problem", "_theta", "_traced", "grad", "loss")
 

@@ -209,7 +209,7 @@ class Embedding:
 
 
 class ModelPoint:
-    """A user's model and loss at one φ a task; see ``problem.Point``."""
+    """A user's model and loss at one φ a task; see `base.Point`."""
 
     __slots__ = ("_problem", "_thetas", "_traces", "grad", "loss")
 

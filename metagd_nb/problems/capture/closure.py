@@ -44,7 +44,7 @@ class Closure:
         Global names that the function and the helpers it calls refer to, in the order met.
     missing : tuple of str
         Those of them that do not exist: a NameError when their line is reached.
-    snapshot : Snapshot
+    snapshot : DataSnapshot
         The data.
     """
 
@@ -87,7 +87,7 @@ def capture(
         A function of the user, a method, or a ``functools.partial``.
     traced : bool
         Whether NumPy and SciPy in it stand for ``shims``: autograd's versions, or those of another tracer.
-    snapshot : Snapshot, optional
+    snapshot : DataSnapshot, optional
         Shared by functions that are to read the same copies.
     """
     follower = _Capturer(shims if traced else None, snapshot or DataSnapshot())

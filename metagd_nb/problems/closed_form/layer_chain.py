@@ -15,7 +15,7 @@ Array = np.ndarray
 
 
 class ChainPoint:
-    """A net at φ on a batch; see ``problem.Point``. The forward pass is shared by all three."""
+    """A net at φ on a batch; see `base.Point`. The forward pass is shared by all three."""
 
     def __init__(self, net: Net, loss: OutputLoss, phi: Array, batch: Batch) -> None:
         self.phi = phi

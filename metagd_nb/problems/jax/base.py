@@ -106,7 +106,7 @@ NO_DATA = (np.zeros((1, 0)), np.zeros((1, 0)))
 
 
 class TracedPoint:
-    """A problem at φ inside a compiled step; see ``problem.Point``."""
+    """A problem at φ inside a compiled step; see `base.Point`."""
 
     def __init__(self, problem: OnJax, phi: jax.Array, x: Either, y: Either) -> None:
         self.phi, self._dtype = phi, problem.dtype
