@@ -1,7 +1,7 @@
 """Shims: modules that stand for NumPy and SciPy in a traced function.
 
 While a user's function is differentiated, its names bound to the numpy module (or to functions of
-it) stand for autograd's versions. A stand-in has every name of the original; only what autograd
+it) stand for autograd's versions. A shim has every name of the original; only what autograd
 can differentiate is exchanged, and what makes a loss another function at each call is refused.
 """
 

@@ -230,6 +230,6 @@ def capture_both(function: Callable[..., Any], snapshot: DataSnapshot) -> tuple[
 
 
 def _traced_import(shims: Shims, name: str, *args: Any) -> Any:
-    """``import numpy as np`` inside a function gives the stand-in too."""
+    """``import numpy as np`` inside a function gives the shim too."""
     module = builtins.__import__(name, *args)
     return shims.module(module) or module
