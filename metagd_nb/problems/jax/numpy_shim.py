@@ -54,7 +54,7 @@ def either(name: str, plain: Callable[..., R], traced: Callable[..., R]) -> Call
     return called
 
 
-# As for autograd (see `numpy_functions`): keeps the root of a sum of squares differentiable at zero, where weights often start.
+# As for autograd (see `numpy_functions`): keeps the root of a sum of squares differentiable at zero.
 def _norm(x: jax.Array, ord: Order = None, axis: Axis = None, keepdims: bool = False) -> jax.Array:
     x = jnp.asarray(x)
     if ord in (None, "fro") or (ord == 2 and (x.ndim == 1 or isinstance(axis, int))):
