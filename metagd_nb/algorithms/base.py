@@ -54,12 +54,15 @@ class MetaGradient(NamedTuple):
         Mean over tasks of the meta-gradient.
     grad_evals, hvps : int
         Gradients, and Hessian·vector products, for each task.
+    truncated : int
+        Tasks whose linear system was left unsolved.
     """
 
     loss: Array
     grad: Array
     grad_evals: int
     hvps: int = 0
+    truncated: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,33 @@ class Algorithm(Theta):
             For a class without this method.
         """
         raise TypeError(f"{type(self).__name__} needs a method update")
+
+    def no_descent(self, state: State) -> bool:
+        """Return True if the method finds no lower point, so that further steps would change nothing.
+
+        Parameters
+        ----------
+        state : tuple
+            State after `evaluate`.
+
+        Returns
+        -------
+        bool
+        """
+        return False
+
+    def remark(self, state: State) -> str | None:
+        """Return one line for the summary of a run that has ended, where its results need an explanation.
+
+        Parameters
+        ----------
+        state : tuple
+
+        Returns
+        -------
+        str or None
+        """
+        return None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class LBFGS(Algorithm):
     One step of a run is one iteration. ``evaluate`` also searches the line ahead, ``update`` takes the point found; so
     ``grad_evals`` of a row counts every evaluation up to its own search. The inverse Hessian's product is SciPy's
     ``LbfgsInvHessProduct``, the search its ``line_search`` (strong Wolfe conditions). Where no lower point is found the
-    curvature is forgotten; where the gradient's own direction fails too, the parameters stay, at no further cost.
+    curvature is forgotten; where the gradient's own direction fails too, the run ends (``no-descent``).
     """
 
     source: ClassVar[str] = "Liu & Nocedal 1989; Nocedal & Wright 2006, §7.2 and §3.5"
@@ -80,6 +80,10 @@ class LBFGS(Algorithm):
             return theta, evaluation.state
         whole = ahead[0]
         return whole if self.lr == 1 else theta + self.lr * (whole - theta), evaluation.state
+
+    def no_descent(self, state: State) -> bool:
+        memory = Memory(*state)
+        return memory.theta is not None and memory.ahead is None
 
     def _remembered(self, memory: Memory, theta: Array, grad: Array) -> tuple[Array, Array]:
         """Return the pairs (m, P), with the newest if its curvature is positive."""
@@ -122,10 +126,11 @@ def search(
     with warnings.catch_warnings():  # the result says that a search failed
         warnings.filterwarnings("ignore", message="The line search|Rounding errors", category=RuntimeWarning)
         length, *_ = _scipy().line_search(lambda x: at(x)[1], lambda x: at(x)[2], theta, along, grad, loss)
-    tried = len(seen)
-    if length is None or not (reached := at(theta + length * along))[1] < loss:
-        return None, tried
-    return reached, len(seen)
+    if length is None:  # nothing met the Wolfe conditions; a point that is lower is still better than none
+        reached = min(seen.values(), key=lambda point: point[1], default=(theta, loss, grad))
+    else:
+        reached = at(theta + length * along)
+    return (reached if reached[1] < loss else None), len(seen)
 
 
 def _scipy() -> Any:

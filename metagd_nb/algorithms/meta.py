@@ -189,10 +189,25 @@ class Meta(Algorithm):
         return self._rule.init(theta)
 
     def evaluate(self, problem: Problem, theta: Array, state: State, batch: TaskBatch) -> StepEvaluation:
-        found, tasks = self.meta_gradient(problem, theta, batch), len(batch)
-        return StepEvaluation(
-            as_float(found.loss.sum()) / tasks, found.grad, tasks * found.grad_evals, tasks * found.hvps, state
-        )
+        return self.step_evaluation(self.meta_gradient(problem, theta, batch), len(batch), state)
+
+    @staticmethod
+    def step_evaluation(found: MetaGradient, tasks: int, state: State) -> StepEvaluation:
+        """Sum up a meta-gradient as the evaluation of a step.
+
+        Parameters
+        ----------
+        found : MetaGradient
+        tasks : int
+            Number of tasks T.
+        state : tuple
+
+        Returns
+        -------
+        StepEvaluation
+        """
+        loss = as_float(found.loss.sum()) / tasks
+        return StepEvaluation(loss, found.grad, tasks * found.grad_evals, tasks * found.hvps, state)
 
     def update(self, theta: Array, evaluation: StepEvaluation) -> tuple[Array, State]:
         step, state = self._rule.update(evaluation.grad, evaluation.state, self.meta_lr)

@@ -19,6 +19,7 @@ from .comparison import Comparison, Entry
 
 BASELINES = {"meta": ("scratch", "pretrain"), "single": ("lbfgs",)}
 SHARED = ("inner_lr", "inner_steps", "shots", "queries", "meta_batch_size")  # settings that a baseline shares
+ENDED = ("steps", "loss-below", "grad-below", "patience", "diverged", "no-descent")  # would end so again
 TrainAll = Callable[[Iterable[Run]], Iterable[Run]]
 
 
@@ -142,7 +143,7 @@ def _label(runs: Sequence[Run], i: int) -> str:
 
 def _seeded(run: Run, seed: int) -> Run:
     """Return a new run that differs in the seed; the run itself if it has that seed and has finished."""
-    if run.plan.settings.seed == seed and run.stopped in ("steps", "loss-below", "grad-below", "patience", "diverged"):
+    if run.plan.settings.seed == seed and run.stopped in ENDED:
         return run
     plan = run.plan
     settings = replace(run.plan.settings, seed=seed, checkpoint=None)

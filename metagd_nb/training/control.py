@@ -74,6 +74,8 @@ def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
     settings, rule = replace(loop.settings, **rules), RULES.get(loop.stopped or "", "")
     if loop.stopped == "diverged":
         raise MetagdError("the run has ended (diverged); start a new one with a smaller rate", "resume")
+    if loop.stopped == "no-descent":
+        raise MetagdError("the run has ended (no-descent): no lower point can be found from here", "resume")
     if (rule and rule not in rules) or settings.steps <= loop.record.last_step:
         rule = rule or "steps"
         why = f"{rule}={getattr(loop.settings, rule):g}"

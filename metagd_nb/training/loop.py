@@ -126,14 +126,14 @@ class TrainingLoop:
         """Take one step: an update (except at the first call), then the row of where it led."""
         step, most = self._next()
         row = self.executor.advance(self.algorithm, step, self.clock.origin, most)
-        snapshot, norm, grad_evals, hvps, seconds, rates = row
+        snapshot, norm, grad_evals, hvps, seconds, rates, no_descent = row
         loss = snapshot.loss
         self.grad_evals += grad_evals
         self.hvps += hvps
         line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates)
         self.record.append(line, not step % self.settings.record_every)
         self.snapshot = snapshot  # next to the row it belongs to: an interrupt may come between any two lines
-        reason = self.stopping.judge(step, loss, norm, seconds)
+        reason = self.stopping.judge(step, loss, norm, seconds) or ("no-descent" if no_descent else None)
         if self.stopping.best_step == step and reason != "diverged":
             self.best = snapshot
         if self.steps_requested:

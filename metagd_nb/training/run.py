@@ -20,7 +20,7 @@ from .plan import Plan
 from .record import Record
 from .requests import Event
 from .results import Results, settled
-from .summary import summary
+from .summary import note, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,7 +136,7 @@ class Run(Results, OldNames):
     @property
     def note(self) -> str | None:
         """Note on the run in words, such as the reason of a divergence."""
-        return self.loop.note
+        return note(self.loop)
 
     @property
     def iteration(self) -> int:

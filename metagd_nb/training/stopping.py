@@ -22,6 +22,7 @@ REASONS = {  # why a run ended, in words
     "interrupted": "interrupted",
     "diverged": "diverged",
     "failed": "the loss failed",
+    "no-descent": "no lower point can be found",
 }
 RULES = {  # why a run ended → the setting that says so
     "steps": "steps",

@@ -18,16 +18,44 @@ def summary(loop: TrainingLoop) -> str:
     -------
     str
     """
-    note, title = f"\n{loop.note}" if loop.note else "", f"metagd {loop.plan.method}"
+    remarks, title = note(loop), f"metagd {loop.plan.method}"
+    remarks = f"\n{remarks}" if remarks else ""
     if not len(loop.record):
         state = f"{REASONS[loop.stopped]}, without a step" if loop.stopped else "not started"
-        return f"{title}: {state}{note}"
+        return f"{title}: {state}{remarks}"
     own = loop.plan.algorithm
     settings = ", ".join(f"{name}={_value(getattr(own, name))}" for name in hyperparameters(own))
     state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
     first, last = float(loop.record.since("loss", 0)[0]), loop.record.last_step
     steps = f"{state} after {last} step{'s' * (last != 1)}"
-    return f"{title}: {settings}\n{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}{note}"
+    return f"{title}: {settings}\n{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}{remarks}"
+
+
+def note(loop: TrainingLoop) -> str | None:
+    """Notes on a run, one a line: those written during training, and after its end those on its result.
+
+    Parameters
+    ----------
+    loop : TrainingLoop
+
+    Returns
+    -------
+    str or None
+        None if there is nothing to say.
+    """
+    lines = [loop.note]
+    if loop.stopped == "patience":
+        lines.append(_kept_by_patience(loop))
+    if loop.stopped is not None and len(loop.record):
+        lines.append(loop.algorithm.remark(loop.snapshot.state))
+    return "\n".join(filter(None, lines)) or None
+
+
+def _kept_by_patience(loop: TrainingLoop) -> str:
+    """Parameters that a run holds which ended for want of progress, in words."""
+    best, what = loop.stopping, "mean of 20 losses" if loop.sampled else "loss"
+    last = f"the parameters are those of the last step, {loop.snapshot.step} (loss {loop.snapshot.loss:.6g})"
+    return f"{last}; the lowest {what} was {best.best:.6g}, at step {best.best_step}"
 
 
 def _value(value: float | str | tuple[float, ...]) -> str:

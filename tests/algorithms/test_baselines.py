@@ -162,13 +162,31 @@ def test_lbfgs_goes_down_at_every_step_and_remembers_ten() -> None:
     np.testing.assert_array_equal(run.loop.executor.state.s[-1], run.loop.snapshot.theta - moved)
 
 
-def test_lbfgs_rests_where_nothing_is_lower() -> None:
-    """At the minimum its searches end; later steps cost nothing and stay."""
-    run = mg.train("lbfgs", loss=lambda w: np.sum((w - 3) ** 2), params={"w": np.zeros(2)}, steps=60)
+def test_lbfgs_ends_where_nothing_is_lower() -> None:
+    """At the minimum its searches fail: the run ends there instead of idling for the steps that are left."""
+    run = mg.train("lbfgs", loss=lambda w: np.sum((w - 3) ** 2), params={"w": np.zeros(2)}, steps=2000)
     np.testing.assert_allclose(run.params["w"], 3, atol=1e-7)
-    spent = run.record["grad_evals"]
-    assert spent[-1] == spent[30] < 100
-    assert run.stopped == "steps"
+    assert run.stopped == "no-descent"
+    assert run.iteration < 10
+    assert f"no lower point can be found after {run.iteration} steps" in repr(run)
+    again = run.replay()
+    assert (again.stopped, again.iteration, again.loss) == ("no-descent", run.iteration, run.loss)
+    with pytest.raises(MetagdError, match=r"^resume: the run has ended \(no-descent\): no lower point"):
+        run.resume(steps=3000)
+
+
+def test_a_rule_that_holds_at_the_minimum_comes_first() -> None:
+    given: dict[str, Any] = {"loss": lambda w: np.sum((w - 3) ** 2), "params": {"w": np.zeros(2)}}
+    assert mg.train("lbfgs", **given, grad_below=1e-6).stopped == "grad-below"
+    assert mg.train("lbfgs", **given, steps=1).stopped == "steps"
+
+
+def test_lbfgs_takes_a_lower_point_that_meets_no_wolfe_condition() -> None:
+    """Along |w| the slope never shrinks to a share of itself; points that are lower are found nevertheless."""
+    run = mg.train("lbfgs", loss=lambda w: np.sum(np.abs(w)), params={"w": np.array([5.3])}, steps=200)
+    assert run.loss < 0.5
+    assert (np.diff(run.record["loss"]) < 0).all()
+    assert run.stopped == "no-descent"
 
 
 def test_lbfgs_steps_over_places_where_the_loss_is_no_number() -> None:

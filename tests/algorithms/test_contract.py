@@ -246,7 +246,7 @@ def test_a_learned_rate_that_was_set_is_what_adapts() -> None:
     np.testing.assert_array_equal(found.mean[0], found.mean[1])  # a rate of zero does not adapt
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "lbfgs"])  # it soon ends by itself
 def test_replay_of_a_background_run_with_hands_on_it(method: str) -> None:
     run = background(prepared(method, steps=1_000_000))
     for _ in range(3):
@@ -384,7 +384,8 @@ def test_repr_says_the_same_each_time(method: str) -> None:
     assert repr(a) == repr(b)
     lines = repr(a).splitlines()
     assert lines[0].startswith(f"metagd {method}: ")
-    assert lines[1] == "all steps done after 12 steps"
+    ends = {"lbfgs": f"no lower point can be found after {a.iteration} steps"}
+    assert lines[1] == ends.get(method, "all steps done after 12 steps")
     assert lines[2] == f"loss {a.record['loss'][0]:.6g} → {a.loss:.6g}"
     assert "0x" not in repr(a)
 

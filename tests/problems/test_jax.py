@@ -353,7 +353,7 @@ def test_time_is_told_by_the_row_and_ends_a_run() -> None:
 
 
 def test_what_a_method_refuses_is_said_in_words() -> None:
-    run = drive(prepared("imaml", lam=1e-3, inner_lr=0.02, cg_tol=0.0, backend="jax"))
+    run = drive(prepared("imaml", lam=1e-3, inner_lr=0.02, cg_tol=0.0, negative_curvature="refuse", backend="jax"))
     assert run.stopped == "failed"
     assert "is too weak: the loss curves down" in str(run.note)
 

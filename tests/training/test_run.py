@@ -800,7 +800,7 @@ def same(run: Run, again: Run) -> None:
     assert (again.stopped, again.events, again.note, repr(again)) == (run.stopped, run.events, run.note, repr(run))
 
 
-@pytest.mark.parametrize("method", mg.ALGORITHMS)
+@pytest.mark.parametrize("method", [method for method in mg.ALGORITHMS if method != "lbfgs"])  # it soon ends by itself
 def test_replay_with_interventions(method: str, going: Callable[..., Run]) -> None:
     run = any_run(method, steps=FOREVER)
     run.pause()

@@ -124,6 +124,24 @@ def test_patience_of_sampled_runs_compares_means_of_twenty_rows() -> None:
     assert step < 100
 
 
+def test_patience_says_which_parameters_it_left() -> None:
+    """The last ones, with their loss; and where the lowest loss was."""
+    run = fit(lr=0.9, steps=100_000, patience=5)
+    best, last = run.loop.stopping, run.iteration
+    assert run.stopped == "patience"
+    assert best.best_step < last
+    assert run.note == (
+        f"the parameters are those of the last step, {last} (loss {run.loss:.6g});"
+        f" the lowest loss was {best.best:.6g}, at step {best.best_step}"
+    )
+    assert repr(run).splitlines()[-1] == run.note
+    run.resume(patience=200)
+    assert "those of the last step" not in str(run.wait().note) or f"step, {run.iteration} " in str(run.note)
+    sampled = trained("maml", steps=100_000, patience=40, meta_lr=0.0)
+    assert "; the lowest mean of 20 losses was " in str(sampled.note)
+    assert str(sampled.note).startswith(f"the parameters are those of the last step, {sampled.iteration} (loss ")
+
+
 def test_seconds() -> None:
     assert reasons([1.0] * 10, seconds=0.055) == ("seconds", 6)
     begun = time.perf_counter()

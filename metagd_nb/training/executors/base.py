@@ -36,6 +36,7 @@ class Row(NamedTuple):
     hvps: int
     seconds: float  # since the clock's start
     rates: tuple[float, ...]
+    no_descent: bool = False  # the method finds no lower point
 
 
 class Executor(Protocol):
@@ -108,7 +109,8 @@ class StepExecutor:
         seconds = time.perf_counter() - clock
         rates = algorithm.rates(self.problem, theta, evaluation.state)
         snapshot = Snapshot(step, theta, evaluation.loss, evaluation.state)
-        return Row(snapshot, norm, evaluation.grad_evals, evaluation.hvps, seconds, rates)
+        stuck = algorithm.no_descent(evaluation.state)
+        return Row(snapshot, norm, evaluation.grad_evals, evaluation.hvps, seconds, rates, stuck)
 
     def restore(self, theta: Array, state: State, evaluation: StepEvaluation | None) -> None:
         """Go on from there."""

@@ -52,7 +52,7 @@ def replay_into(loop: TrainingLoop, again: TrainingLoop, seen: Callable[[Snapsho
                 if event.kind == "set":
                     again.request("set", event.value)
                     again.handle_requests()
-            if again.snapshot.step >= last or again.stopped not in (None, "steps"):
+            if again.snapshot.step >= last or again.stopped not in (None, "steps", "no-descent"):
                 break
             again.advance()
             if seen is not None:

@@ -28,7 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "reptile": {"inner_steps": 5},
     "anil": {},
     "meta-sgd": {},
-    "imaml": {"lam": 1000.0, "inner_lr": 0.0008},  # a weaker pull fails: the loss of ReLU nets curves down more
+    "imaml": {"lam": 1000.0, "inner_lr": 0.0008},  # a weaker pull meets non-positive curvature
     "multimodal": {"tasks": mg.mixed("sinusoid", "line")},  # it needs kinds to tell apart
     "l2l": {"inner_lr": 0.01},
     "cavia": {"inner_lr": 1.0, "model": mg.mlp(1, 40, 40, 1, context=4)},
