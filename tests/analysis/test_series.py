@@ -148,6 +148,7 @@ def test_split_chosen_and_without_last() -> None:
     lambda: mg.series([np.arange(9.0) ** i for i in (1, 2, 3)], 2, 2, names=["a", "b", "c"]),
     lambda: mg.series(TIDY, 2, value="v", group="g", log=True).without_last(2),
     lambda: mg.series(ROWS, 2).split(0.6)[1],
+    lambda: mg.series(np.where(ROWS == ROWS[1, 9], np.nan, ROWS), 2, gaps="split").split(0.6)[1],
 ])  # fmt: skip
 def test_series_are_kept_in_a_file(make: Any, tmp_path: Any) -> None:
     run = mg.train("maml", model=mg.mlp(2, 4, make().outputs), tasks=make(), steps=3, shots=3)
@@ -205,6 +206,167 @@ def test_series_refuse(make: Any, line: str) -> None:
     with pytest.raises(MetagdError, match=line) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+# ---- missing rows, times and short series ---------------------------------------------------------------------------
+
+
+def monthly(missing: tuple[int, ...] = (), n: int = 60, frequency: str = "MS", shuffled: bool = True) -> Any:
+    """Two seasonal series in a long table, "a" without the rows ``missing``."""
+    pandas = pytest.importorskip("pandas")
+    t = np.arange(n)
+    one = pandas.DataFrame({"when": pandas.date_range("2020-01-01", periods=n, freq=frequency), "y": t % 12.0})
+    table = pandas.concat([one.drop(index=list(missing)).assign(id="a"), one.assign(id="b", y=t**2.0)])
+    return table.sample(frac=1, random_state=0) if shuffled else table
+
+
+def read(table: Any, gaps: str | None = None, **more: Any) -> Series:
+    return mg.series(table, 3, value="y", group="id", time="when", gaps=gaps, **more)
+
+
+@pytest.mark.parametrize("frequency", ["MS", "ME", "D", "B", "W", "h", "15min", "QS", "YE", "2W"])
+def test_the_frequency_is_inferred_and_missing_rows_are_refused(frequency: str) -> None:
+    np.testing.assert_array_equal(read(monthly(frequency=frequency)).values[0], np.arange(60) % 12)
+    table = monthly((20, 21, 40), frequency=frequency)
+    with pytest.raises(
+        MetagdError, match=r"^when: rows are missing in 1 series \(2 of a between .* and .*\); gaps='sp"
+    ):
+        read(table)
+    split, filled = read(table, "split"), read(table, "interpolate")
+    assert split.names.tolist() == ["a", "a", "a", "b"]
+    assert [len(one) for one in split.values] == [20, 18, 19, 60]
+    np.testing.assert_array_equal(split.values[1], np.arange(22, 40) % 12)
+    expected = np.arange(60) % 12.0
+    expected[[20, 21, 40]] = [8, 9, 4]  # between 7 and 10, 3 and 5
+    np.testing.assert_allclose(filled.values[0], expected)
+
+
+@pytest.mark.parametrize("day", [15, 28])
+def test_monthly_dates_may_lie_on_any_day(day: int) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = monthly((7,))
+    table["when"] += pandas.Timedelta(days=day - 1)
+    assert [len(one) for one in read(table, "split").values] == [7, 52, 60]
+
+
+@pytest.mark.parametrize("form", [
+    lambda when: when.dt.to_period("M"),
+    lambda when: when.dt.date,
+    lambda when: when.dt.tz_localize("Europe/Berlin"),
+    lambda when: when.dt.year + (when.dt.month - 1) / 12,
+    lambda when: (when.dt.year + (when.dt.month - 1) / 12).round(3),
+    lambda when: 12 * when.dt.year + when.dt.month,
+    lambda when: 12 * (12 * when.dt.year + when.dt.month),
+])  # fmt: skip
+def test_times_of_other_kinds(form: Any) -> None:
+    table = monthly((20, 21, 40))
+    table["when"] = form(table["when"])
+    assert [len(one) for one in read(table, "split").values] == [20, 18, 19, 60]
+
+
+def test_durations_are_times() -> None:
+    table = monthly((20,), frequency="h")
+    table["when"] -= table["when"].min()
+    assert [len(one) for one in read(table, "split").values] == [20, 39, 60]
+
+
+def test_each_series_may_have_its_own_frequency() -> None:
+    """Months of one kind and days of another, which the months' dates do not fit."""
+    pandas = pytest.importorskip("pandas")
+    one, other = monthly((20,)), monthly(frequency="D")
+    other["when"] += pandas.Timedelta(hours=6)
+    other["id"] += "2"
+    assert [len(x) for x in read(pandas.concat([one, other]), "split").values] == [20, 39, 60, 60, 60]
+
+
+@pytest.mark.parametrize("gaps", [None, "split"])
+def test_times_without_a_frequency_are_refused(gaps: str | None) -> None:
+    pandas = pytest.importorskip("pandas")
+    when = pandas.Timestamp("2020-01-01") + pandas.to_timedelta(np.cumsum([1, 3, 7, 2, 9, 4, 11]), unit="h")
+    line = r"^when: has no regular frequency in series a \(steps of .* and .*\); resample it, or sort the table and"
+    for times in (when, np.cumsum([1, 1.5, 7, 2.2, 9, 4, 11])):
+        with pytest.raises(MetagdError, match=line):
+            read({"when": times, "id": ["a"] * 7, "y": range(7)}, gaps)
+
+
+@pytest.mark.parametrize(
+    ("times", "line"),
+    [
+        (
+            ["1/2020", "10/2020", "11/2020"],
+            r"holds dates as text \('1/2020'\); convert them: .* = pd.to_datetime\(table",
+        ),
+        (["2020-01-01", "2020-02-01", "2020-03-01"], r"holds dates as text"),
+        (["8", "9", "10"], r"holds numbers as text \('8'\); convert them: table\['when'\] = table\['when'\]\.astype"),
+        ([20200131, 20200201, 20200202], r"holds dates as numbers \(20200131\); .*format='%Y%m%d'\)$"),
+        ([202011, 202012, 202101], r"holds dates as numbers \(202011\); .*format='%Y%m'\)$"),
+        ([1.0, np.nan, 2.0], r"has 1 missing labels"),
+        ([1.0, 2.0, np.inf], r"holds times that are not finite"),
+        ([1, 2, 2], r"1 rows repeat the series and time of another, as a at 2; keep one each$"),
+    ],
+)
+def test_times_are_refused_by_name(times: Any, line: str) -> None:
+    with pytest.raises(MetagdError, match="^when: " + line) as caught:
+        read({"when": times, "id": ["a"] * 3, "y": range(3)}, "split")
+    assert "\n" not in str(caught.value)
+
+
+def test_repeated_rows_are_named() -> None:
+    pandas = pytest.importorskip("pandas")
+    table = monthly()
+    with pytest.raises(MetagdError, match=r"^when: 2 rows repeat .* as \w at 20\d\d-\d\d-01; keep one each$"):
+        read(pandas.concat([table, table[:2]]))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Float64", "Int64", "object"])
+def test_missing_values_are_gaps_too(dtype: str) -> None:
+    table = monthly(shuffled=False)
+    table.loc[table["y"] == 7, "y"] = np.nan
+    table = table[table["id"] == "a"]
+    table["y"] = table["y"].astype(dtype)
+    with pytest.raises(MetagdError, match=r"^y: holds 5 values that are not finite \(first in row 7\); gaps='split'"):
+        read(table)
+    with pytest.warns(UserWarning, match=r"1 have fewer \(a has 4\), left out; 5 are used$"):
+        assert [len(one) for one in read(table, "split").values] == [7, 11, 11, 11, 11]
+    np.testing.assert_array_equal(read(table, "interpolate").values[0], np.arange(60) % 12)
+
+
+def test_arrays_may_have_gaps() -> None:
+    rows = np.array([[np.nan, 1, 2, 3, np.nan, 5, 6, 7, 8, np.nan], np.arange(10.0)])
+    for data in (rows, [list(row) for row in rows]):
+        with pytest.raises(MetagdError, match=r"^data\[0\]: holds 3 values that are not finite .*; gaps='split' cuts"):
+            mg.series(data, 1)
+        split, filled = mg.series(data, 1, gaps="split", names=["a", "b"]), mg.series(data, 1, gaps="interpolate")
+        assert (split.names.tolist(), [len(one) for one in split.values]) == (["a", "a", "b"], [3, 4, 10])
+        np.testing.assert_array_equal(filled.values[0], np.arange(1, 9))
+    for gaps, line in (
+        ("split", r"^data\[0\]: holds 1 values that are not finite \(first in row 1\)$"),
+        ("fill", r"^unknown gaps 'fill'; allowed: split, interpolate$"),
+    ):
+        with pytest.raises(MetagdError, match=line):
+            mg.series([[1.0, np.inf, 3.0, 4.0]], 1, gaps=gaps)
+
+
+def test_pieces_of_a_series_are_held_out_together() -> None:
+    rows = np.tile(np.arange(24.0), (12, 1))
+    rows[:, [7, 15]] = np.nan
+    for seed in range(5):
+        parts = mg.series(rows, 2, gaps="split").split(0.75, seed=seed)
+        assert [len(np.unique(part.names)) for part in parts] == [9, 3]
+        assert [len(part) for part in parts] == [27, 9]
+        assert not set(parts[0].names) & set(parts[1].names)
+
+
+def test_short_series_are_left_out_with_a_warning() -> None:
+    values = [np.arange(n) ** 1.5 for n in (20, 4, 9, 3)]
+    line = r"^window of 3 and horizon 1 need 5 values a series; 2 have fewer \(b has 4\), left out; 2 are used$"
+    with pytest.warns(UserWarning, match=line) as caught:
+        family = mg.series(values, 3, names=list("abcd"))
+    assert caught[0].filename == __file__
+    assert family.names.tolist() == ["a", "c"]
+    assert family.n_available == len(family) == 2
+    with pytest.warns(UserWarning, match=r"1 have fewer \(c has 4\), left out"):
+        assert len(family.without_last(5)) == 1
 
 
 # ---- generators -----------------------------------------------------------------------------------------------------

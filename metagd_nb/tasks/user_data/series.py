@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError, nearest, shorten, unknown_name
+from ...core.errors import MetagdError, shorten, unknown_name
 from ..synthetic.series_generators import GENERATORS
-from ..validation import labels, numbers_2d, refuse_unequal
+from ..validation import labels, numbers_2d
+from .series_tables import Gaps, Table, from_table, one_series, without_gaps
 from .series_tasks import Generator, Series
-
-
-class DataFrame(Protocol):
-    """Data frame, such as that of pandas."""
-
-    @property
-    def columns(self) -> Iterable[object]:
-        """Names of the columns."""
-
-    def __getitem__(self, name: str, /) -> Iterable[str | float]: ...
-
-
-Table = Mapping[str, Iterable[str | float]] | DataFrame
 
 
 def series(
@@ -35,6 +23,7 @@ def series(
     value: str | None = None,
     group: str | None = None,
     time: str | None = None,
+    gaps: Gaps | None = None,
     names: Sequence[str | float] | np.ndarray | None = None,
 ) -> Series:
     """Make a family of tasks from time series: forecast the next values from a window of values.
@@ -58,7 +47,11 @@ def series(
     log : bool
         True to work with logarithms: relative growth becomes a constant step.
     value, group, time : str
-        Of a table: the columns of values, of the names of the series, and (unless rows are in order) of the time.
+        Of a table: the columns of values, of the names of the series, and (unless rows are in order) of the time,
+        as numbers, dates or periods. Of dates pandas infers the frequency.
+    gaps : "split" | "interpolate", optional
+        Missing rows and values: ``split`` cuts a series there, into several of its name; ``interpolate`` draws
+        straight lines. By default they are refused, since what is left would be joined.
     names : array (S,), optional
         Names of the series, where no table has them.
 
@@ -69,9 +62,10 @@ def series(
     Raises
     ------
     MetagdError
-        For values that are not finite numbers, columns that do not exist, and series too short.
+        For values that are not finite numbers, columns that do not exist, missing or repeated rows, dates as text,
+        and if all series are too short; those that are too short are left out with a warning.
     """
-    family = _build(data, window, horizon, log, (value, group, time), names)
+    family = _build(data, window, horizon, log, (value, group, time), gaps, names)
     if isinstance(data, str) or family.values:  # a user's function cannot be stored in a file
         options = {"window": window, "horizon": horizon, "log": log}
         own = {} if isinstance(data, str) else {"names": family.names}
@@ -85,6 +79,7 @@ def _build(
     horizon: int,
     log: bool,
     columns: tuple[str | None, str | None, str | None],
+    gaps: Gaps | None,
     names: Sequence[str | float] | np.ndarray | None,
 ) -> Series:
     if isinstance(data, Series):
@@ -97,11 +92,14 @@ def _build(
     if callable(data) and not table:
         name = getattr(data, "__name__", "generator")
         return Series([], [name], window, horizon, log, checked_generator(data))
-    values, labelled = from_table(data, *columns) if table else from_rows(data)
+    values, labelled = from_table(data, *columns, gaps) if table else from_rows(data, gaps)
     if names is not None:
-        labelled = labels(list(names), "names")
-        if len(labelled) != len(values):
-            raise MetagdError(f"has {len(labelled)} names for {len(values)} series", "names")
+        given = labels(list(names), "names")
+        if len(given) != len(values):
+            raise MetagdError(f"has {len(given)} names for {len(values)} series", "names")
+        labelled = given
+    if not table:
+        values, labelled = without_gaps(values, labelled, gaps)
     return Series(values, labelled, window, horizon, log, None)
 
 
@@ -128,16 +126,19 @@ def checked_generator(make: Callable[..., np.typing.ArrayLike]) -> Generator:
     return checked
 
 
-def from_rows(data: Iterable[np.typing.ArrayLike]) -> tuple[list[np.ndarray], np.ndarray]:
+def from_rows(data: Iterable[np.typing.ArrayLike], gaps: Gaps | None) -> tuple[list[np.ndarray], np.ndarray]:
     """Read series from the rows of an array, or from a list of arrays.
 
     Parameters
     ----------
     data : array (S, L) or list of arrays (n,)
+    gaps : "split" | "interpolate", optional
+        Given where values may be missing.
 
     Returns
     -------
     values : list of arrays (n,)
+        With nan where a value is missing.
     names : array (S,)
         Their numbers.
     """
@@ -147,45 +148,4 @@ def from_rows(data: Iterable[np.typing.ArrayLike]) -> tuple[list[np.ndarray], np
         raise MetagdError(f"{shorten(data)} is no array, list, table, generator or name", "data") from None
     if not rows or np.ndim(rows[0]) == 0:
         raise MetagdError("must hold several series: an array (S, L), or a list of arrays", "data")
-    columns = [numbers_2d(row, f"data[{i}]") for i, row in enumerate(rows)]
-    for i, one in enumerate(columns):
-        if one.shape[1] != 1:
-            raise MetagdError(f"has shape {np.shape(rows[i])}; a series is one row of numbers", f"data[{i}]")
-    return [one[:, 0] for one in columns], np.arange(len(columns))
-
-
-def from_table(
-    table: Table, value: str | None, group: str | None, time: str | None
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Read series from a table with a row for each value.
-
-    Parameters
-    ----------
-    table : mapping of columns, or data frame
-    value, group, time : str
-        Columns of values, of the names of the series, and (unless rows are in order) of the time.
-
-    Returns
-    -------
-    values : list of arrays (n,)
-    names : array (S,)
-    """
-    columns = [str(name) for name in (table if isinstance(table, Mapping) else table.columns)]
-    value, group = _column(columns, "value", value), _column(columns, "group", group)
-    y, names = numbers_2d(np.asarray(list(table[value])), value), labels(list(table[group]), group)
-    refuse_unequal("rows", **{value: y, group: names})
-    order = np.arange(len(y))
-    if time is not None:
-        order = np.argsort(labels(list(table[_column(columns, "time", time)]), time), kind="stable")
-    unique = np.unique(names)
-    return [y[order][names[order] == name, 0] for name in unique], unique
-
-
-def _column(columns: list[str], option: str, name: str | None) -> str:
-    """Return the name of a column after checking that the table has it."""
-    if name is None:
-        raise MetagdError(f"must name a column of the table: {', '.join(columns)}", option)
-    if name not in columns:
-        hint = nearest(name, columns) or "; there are " + ", ".join(columns)
-        raise MetagdError(f"{name!r} is no column{hint}", option)
-    return name
+    return [one_series(row, f"data[{i}]", gaps) for i, row in enumerate(rows)], np.arange(len(rows))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core import MetagdError, check_int, records_derivation
+from ...core.messages import warn
 from ..base import Batch, TaskBatch, Tasks
 from ..sampler import draw_without_repeats, split_numbers
 from ..validation import numbers_2d
@@ -60,20 +61,31 @@ class Series(Tasks):
     ) -> None:
         self.window, self.horizon = check_int(window, "window", 1), check_int(horizon, "horizon", 1)
         self.inputs, self.outputs = self.window, self.horizon
-        self.values, self.names, self.log, self._make = list(values), np.asarray(names), bool(log), make
-        self._lengths = np.array([len(one) for one in values], int)
+        self.log, self._make = bool(log), make
+        self.values, self.names = list(values), np.asarray(names)
         if make is None:
+            self._leave_out_short()
             self.n_available = len(self.values)
-            least = self.window + 2 * self.horizon  # a support window and a query window
-            few = np.flatnonzero(self._lengths < least)
-            if len(few):
-                first = f"{self.names[few[0]]} has {self._lengths[few[0]]}"
-                needs = f"of {self.window} and horizon {self.horizon} need {least} values a series"
-                raise MetagdError(f"{needs}; {len(few)} have fewer ({first})", "window")
-            self._table = np.zeros((len(values), self._lengths.max()))  # (S, longest), never read past a series' end
+            longest = max(map(len, self.values))
+            self._table = np.zeros((len(self.values), longest))  # (S, longest), never read past a series' end
             for row, one in zip(self._table, self.values, strict=True):
                 row[: len(one)] = self.transform(one)
+        self._lengths = np.array([len(one) for one in self.values], int)
         self.test_queries = 10
+
+    def _leave_out_short(self) -> None:
+        """Leave out, with a warning, the series without a support and a query window; refuse if there are no others."""
+        least = self.window + 2 * self.horizon
+        short = np.array([len(one) < least for one in self.values], bool)
+        if not short.any() and len(short):
+            return
+        few = np.flatnonzero(short)
+        needs = f"of {self.window} and horizon {self.horizon} need {least} values a series; {len(few)} have fewer"
+        needs += f" ({self.names[few[0]]} has {len(self.values[few[0]])})" if len(few) else ""
+        if short.all():
+            raise MetagdError(needs, "window")
+        warn(f"window {needs}, left out; {len(short) - len(few)} are used")
+        self.values, self.names = [self.values[i] for i in np.flatnonzero(~short)], self.names[~short]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -169,8 +181,11 @@ class Series(Tasks):
         first, second : Series
         """
         self._refuse_generator("split")
-        first, second = split_numbers(len(self), fraction, seed, "series")
-        return self.subset(np.sort(first)), self.subset(np.sort(second))
+        _, starts, pieces = np.unique(self.names, return_index=True, return_inverse=True)
+        order = np.argsort(starts)  # names by their first series: pieces of one series stay together
+        parts = split_numbers(len(order), fraction, seed, "series")
+        first, second = (np.flatnonzero(np.isin(pieces, order[numbers])) for numbers in parts)
+        return self.subset(first), self.subset(second)
 
     def _refuse_generator(self, what: str) -> None:
         if self._make is not None:
