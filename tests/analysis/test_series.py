@@ -148,7 +148,7 @@ def test_split_chosen_and_without_last() -> None:
     lambda: mg.series([np.arange(9.0) ** i for i in (1, 2, 3)], 2, 2, names=["a", "b", "c"]),
     lambda: mg.series(TIDY, 2, value="v", group="g", log=True).without_last(2),
     lambda: mg.series(ROWS, 2).split(0.6)[1],
-    lambda: mg.series(np.where(ROWS == ROWS[1, 9], np.nan, ROWS), 2, gaps="split").split(0.6)[1],
+    lambda: mg.series(np.where(np.isclose(ROWS, ROWS[1, 9]), np.nan, ROWS), 2, gaps="split").split(0.6)[1],
 ])  # fmt: skip
 def test_series_are_kept_in_a_file(make: Any, tmp_path: Any) -> None:
     run = mg.train("maml", model=mg.mlp(2, 4, make().outputs), tasks=make(), steps=3, shots=3)

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ...core.errors import MetagdError, nearest, unknown_name
+from ...core.messages import warn
 from ..validation import as_floats, labels, refuse_unequal
 from .series_times import LIMIT, as_text, row_steps
 
@@ -100,6 +101,39 @@ def without_gaps(values: Sequence[Array], names: Array, gaps: Gaps | None) -> tu
         pieces += found
         owners += [i] * len(found)
     return pieces, names[owners]
+
+
+def without_short(values: list[Array], names: Array, window: int, horizon: int) -> tuple[list[Array], Array]:
+    """Leave out, with a warning, the series that are too short for a support and a query window.
+
+    Parameters
+    ----------
+    values : list of arrays (n,)
+    names : array (S,)
+    window, horizon : int
+
+    Returns
+    -------
+    values : list of arrays (n,)
+    names : array
+
+    Raises
+    ------
+    MetagdError
+        If all are too short.
+    """
+    least = window + 2 * horizon
+    (short,) = np.nonzero([len(one) < least for one in values])
+    if len(values) and not len(short):
+        return values, names
+    needs = f"of {window} and horizon {horizon} need {least} values a series; {len(short)} have fewer"
+    if len(short):
+        needs += f" ({names[short[0]]} has {len(values[short[0]])})"
+    if len(short) == len(values):
+        raise MetagdError(needs, "window")
+    warn(f"window {needs}, left out; {len(values) - len(short)} are used")
+    enough = np.setdiff1d(np.arange(len(values)), short)
+    return [values[i] for i in enough], names[enough]
 
 
 def one_series(values: np.typing.ArrayLike, name: str, gaps: Gaps | None) -> Array:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core import MetagdError, check_int, records_derivation
-from ...core.messages import warn
 from ..base import Batch, TaskBatch, Tasks
 from ..sampler import draw_without_repeats, split_numbers
 from ..validation import numbers_2d
+from .series_tables import without_short
 
 Generator = Callable[[np.random.Generator, int, int], np.ndarray]
 
@@ -64,7 +64,7 @@ class Series(Tasks):
         self.log, self._make = bool(log), make
         self.values, self.names = list(values), np.asarray(names)
         if make is None:
-            self._leave_out_short()
+            self.values, self.names = without_short(self.values, self.names, self.window, self.horizon)
             self.n_available = len(self.values)
             longest = max(map(len, self.values))
             self._table = np.zeros((len(self.values), longest))  # (S, longest), never read past a series' end
@@ -72,20 +72,6 @@ class Series(Tasks):
                 row[: len(one)] = self.transform(one)
         self._lengths = np.array([len(one) for one in self.values], int)
         self.test_queries = 10
-
-    def _leave_out_short(self) -> None:
-        """Leave out, with a warning, the series without a support and a query window; refuse if there are no others."""
-        least = self.window + 2 * self.horizon
-        short = np.array([len(one) < least for one in self.values], bool)
-        if not short.any() and len(short):
-            return
-        few = np.flatnonzero(short)
-        needs = f"of {self.window} and horizon {self.horizon} need {least} values a series; {len(few)} have fewer"
-        needs += f" ({self.names[few[0]]} has {len(self.values[few[0]])})" if len(few) else ""
-        if short.all():
-            raise MetagdError(needs, "window")
-        warn(f"window {needs}, left out; {len(short) - len(few)} are used")
-        self.values, self.names = [self.values[i] for i in np.flatnonzero(~short)], self.names[~short]
 
     def __len__(self) -> int:
         return len(self.values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -139,9 +140,8 @@ def _on_grids(dates: Array, first: Array, label: Array, name: str) -> Array:
     if 1 < day <= 28 and (stamps.day == day).all():  # pandas names monthly dates only at the ends of a month
         stamps = stamps - pd.Timedelta(days=day - 1)
     parts = np.split(np.arange(len(stamps)), np.flatnonzero(first)[1:])
-    found = [_frequency(stamps[rows]) for rows in parts[:: len(parts) // MANY + 1]]
-    counts = Counter(one for one in found if one)
-    positions = _positions(stamps, max(counts, key=counts.__getitem__)) if counts else np.full(len(stamps), -1)
+    common = _common_frequency(stamps, parts)
+    positions = _positions(stamps, common) if common else np.full(len(stamps), -1)
     for rows in parts:
         if (positions[rows] >= 0).all():
             continue
@@ -153,17 +153,24 @@ def _on_grids(dates: Array, first: Array, label: Array, name: str) -> Array:
     return positions
 
 
+def _common_frequency(stamps: Stamps, parts: Sequence[Array]) -> str | None:
+    """Return the frequency of most series, each of which is the rows ``parts[i]``."""
+    found = (_frequency(stamps[rows]) for rows in parts[:: len(parts) // MANY + 1])
+    counts = Counter(one for one in found if one is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
 def _frequency(stamps: Stamps) -> str | None:
     """Infer the frequency of sorted dates of which some may be missing; None where there is none."""
     import pandas as pd
 
-    tried = set[str | None]([None])
+    tried = set[str]()
     for size in (len(stamps), *WINDOWS):
         starts = range(0, len(stamps) - size + 1, max(1, size // 2))
         for start in starts[:: len(starts) // MANY + 1]:
-            frequency = pd.infer_freq(stamps[start : start + size]) if size > 2 else None
-            if frequency not in tried and (_positions(stamps, frequency) >= 0).all():
-                return str(frequency)
+            frequency = str(pd.infer_freq(stamps[start : start + size]) or "") if size > 2 else ""
+            if frequency and frequency not in tried and (_positions(stamps, frequency) >= 0).all():
+                return frequency
             tried.add(frequency)
     return None
 
