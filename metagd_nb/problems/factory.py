@@ -58,13 +58,14 @@ def loss(
     params: Mapping[str, Any],
     gradient: Callable[..., Any] | None = None,
     namespace: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> LossProblem:
     """A user's loss over named parameters; arguments as those of ``LossProblem``."""
     if backend == "jax":
         from .jax.problems import JaxLoss as Chosen
     else:
         from .autograd.loss import LossProblem as Chosen  # type: ignore[assignment]
-    return Chosen(function, params, gradient, dtype=dtype, namespace=namespace)
+    return Chosen(function, params, gradient, dtype=dtype, namespace=namespace, data=data)
 
 
 def model(

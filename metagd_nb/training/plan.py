@@ -30,6 +30,7 @@ class Inputs(NamedTuple):
     namespace: Mapping[str, Any] | None = None
     check: bool = True
     warm_start: ArrayLike | Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = None
 
 
 class Batches(Protocol):

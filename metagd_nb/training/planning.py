@@ -50,6 +50,7 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
         For inputs that do not fit each other or the method.
     """
     inputs = inputs._replace(x=_snapshot(inputs.x), y=_snapshot(inputs.y))
+    inputs, decided = _with_roles(method, algorithm, inputs)
     if isinstance(algorithm, Meta):
         parts = _meta_parts(method, algorithm, settings, inputs)
     elif inputs.model is not None:
@@ -64,6 +65,7 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
         return planned(method, algorithm, settings, inputs._replace(**other))
 
     problem, batches, tasks, references, note = parts
+    note = "\n".join(line for line in (decided, note) if line) or None
     bound = algorithm.bind(tasks)
     with np.errstate(all="ignore"):
         begin = _start(inputs.warm_start, problem, settings.seed)
@@ -119,6 +121,24 @@ def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Sett
     return algorithm, Settings(**{name: value for name, value in options.items() if name in shared})
 
 
+def _with_roles(method: str, algorithm: Algorithm, inputs: Inputs) -> tuple[Inputs, str | None]:
+    """Separate the arguments of a loss into data and parameters; return the line that says what was decided."""
+    if isinstance(algorithm, Meta) or inputs.model is not None:
+        if inputs.data is not None:
+            raise MetagdError("names arguments of a loss of the parameters; a model takes x and y, or tasks", "data")
+        return inputs, None
+    if not callable(inputs.loss) or not isinstance(inputs.params, Mapping) or not inputs.params:
+        return inputs, None  # refused later, with its own message
+    from ..problems.capture.roles import assigned, settled
+
+    if inputs.data is not None:
+        roles = settled(inputs.params, inputs.data)
+    else:
+        roles = assigned(inputs.loss, inputs.params, namespace=inputs.namespace)
+    data = roles.data if roles.data or inputs.data is not None else None
+    return inputs._replace(params=roles.params, data=data), roles.note
+
+
 def _loss_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
     """The user's own loss of the parameters."""
     if not callable(inputs.loss):
@@ -128,7 +148,7 @@ def _loss_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
     from ..problems.gradient_check import check_gradient
 
     problem = factory.loss(
-        settings.backend, settings.dtype, inputs.loss, inputs.params, inputs.gradient, namespace=inputs.namespace
+        settings.backend, settings.dtype, inputs.loss, inputs.params, inputs.gradient, inputs.namespace, inputs.data
     )
     note = None
     if inputs.gradient is not None and inputs.check:

@@ -33,6 +33,7 @@ def prepare(
     namespace: Mapping[str, Any] | None = None,
     check: bool = True,
     warm_start: ArrayLike | Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Run:
     """Prepare a run without starting it.
@@ -61,6 +62,9 @@ def prepare(
         False skips the check of ``gradient``.
     warm_start : array (P,) or dict name → array, optional
         Initial parameters, in place of the model's or the loss's own.
+    data : dict name → value, optional
+        Arguments of ``loss`` that are never trained; with it, ``params`` is trained as it stands. Without it,
+        arguments with the usual names of data are not trained, and one that may be either is refused.
     **options
         Fields of the method and of `Settings`.
 
@@ -76,7 +80,7 @@ def prepare(
     if method not in ALGORITHMS:
         raise unknown_name("algorithm", method, ALGORITHMS)
     algorithm, settings = configured(method, options)
-    inputs = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start)
+    inputs = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data)
     chosen = resolve_backend(settings, algorithm, model, loss)
     try:
         return Run(planned(method, algorithm, chosen, inputs))

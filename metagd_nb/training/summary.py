@@ -6,6 +6,8 @@ from ..core.hyperparameters import hyperparameters
 from .loop import TrainingLoop
 from .stopping import REASONS
 
+MOST = 8  # parameters named in a summary
+
 
 def summary(loop: TrainingLoop) -> str:
     """Method, settings, why it stopped, steps, first and last loss: the same at each run, without times.
@@ -28,7 +30,7 @@ def summary(loop: TrainingLoop) -> str:
     state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
     first, last = float(loop.record.since("loss", 0)[0]), loop.record.last_step
     steps = f"{state} after {last} step{'s' * (last != 1)}"
-    return f"{title}: {settings}\n{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}{remarks}"
+    return f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}{remarks}"
 
 
 def note(loop: TrainingLoop) -> str | None:
@@ -56,6 +58,16 @@ def _kept_by_patience(loop: TrainingLoop) -> str:
     best, what = loop.stopping, "mean of 20 losses" if loop.sampled else "loss"
     last = f"the parameters are those of the last step, {loop.snapshot.step} (loss {loop.snapshot.loss:.6g})"
     return f"{last}; the lowest {what} was {best.best:.6g}, at step {best.best_step}"
+
+
+def _trained(loop: TrainingLoop) -> str:
+    """The line of a single-task run that names its trained parameters with their shapes; ``""`` for other methods."""
+    if loop.plan.algorithm.setting == "meta":
+        return ""
+    shapes = loop.plan.problem.layout.shapes
+    named = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:MOST])
+    rest = f" … {len(shapes)} arrays, {loop.plan.problem.layout.size:,} numbers" if len(shapes) > MOST else ""
+    return f"trained: {named}{rest}\n"
 
 
 def _value(value: float | str | tuple[float, ...]) -> str:

@@ -198,38 +198,62 @@ def test_arguments_are_parameters_and_those_with_defaults_are_data(ip: Any) -> N
     assert done.value.params["b"] == pytest.approx(5)
 
 
-def test_params_names_the_parameters_and_the_rest_is_data(ip: Any) -> None:
+@pytest.mark.parametrize("options", ["--params w", "--data x,y", "--data x,y --params w", ""])
+def test_data_and_params_name_the_roles_of_arguments(ip: Any, options: str) -> None:
     body = BODY.replace("def loss(w):", "def loss(w, x, y):")
-    refused = cell(ip, "%%metagd gd --steps 5" + body.replace("(20", "(200"))
-    assert refused.line.endswith("name what is to be trained: --params w")
-    done = cell(ip, "%%metagd gd --lr 0.1 --steps 500 --params w --wait" + body.replace("(20", "(200"))
+    done = cell(ip, f"%%metagd gd --lr 0.1 --steps 500 {options} --wait" + body)
     assert set(done.value.params) == {"w"}
     assert done.value.loss < 1e-6
+    assert ("metagd: data: x, y; trained: w" in done.text) == (not options)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    "values",
     [
-        ("w, x, y = np.zeros(2), np.ones((50, 2)), np.arange(50)", "y looks like data (an array of integers)"),
-        ("w, x, y = np.zeros(2), np.ones((50, 2)), np.ones(50)", "x looks like data (100 entries"),
-        ("w, x, y = np.zeros(2), np.ones((101, 2)), np.ones(101)", "x looks like data (202 entries, as long as y)"),
-        ("w, x, y = np.zeros(2), [[0, 0], [1, 1]], np.ones(2)", "x looks like data (an array of integers)"),
+        "np.zeros(2), np.ones((50, 2)), np.arange(50)",
+        "np.zeros(2), np.ones((5, 2)), np.ones(5)",
+        "np.zeros(2), np.ones((101, 2)), np.ones(101)",
+        "np.zeros(2), [[0, 0], [1, 1]], np.ones(2)",
     ],
 )
-def test_data_is_not_trained(ip: Any, values: str, said: str) -> None:
-    done = cell(ip, f"%%metagd gd --steps 5\n{values}\ndef loss(w, x, y): return np.mean((x @ w - y) ** 2)")
-    if "100 entries" in said:  # not more than 100: the border
-        assert done.error is None
-    else:
-        assert said in done.line
-        assert done.line.endswith("--params w") or done.line.endswith("--params w,y") or "--params w,x" in done.line
-        assert "run" not in ip.user_ns
+def test_data_is_not_trained(ip: Any, values: str) -> None:
+    of = "def loss({}): return np.mean(({} @ w - {}) ** 2)"
+    done = cell(ip, f"%%metagd gd --steps 5 --wait\nw, x, y = {values}\n" + of.format("x, y, w", "x", "y"))
+    assert set(done.value.params) == {"w"}
+    done = cell(ip, f"%%metagd gd --steps 5 -o other\nw, p, q = {values}\n" + of.format("w, p, q", "p", "q"))
+    assert "p and q may be data or parameters" in done.line
+    assert "name --data p,q, or what is trained: --params w (" in done.line
+    assert "other" not in ip.user_ns
+    assert set(cell(ip, "%%metagd gd --data p,q --wait --steps 5\n").value.params) == {"w"}
 
 
-def test_integers_may_start_a_parameter_that_is_named(ip: Any) -> None:
+def test_data_options_are_checked(ip: Any) -> None:
+    body = "\nw, a = 1.0, np.arange(3.0)\ndef loss(w, a, b=2.0): return np.mean((a - b * w) ** 2)"
+    assert "q has no value" in cell(ip, "%%metagd gd --data q" + body).line
+    cell(ip, "q = 1")
+    assert cell(ip, "%%metagd gd --data q" + body).line.startswith("metagd: --data: q is not an argument of loss")
+    assert cell(ip, "%%metagd gd --data w,a" + body).line.startswith("metagd: loss has no argument to train")
+    assert "is named both" in cell(ip, "%%metagd gd --data w,a --params w" + body).line
+    assert set(cell(ip, "%%metagd gd --data a --wait" + body).value.params) == {"w"}
+    line = cell(ip, "%%metagd gd --params w,m" + body.replace("a, b=2.0", "m") + "\nm = a > 1").line
+    assert line == "metagd: --params: m holds booleans, which cannot be trained; data are named by --data m"
+    model = "\nmodel, x, y = mlp(1, 2, 1), np.ones(3), np.ones(3)"
+    assert cell(ip, "%%metagd gd --data x" + model).line.startswith("metagd: --data: names arguments of a loss")
+
+
+def test_integers_start_a_parameter_with_one_line(ip: Any) -> None:
     body = "\nw = np.zeros(2, int)\ndef loss(w): return np.sum((w - 1) ** 2)"
-    assert cell(ip, "%%metagd gd --steps 5" + body).line.endswith("--params w")
-    assert cell(ip, "%%metagd gd --steps 50 --params w --wait" + body).value.params["w"].dtype == float
+    for options in ("", "--params w"):
+        done = cell(ip, f"%%metagd gd --steps 50 {options} --wait" + body)
+        assert done.value.params["w"].dtype == float
+        assert "metagd: w starts at integers; trained as floats\n" in done.text
+
+
+def test_check_finds_the_same_roles(ip: Any) -> None:
+    body = "w, x, y = np.zeros(2), np.ones((5, 2)), np.ones(5)\ndef loss(x, y, w): return np.mean((x @ w - y) ** 2)\n"
+    cell(ip, body + "def gradient(x, y, w): return 2 * x.T @ (x @ w - y) / len(y)")
+    for options in ("", "--data x,y", "--params w"):
+        assert "gradient is right" in cell(ip, f"%metagd check {options}").text
 
 
 def test_a_gradient_is_used_only_where_the_body_defines_it(ip: Any) -> None:

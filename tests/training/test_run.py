@@ -157,7 +157,7 @@ def test_repr_has_neither_times_nor_addresses() -> None:
     run = descent(steps=4, lr=0.25)
     assert repr(run) == "metagd gd: not started"
     drive(run)
-    assert repr(run) == "metagd gd: lr=0.25\nall steps done after 4 steps\nloss 9 → 0.0351562"
+    assert repr(run) == "metagd gd: lr=0.25\ntrained: w ()\nall steps done after 4 steps\nloss 9 → 0.0351562"
 
 
 # ---- what a person may ask ------------------------------------------------------------------------------------

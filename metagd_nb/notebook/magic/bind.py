@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
 
 from ...algorithms import ALGORITHMS
 from ...core.errors import MetagdError
 from ...models.net import Net
+from ...problems.capture.roles import assigned, required
 from ...problems.capture.signature import similar
 from ...tasks import Quadratics
 from .line import Line
-
-MANY = 100  # an array with more entries, as long as another one's first axis, is taken for data
 
 T = TypeVar("T")
 
@@ -122,9 +119,11 @@ def _descent(line: Line, names: Names) -> dict[str, Any]:
             f"{line.word} needs a function loss of the parameters, or a built-in model with x and y{near}"
         )
     loss = names.function("loss")
+    params, data = starting_values(loss, names, line)
     return {
         "loss": loss,
-        "params": starting_values(loss, names, line.params),
+        "params": params,
+        "data": data,
         "gradient": names.function("gradient") if "gradient" in names.defined else None,
         "namespace": names.space,
         "check": line.check,
@@ -147,8 +146,9 @@ def _has_built_in_model(names: Names) -> bool:
 
 
 def _model_fit(line: Line, names: Names) -> dict[str, Any]:
-    if line.params:
-        raise MetagdError("names arguments of a loss; a built-in model brings its own parameters", "--params")
+    for option, given in (("--params", line.params), ("--data", line.data)):
+        if given:
+            raise MetagdError("names arguments of a loss; a built-in model has parameters and data, x and y", option)
     for name in ("x", "y"):
         if names.get(name) is None:
             raise MetagdError(f"{line.word} with a model needs x and y; {name} does not exist{names.near(name)}")
@@ -167,81 +167,38 @@ def _loss(names: Names) -> Callable[..., Any] | str:
 # ---- the parameters of a loss ------------------------------------------------------------------------------------
 
 
-def required(function: Callable[..., Any]) -> list[str]:
-    """Return the arguments without a default, in order, without ``*args`` and ``**kwargs``.
-
-    Raises
-    ------
-    MetagdError
-        For a function whose signature cannot be read.
-    """
-    try:
-        arguments = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        raise MetagdError(f"the arguments of {function!r} cannot be read; wrap it in a def") from None
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [a.name for a in arguments if a.default is a.empty and a.kind not in variable]
-
-
-def starting_values(loss: Callable[..., Any], names: Names, params: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return parameter → starting value: the variables with the names of the loss's arguments.
+def starting_values(loss: Callable[..., Any], names: Names, line: Line) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return parameter → starting value, and data → value: the variables with the names of the loss's arguments.
 
     Parameters
     ----------
     loss : function
     names : Names
-    params : tuple of str
-        The arguments that are parameters; by default those without a default value.
+    line : Line
+        With ``--params`` the named arguments are the parameters; with ``--data`` the named ones are not.
 
     Returns
     -------
-    dict
+    params : dict
+    data : dict or None
+        None if neither option says which arguments are data.
 
     Raises
     ------
     MetagdError
-        For a parameter without a variable, and for a variable that looks like data.
+        For an argument without a variable, and for one that may be data or a parameter.
     """
-    chosen = params or tuple(required(loss))
-    if not chosen:
+    trained = [*line.params] or [name for name in required(loss) if name not in line.data]
+    if not trained:
         name = getattr(loss, "__name__", "loss")
         raise MetagdError(f"{name} has no argument to train; its arguments without a default are the parameters")
-    for name in chosen:
+    for name in (*trained, *line.data):
         if names.get(name) is None:
             near = names.near(name)
-            raise MetagdError(f"{name} has no starting value; define it, such as {name} = np.zeros(3){near}")
-    values = {name: names.get(name) for name in chosen}
-    if not params:
-        _refuse_data(values)
-    return values
-
-
-def _refuse_data(values: Mapping[str, Any]) -> None:
-    """Raise an error if a starting value looks like data."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, value in values.items():
-        with suppress(ValueError):  # a ragged list, which is refused later with its own message
-            arrays[name] = np.asarray(value)
-    arrays = {name: array for name, array in arrays.items() if array.ndim}
-    suspects = {name: reason for name in arrays if (reason := _suspicion(name, arrays))}
-    if not suspects:
-        return
-    long = {name for name, reason in suspects.items() if "as long as" in reason}
-    trained = _without(values, suspects) or _without(values, long) or list(values)
-    name = (*_without(suspects, trained), *suspects)[0]
-    raise MetagdError(
-        f"{name} looks like data ({suspects[name]}); name what is to be trained: --params {','.join(trained)}"
-    )
-
-
-def _without(names: Iterable[str], excluded: Collection[str]) -> list[str]:
-    return [name for name in names if name not in excluded]
-
-
-def _suspicion(name: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the reason for which an array looks like data, or ``""``."""
-    array = arrays[name]
-    twin = next((n for n, other in arrays.items() if n != name and len(other) == len(array)), None)
-    if array.size > MANY and twin is not None:
-        return f"{array.size:,} entries, as long as {twin}"
-    return "an array of integers" if array.dtype.kind in "iub" else ""
+            what = "value" if name in line.data else "starting value"
+            raise MetagdError(f"{name} has no {what}; define it, such as {name} = np.zeros(3){near}")
+    params = {name: names.get(name) for name in trained}
+    data = {name: names.get(name) for name in line.data}
+    if line.data and not line.params:
+        return assigned(loss, params, data, names.space)[:2]
+    return params, data if line.params else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from IPython.display import display
 
 from ...core.errors import MetagdError, nearest
+from ...problems.capture.roles import assigned
 from ...problems.gradient_check import check_functions
 from ...tasks import Tasks
 from ...training.run import Run
@@ -22,8 +23,10 @@ def check(line: Line, names: Names) -> None:
             f"check takes a loss and a gradient, not {len(line.words)} names: %metagd check loss gradient"
         )
     loss, gradient = map(names.function, (*line.words, *("loss", "gradient")[len(line.words) :]))
-    params = starting_values(loss, names, line.params)
-    print(*check_functions(loss, gradient, params, names.space).lines, sep="\n")
+    params, data = starting_values(loss, names, line)
+    if data is None:
+        params, data, _ = assigned(loss, params, namespace=names.space)
+    print(*check_functions(loss, gradient, params, names.space | data).lines, sep="\n")
 
 
 def compare(line: Line, names: Names) -> None:

@@ -42,6 +42,7 @@ class Line:
     words: tuple[str, ...] = ()
     name: str = "run"
     params: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
     wait: bool = False
     plot: bool = True
     check: bool = True
@@ -90,6 +91,7 @@ def _parsed(words: Sequence[str], names: Collection[str]) -> Line:
         free,
         _result_name(given.get("-o", "tell" if word == "recognise" else "run")),
         params=_names("--params", given["--params"].split(",")) if "--params" in given else (),
+        data=_names("--data", given["--data"].split(",")) if "--data" in given else (),
         wait="--wait" in given,
         plot="--no-plot" not in given,
         check="--no-check" not in given,
@@ -227,8 +229,9 @@ def _result_name(name: str) -> str:
 def as_typed(error: MetagdError, line: Line) -> MetagdError:
     """Return an error about a setting with the setting as it is typed on the line."""
     options = allowed(line.word)
-    if error.option == "params" and "--params" in options:
-        return MetagdError(error.what, "--params" if line.params else None)
+    if error.option in ("params", "data") and f"--{error.option}" in options:
+        given = line.params if error.option == "params" else line.data
+        return MetagdError(error.what, f"--{error.option}" if given else None)
     option = f"--{error.option.replace('_', '-')}" if error.option else ""
     return MetagdError(error.what, option) if option in options else error
 

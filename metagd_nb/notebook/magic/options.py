@@ -46,6 +46,7 @@ class Extra(NamedTuple):
 
 EXTRAS = (
     Extra("--params", "w,b", "the arguments of loss that are parameters; the others are data", "single"),
+    Extra("--data", "x,y", "the arguments of loss that are data, never trained", "single"),
     Extra("--no-check", "", "use your own gradient without comparing it first", "single"),
     Extra("-o", "NAME", "the name of the result (default run)"),
     Extra("--wait", "", "block until the run is done"),
@@ -81,7 +82,7 @@ OF_COMMANDS: dict[str, tuple[Declared, ...]] = {
 def allowed(word: str) -> dict[str, Declared]:
     """Return option → declaration of a method or a command, in the order of the help."""
     if word in COMMANDS:
-        own = {one.option: one for one in EXTRAS if word == "check" and one.option == "--params"}
+        own = {one.option: one for one in EXTRAS if word == "check" and one.option in ("--params", "--data")}
         return own | {one.option: one for one in OF_COMMANDS.get(word, ())}
     method = ALGORITHMS[word]
     declared: list[Declared] = list((hyperparameters(method) | hyperparameters(Settings)).values())

@@ -29,7 +29,7 @@ class LossProblem(Problem):
     Parameters
     ----------
     loss : callable
-        Its arguments are the parameters. One with a default is data; any other is looked up in
+        Its arguments are the parameters. One with a default is a constant; any other is in ``data`` or
         ``namespace``.
     params : mapping name → array
         Starting values; kept, not changed.
@@ -38,6 +38,8 @@ class LossProblem(Problem):
         array, a tuple in the parameters' order, or a dict.
     namespace : mapping, optional
         Default: the globals of ``loss``.
+    data : mapping, optional
+        Arguments that are data, by name.
 
     Attributes
     ----------
@@ -61,6 +63,7 @@ class LossProblem(Problem):
         *,
         dtype: np.typing.DTypeLike = np.float64,
         namespace: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
         snapshot: DataSnapshot | None = None,
     ) -> None:
         arrays = as_parameters(params)
@@ -68,6 +71,7 @@ class LossProblem(Problem):
         self.second_order = "autodiff"
         self._start = self.layout.flatten(arrays, self.dtype)
         self.namespace = namespace_of(loss) if namespace is None else namespace
+        self.data = dict(data or {})
         self.snapshot = snapshot or DataSnapshot()
         self._binding = self._bound(loss, "loss")
         self._traced, self._plain = capture_both(loss, self.snapshot)
@@ -79,7 +83,7 @@ class LossProblem(Problem):
         self._check_start()
 
     def _bound(self, function: Callable[..., Any], what: str) -> Binding:
-        bound = Binding(function, list(self.layout.shapes), self.namespace, what, every=what == "loss")
+        bound = Binding(function, list(self.layout.shapes), self.namespace, what, what == "loss", self.data)
         for name, value in bound.data.items():
             if isinstance(value, np.ndarray):
                 bound.data[name] = self.snapshot.array(value, name)
@@ -157,7 +161,7 @@ class LossProblem(Problem):
     @property
     def known_names(self) -> list[str]:
         """The parameters and the data of the namespace."""
-        return [*self.layout.shapes, *data_names(self.namespace)]
+        return [*self.layout.shapes, *self.data, *data_names(self.namespace)]
 
     def _check_start(self) -> None:
         with np.errstate(all="ignore"):

@@ -62,6 +62,8 @@ class Binding:
         ``loss`` or ``gradient``, for errors.
     every : bool
         Whether each parameter must be an argument.
+    data : mapping, optional
+        Arguments that the user gave as data, before their defaults and the namespace.
 
     Attributes
     ----------
@@ -76,7 +78,9 @@ class Binding:
         namespace: Mapping[str, Any],
         what: str = "loss",
         every: bool = True,
+        data: Mapping[str, Any] | None = None,
     ) -> None:
+        given = data or {}
         self.names, self.what = tuple(names), what
         self.data: dict[str, Any] = {}
         self._positional: list[str] = []
@@ -88,15 +92,19 @@ class Binding:
             if argument.kind in (_POSITIONAL_REST, _KEYWORD_REST):
                 (self._positional if argument.kind is _POSITIONAL_REST else self._keyword).extend(unused)
                 unused = []
-            elif argument.name not in names and argument.default is not _EMPTY:
+            elif argument.name not in {*names, *given} and argument.default is not _EMPTY:
                 positional = False
             else:
                 if argument.name not in names:
-                    self.data[argument.name] = _looked_up(argument.name, names, namespace, what)
+                    self.data[argument.name] = _looked_up(
+                        argument.name, names, given if argument.name in given else namespace, what
+                    )
                 by_position = positional and argument.kind is not argument.KEYWORD_ONLY
                 (self._positional if by_position else self._keyword).append(argument.name)
-        for name in unused if every else ():
-            raise MetagdError(f"{name} is not an argument of {what}{nearest(name, signature)}", "params")
+        unfit = {"params": unused, "data": list(filterfalse(signature.__contains__, given))}
+        for option, unknown in unfit.items() if every else ():
+            for name in unknown:
+                raise MetagdError(f"{name} is not an argument of {what}{nearest(name, signature)}", option)
         self._direct = (tuple(self._positional), self._keyword) == (self.names, [])
 
     def call(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:

@@ -122,10 +122,11 @@ class JaxLoss(OnJax, LossProblem):
         *,
         dtype: DTypeLike = np.float64,
         namespace: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
         snapshot: DataSnapshot | None = None,
     ) -> None:
         self._given = loss  # before the start is checked, which takes a derivative
-        super().__init__(loss, params, gradient, dtype=dtype, namespace=namespace, snapshot=snapshot)
+        super().__init__(loss, params, gradient, dtype=dtype, namespace=namespace, data=data, snapshot=snapshot)
 
     @cached_property
     def _on_jax(self) -> Closure:

@@ -105,6 +105,8 @@ def _origin(plan: Plan) -> dict[str, Any]:
     for name in ("x", "y"):
         if getattr(inputs, name) is not None:
             own[name] = _storable(getattr(inputs, name))
+    if inputs.data:
+        own["data"] = _storable(dict(inputs.data))
     if inputs.warm_start is not None:
         own["warm_start"] = plan.start
     shapes = {name: list(shape) for name, shape in plan.problem.layout.shapes.items()}

@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     Parameters
     ----------
     path : str or path
-    **session : loss, gradient, model, tasks, x, y, namespace
+    **session : loss, gradient, model, tasks, x, y, data, namespace
         Inputs that the file does not hold: ``load(path, loss=loss)``. Differences from what was saved are printed.
 
     Returns
@@ -132,7 +132,11 @@ class _Parts(NamedTuple):
             if name not in Inputs._fields:
                 raise unknown_name("argument", name, Inputs._fields)
         missing = [name for name in self.missing if name not in session]
-        found = {"params": self.layout.views(self.start), **self.own, **session}
+        single = {"model", "tasks"}.isdisjoint({*self.own, *self.missing})
+        settled: dict[str, dict[str, Any]] = (
+            {"data": {}} if single else {}
+        )  # what the saved run trained is trained again
+        found = {"params": self.layout.views(self.start), **settled, **self.own, **session}
         if not missing:
             made = planned(self.method, self.algorithm, self.settings, Inputs(**{**found, "check": False}))
         else:
@@ -160,7 +164,7 @@ def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             missing.append(name)
             continue
         try:
-            own[name] = rebuild(value["recipe"], TABLES[name]) if isinstance(value, dict) else value
+            own[name] = rebuild(value["recipe"], TABLES[name]) if name in TABLES and isinstance(value, dict) else value
         except MetagdError as error:
             if error.option != "path":
                 raise

@@ -80,6 +80,8 @@ class _Parts:
             arguments["check"] = "False"
         for name, value in problem.user_data().items():
             self.name(name, value)
+        if inputs.data is not None:
+            arguments["data"] = "{" + ", ".join(f"{name!r}: {name}" for name in inputs.data) + "}"
         return self._lines(loop, arguments)
 
     def _sources(self, plan: Plan) -> dict[str, str]:
