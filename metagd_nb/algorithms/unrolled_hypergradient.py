@@ -1,4 +1,4 @@
-"""Hypergradients through an unrolled horizon: learn the rates of a whole descent from where it ends."""
+"""Hypergradients: learn the learning rates of gradient descent by differentiating through its unrolled steps."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .theta import State
 
 @dataclass(frozen=True)
 class Unroll(Algorithm):
-    """Unrolled hypergradient: descend the final loss of a whole descent in its learning rates.
+    """Unrolled hypergradient: learn the rates by gradient descent on the loss after ``horizon`` steps.
 
-    Descend ``horizon`` steps from the initial parameters, update the rates with the exact gradient of the final loss,
-    begin again. Row t holds the final loss of the t-th descent; ``params`` are its final parameters, ``learned`` its
-    rates. The gradient is that of MAML in its rates, with one task whose support and query are the same.
+    Each outer step takes ``horizon`` inner steps from the initial parameters, then updates the rates with the exact
+    gradient of the final loss. Row t holds the final loss of outer step t; ``params`` are the final parameters,
+    ``learned`` the rates. It is MAML's gradient in the rates, with one task whose support and query are the same.
     """
 
     source: ClassVar[str] = (
@@ -47,7 +47,7 @@ class Unroll(Algorithm):
         return ParameterLayout({"lr": (n_rates(problem.layout, self.sharing, self.horizon),)})
 
     def constants(self) -> tuple[str, ...]:
-        return ("parameters",)  # every descent begins at the same ones
+        return ("parameters",)  # every descent starts from the same initial parameters
 
     def init_parameters(self, problem: Problem, theta: np.ndarray, tasks: Tasks | None = None) -> np.ndarray:
         rates = shared_start(problem.layout, self.sharing, self.horizon, np.full(theta.shape, self.lr))

@@ -1,4 +1,4 @@
-"""Comparison of methods: each trained on the same seeds, beside traditional baselines."""
+"""Comparison of methods, trained on the same seeds, with standard baselines."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def compare(
     Raises
     ------
     MetagdError
-        For no runs, for what is no run, and for single-task and meta-learning methods together.
+        For an empty list, a value that is not a Run, and single-task together with meta-learning methods.
     """
     found = as_named(runs)
     first = next(iter(found.values()))
@@ -117,7 +117,7 @@ def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
     Raises
     ------
     MetagdError
-        For no runs, and for what is no run.
+        For an empty list, and a value that is not a Run.
     """
     items = list(runs.items() if isinstance(runs, Mapping) else enumerate(runs))
     for name, run in items:
@@ -151,8 +151,8 @@ def _seeded(run: Run, seed: int) -> Run:
 
 
 def _baselines(given: Mapping[str, Run], first: Run) -> dict[str, Run]:
-    """Runs of the traditional methods on what the first run learns from, with its settings where they have them."""
-    found: dict[str, Run] = {}
+    """Build runs of the baselines on the data of the first run, with those of its settings that they share."""
+    baselines: dict[str, Run] = {}
     methods = {run.plan.method for run in given.values()}
     shared = {n: getattr(first.plan.algorithm, n) for n in SHARED if hasattr(first.plan.algorithm, n)}
     for method in BASELINES[first.loop.algorithm.setting]:
@@ -164,8 +164,8 @@ def _baselines(given: Mapping[str, Run], first: Run) -> dict[str, Run]:
             plan = planned(method, algorithm, settings, first.plan.inputs._replace(check=False))
         except MetagdError:
             continue  # this baseline cannot learn from such tasks
-        found[method] = Run(plan)
-    return found
+        baselines[method] = Run(plan)
+    return baselines
 
 
 def score(run: Run, seed: int, tasks: Tasks | None, n_tasks: int, metric: str) -> float:

@@ -63,7 +63,7 @@ class FeatureReader:
 
     def _blocks(self, found: Embedding) -> tuple[Array, Array]:
         """Change of the parameters, and curvature on a signed log scale: (T, P) both."""
-        return found.moved, np.sign(found.curvature) * np.log1p(100 * np.abs(found.curvature))
+        return found.displacement, np.sign(found.curvature) * np.log1p(100 * np.abs(found.curvature))
 
     def __call__(self, support: Batch) -> Array:
         """Features (T, F) of support sets."""

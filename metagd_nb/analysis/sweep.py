@@ -1,4 +1,4 @@
-"""Sweeps over settings, each on several seeds, in processes of this machine or on a cluster, through joblib.
+"""Hyperparameter search by grid or successive halving, on several seeds, in local processes or on a cluster (joblib).
 
 ``with joblib.parallel_config(backend="dask"): sweep(…)`` runs the trials on a cluster. Scheduling, and repeating the
 work of a worker that died, is left to joblib and Dask.
@@ -28,8 +28,8 @@ from .compare import score
 from .sweep_result import Outcome, Setting, Sweep, Trial
 
 SEARCHES = ("grid", "halving")
-SHARE = 3  # of the settings in a rung, one in so many goes on, with so many times the steps
-SCORED = 200  # tasks on which a meta-learner is scored
+REDUCTION_FACTOR = 3  # η of successive halving: the best 1/η of the settings get η times the steps
+N_SCORING_TASKS = 200  # default number of tasks on which a meta-learner is scored
 
 Watch = Callable[[Sweep, int, int], None]  # the results so far, trials done, trials in all
 
@@ -41,7 +41,7 @@ def sweep(
     seeds: int = 1,
     search: str = "grid",
     jobs: int | None = None,
-    n_tasks: int = SCORED,
+    n_tasks: int = N_SCORING_TASKS,
     watch: Watch | None = None,
     **given: Any,
 ) -> Sweep:
@@ -91,8 +91,8 @@ def sweep(
     checked = [work.configured(values) for values in combined]  # refused here, not in a worker
     algorithm, settings = checked[0]
     planned(method, algorithm, settings, inputs)
-    what = "last loss" if algorithm.setting != "meta" else f"loss on {n_tasks} new tasks"
-    found = Sweep(method, names, axes, {}, what)
+    metric = "last loss" if algorithm.setting != "meta" else f"loss on {n_tasks} new tasks"
+    found = Sweep(method, names, axes, {}, metric)
     rungs = _rungs(len(combined), settings.steps) if search == "halving" else [(len(combined), settings.steps)]
     total = sum(n for n, _ in rungs) * len(numbers)
     try:
@@ -108,10 +108,10 @@ def sweep(
 def _rung_outcomes(
     found: Sweep, combined: list[Setting], rungs: list[tuple[int, int]], seeds: range, work: _Work, jobs: int | None
 ) -> Iterator[tuple[Trial, Outcome]]:
-    """Yield the outcomes rung after rung: all settings in the first, the best of the rung before in each other."""
+    """Yield the outcomes of each rung: the first has all settings, each later one the best of the rung before."""
     for n, steps in rungs:
-        left = combined if n == len(combined) else [one[0] for one in found.ranked()[:n]]
-        yield from _outcomes(work, [Trial(values, seed, steps) for values in left for seed in seeds], jobs)
+        survivors = combined if n == len(combined) else [one[0] for one in found.ranked()[:n]]
+        yield from _outcomes(work, [Trial(values, seed, steps) for values in survivors for seed in seeds], jobs)
 
 
 def _check(method: str, axes: dict[str, list[Any]], search: str) -> None:
@@ -130,9 +130,9 @@ def _rungs(n: int, steps: int) -> list[tuple[int, int]]:
     """Number of settings and of steps of each rung of successive halving; the last rung has all the steps."""
     sizes = [n]
     while sizes[-1] > 1:
-        sizes.append(math.ceil(sizes[-1] / SHARE))
-    sizes = sizes[: max(1, int(math.log(max(steps, 1), SHARE)) + 1)]  # no rung without a step
-    return [(size, max(1, steps // SHARE ** (len(sizes) - 1 - i))) for i, size in enumerate(sizes)]
+        sizes.append(math.ceil(sizes[-1] / REDUCTION_FACTOR))
+    sizes = sizes[: max(1, int(math.log(max(steps, 1), REDUCTION_FACTOR)) + 1)]  # no rung without a step
+    return [(size, max(1, steps // REDUCTION_FACTOR ** (len(sizes) - 1 - i))) for i, size in enumerate(sizes)]
 
 
 def _picklable(inputs: Inputs) -> Inputs:
@@ -211,7 +211,7 @@ def parse_values(text: str, name: str, parse: Callable[[str], Any]) -> list[Any]
     Raises
     ------
     MetagdError
-        For a ``log:`` that has no such form.
+        For a ``log:`` text of another form.
     """
     kind, colon, rest = text.partition(":")
     if not colon or kind not in ("sweep", "log"):

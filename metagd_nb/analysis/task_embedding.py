@@ -1,4 +1,4 @@
-"""Tasks as vectors: where adaptation moves a network's parameters, and the curvature of the loss there."""
+"""Tasks as vectors: the displacement of a network's parameters by adaptation, and the curvature of the loss there."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Embedding(NamedTuple):
     ----------
     loss : array (T, S+1)
         Support loss before each step and after the last.
-    moved : array (T, P)
+    displacement : array (T, P)
         Change of the parameters: minus the sum of the gradients, times the rate.
     curvature : array (T, P)
         Diagonal of the Hessian after the last step.
     """
 
     loss: Array
-    moved: Array
+    displacement: Array
     curvature: Array
 
 
 def embed(
     problem: Problem, theta: Array, support: Batch, steps: int = 10, rate: float = 0.05, probes: int = 8
 ) -> Embedding:
-    """Embed tasks by their gradients and curvature, after Task2Vec.
+    """Embed tasks by the displacement of their parameters and the curvature, after Task2Vec.
 
     Task2Vec takes the diagonal of the Fisher matrix; here it is that of the Hessian, estimated from products with
     random signs z: E[z ⊙ Hz] = diag H.
@@ -73,8 +73,8 @@ def embed(
     size = problem.layout.size
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (probes, size)) if probes else np.eye(size)
     curvature = sum(z * point.hvp(np.tile(z, (len(support), 1)).astype(theta.dtype)) for z in signs)
-    moved = problem.flat(phi, len(support)) - theta
-    return Embedding(np.stack([*losses, point.loss], axis=1), moved, np.asarray(curvature / (probes or 1)))
+    displacement = problem.flat(phi, len(support)) - theta
+    return Embedding(np.stack([*losses, point.loss], axis=1), displacement, np.asarray(curvature / (probes or 1)))
 
 
 class TaskMap(NamedTuple):
@@ -84,7 +84,7 @@ class TaskMap(NamedTuple):
     ----------
     points : array (T, 2)
     share : array (2,)
-        Share of the variance of the embeddings along each direction.
+        Share of the variance explained by each principal component.
     kind : array (T,) or None
         Number of each task's kind, where the family knows it.
     kinds : tuple of str
@@ -98,10 +98,10 @@ class TaskMap(NamedTuple):
 
 
 def task_map(run: Run, tasks: Tasks | None = None, n_tasks: int = 300, seed: int = 1) -> TaskMap:
-    """Map tasks to two dimensions by their gradients and curvatures at the learned initialization.
+    """Project task embeddings at the learned initialization to two principal components.
 
     A task is embedded by `embed` with three steps. Each part is scaled to the logarithm of its length, since a few
-    steep tasks would fill the plane alone, and to total variance 1; the plane is that of the two principal directions.
+    steep tasks would fill the plane alone, and to total variance 1; the axes are the first two principal components.
 
     Parameters
     ----------
@@ -121,8 +121,8 @@ def task_map(run: Run, tasks: Tasks | None = None, n_tasks: int = 300, seed: int
     algorithm, family = trained_method(run, "task_map"), family_of(run, tasks)
     support = draw_tasks(run, family, n_tasks, seed).support
     theta = run.loop.snapshot.theta[: run.plan.problem.layout.size]
-    found = embed(run.plan.problem, theta, support, steps=3, rate=float(np.mean(algorithm.inner_lr)))
-    blocks = [_compress(np.asarray(block, float)) for block in (found.moved, found.curvature)]
+    embedding = embed(run.plan.problem, theta, support, steps=3, rate=float(np.mean(algorithm.inner_lr)))
+    blocks = [_compress(np.asarray(block, float)) for block in (embedding.displacement, embedding.curvature)]
     blocks = [(b - b.mean(axis=0)) / max(np.sqrt(b.var(axis=0).sum()), 1e-300) for b in blocks]
     u, s, _ = np.linalg.svd(np.concatenate(blocks, axis=1), full_matrices=False)
     share = s[:2] ** 2 / max(float((s**2).sum()), 1e-300)

@@ -95,7 +95,7 @@ class Hyperparameter:
         except TypeError:  # not a sequence
             several = ()
         if not several:
-            raise self._refusal(value)
+            raise self._invalid(value)
         return several
 
     def _check_one(self, value: ArrayLike | None) -> Value:
@@ -107,18 +107,18 @@ class Hyperparameter:
         if self.kind not in (str, bool):
             return self._check_number(value)
         if not isinstance(value, self.kind) or (self.kind is str and not str(value).strip()):
-            raise self._refusal(value)
+            raise self._invalid(value)
         return value
 
     def _check_number(self, value: object) -> int | float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise self._refusal(value)
+            raise self._invalid(value)
         try:
             number = float(value)  # exact for whole numbers up to 2⁵³, beyond any bound here
         except OverflowError:
             number = math.inf
         if not self._contains(number):
-            raise self._refusal(value)
+            raise self._invalid(value)
         return int(number) if self.kind is int else number
 
     def _contains(self, number: float) -> bool:
@@ -127,7 +127,7 @@ class Hyperparameter:
         above = self.low is None or number > self.low or (number == self.low and not self.above)
         return below and above and math.isfinite(number) and (self.kind is not int or number.is_integer())
 
-    def _refusal(self, value: object) -> MetagdError:
+    def _invalid(self, value: object) -> MetagdError:
         return MetagdError(f"{shorten(value)} is not allowed; needs {self.allowed}", self.name)
 
     def parse(self, text: str) -> Any:
@@ -187,9 +187,9 @@ def hyperparameter(
     live : bool
         True if it can be changed during training.
     vector : bool
-        True to accept several values (one a coordinate) too.
+        True to accept several values (one per coordinate) too.
     choices : tuple of str
-        The allowed values of a text.
+        Allowed values of a string setting.
     kind : type, optional
         By default that of ``default``.
 
@@ -215,12 +215,12 @@ def hyperparameter(
 
 
 def check_float(value: ArrayLike, name: str, low: float | None = None) -> float:
-    """Check an argument that no field declares: a finite number, at least ``low``."""
+    """Check an argument that is not a declared field: a finite number, at least ``low``."""
     return float(Hyperparameter(name, float, 0.0, "", low=low).check(value))
 
 
 def check_int(value: ArrayLike, name: str, low: int, high: int | None = None) -> int:
-    """Check an argument that no field declares: a whole number, at least ``low`` and at most ``high``."""
+    """Check an argument that is not a declared field: a whole number, at least ``low`` and at most ``high``."""
     return int(Hyperparameter(name, int, low, "", low=low, high=high).check(value))
 
 
@@ -235,7 +235,7 @@ def hyperparameters(declared: DataclassInstance | type[DataclassInstance]) -> di
 
 @dataclass(frozen=True)
 class Checked:
-    """Dataclass whose fields are checked against their declarations when it is made."""
+    """Dataclass whose fields are checked against their declarations at construction."""
 
     def __post_init__(self) -> None:
         for name, declared in hyperparameters(self).items():

@@ -13,31 +13,31 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.hyperparameters import check_int
-from .layers import Cache, Dense, Layer, Moved, Named
+from .layers import Cache, Dense, Layer, Named, Tangents
 from .net import Net
 
 Array = np.ndarray
 
 
-def halved(side: int) -> int:
-    """The side of an image after a convolution with stride 2."""
+def half_side(side: int) -> int:
+    """Return the side of an image after a convolution with stride 2."""
     return (side + 1) // 2
 
 
 class Conv(Dense):
-    """3×3 convolution with stride 2, one pixel of zeros around the image: (side, side, i) → (halved, halved, o).
+    """3×3 convolution with stride 2, one pixel of zeros around the image: (side, side, i) → (⌈side/2⌉, ⌈side/2⌉, o).
 
     On top of `Dense`, whose inputs are the neighbourhoods, there is only what is linear and has no parameters: taking
-    neighbourhoods (`_around`), and its transpose, adding them back (`_together`).
+    neighbourhoods (`_im2col`), and its transpose, adding them back (`_col2im`).
     """
 
     def __init__(self, number: int, side: int, channels: int, filters: int, bias: bool) -> None:
         super().__init__(number, 9 * channels, filters, bias)
         self.side, self.channels = side, channels
 
-    def _places(self) -> Iterator[tuple[slice, slice, slice]]:
+    def _neighbours(self) -> Iterator[tuple[slice, slice, slice]]:
         """Yield for each of the nine neighbours its rows, its columns and its channels in a neighbourhood."""
-        reach = 2 * halved(self.side)
+        reach = 2 * half_side(self.side)
         for i in range(3):
             for j in range(3):
                 at = (3 * i + j) * self.channels
@@ -45,48 +45,48 @@ class Conv(Dense):
 
     def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         side, channels = self.side, self.channels
-        framed = xp.pad(xp.reshape(h, (-1, side, side, channels)), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="constant")
-        around = xp.concatenate([framed[:, rows, columns] for rows, columns, _ in self._places()], axis=3)
+        padded = xp.pad(xp.reshape(h, (-1, side, side, channels)), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="constant")
+        around = xp.concatenate([padded[:, rows, columns] for rows, columns, _ in self._neighbours()], axis=3)
         return super().apply(xp, params, xp.reshape(around, (-1, 9 * channels)))
 
-    def _around(self, h: Array) -> Array:
+    def _im2col(self, h: Array) -> Array:
         """Gather the 3×3 neighbourhood of each pixel: (T, N, i) → (T, N', 9 i)."""
         tasks, side, channels = len(h), self.side, self.channels
-        framed = np.zeros((tasks, h[0].size // (side * side * channels), side + 2, side + 2, channels), h.dtype)
-        framed[:, :, 1:-1, 1:-1] = h.reshape(*framed.shape[:2], side, side, channels)
-        around = np.empty((*framed.shape[:2], halved(side), halved(side), 9 * channels), h.dtype)
-        for rows, columns, at in self._places():
-            around[..., at] = framed[:, :, rows, columns]
+        padded = np.zeros((tasks, h[0].size // (side * side * channels), side + 2, side + 2, channels), h.dtype)
+        padded[:, :, 1:-1, 1:-1] = h.reshape(*padded.shape[:2], side, side, channels)
+        around = np.empty((*padded.shape[:2], half_side(side), half_side(side), 9 * channels), h.dtype)
+        for rows, columns, at in self._neighbours():
+            around[..., at] = padded[:, :, rows, columns]
         return around.reshape(tasks, -1, 9 * channels)
 
-    def _together(self, around: Array | None) -> Array | None:
-        """Add the neighbourhoods back to the pixels, the transpose of `_around`: (T, N', 9 i) → (T, N, i)."""
+    def _col2im(self, around: Array | None) -> Array | None:
+        """Add the neighbourhoods back to the pixels, the transpose of `_im2col`: (T, N', 9 i) → (T, N, i)."""
         if around is None:
             return None
-        tasks, side, channels, small = len(around), self.side, self.channels, halved(self.side)
+        tasks, side, channels, small = len(around), self.side, self.channels, half_side(self.side)
         parts = around.reshape(tasks, -1, small, small, 9 * channels)
-        framed = np.zeros((*parts.shape[:2], side + 2, side + 2, channels), around.dtype)
-        for rows, columns, at in self._places():
-            framed[:, :, rows, columns] += parts[..., at]
-        return framed[:, :, 1:-1, 1:-1].reshape(tasks, -1, channels)
+        padded = np.zeros((*parts.shape[:2], side + 2, side + 2, channels), around.dtype)
+        for rows, columns, at in self._neighbours():
+            padded[:, :, rows, columns] += parts[..., at]
+        return padded[:, :, 1:-1, 1:-1].reshape(tasks, -1, channels)
 
     def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
-        return super().forward(w, self._around(h))
+        return super().forward(w, self._im2col(h))
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
-        return self._together(super().back(w, cache, delta, into, further))
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+        return self._col2im(super().backward(w, cache, delta, into, further))
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
-        return super().push(w, cache, dw, None if dh is None else self._around(dh))
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
+        return super().jvp(w, cache, dw, None if dh is None else self._im2col(dh))
 
-    def back_jvp(
-        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
+    def backward_jvp(
+        self, w: Named, cache: Cache, tangents: Tangents, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        return self._together(super().back_jvp(w, cache, moved, delta, dw, into, further))
+        return self._col2im(super().backward_jvp(w, cache, tangents, delta, dw, into, further))
 
 
 class Pixels(Layer):
-    """Images that come as one row each (K, D), laid out pixel after pixel (K·side², channels)."""
+    """Reshape of images from one row each (K, D) to one row per pixel (K·side², channels)."""
 
     def __init__(self, side: int, channels: int) -> None:
         super().__init__()
@@ -98,12 +98,12 @@ class Pixels(Layer):
     def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         return h.reshape(len(h), -1, self.channels), ()
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         return delta.reshape(len(delta), -1, self.width)
 
 
 class Mean(Layer):
-    """The mean over the pixels of each image: (T, K·pixels, i) → (T, K, i)."""
+    """Global average pooling, the mean over the pixels of each image: (T, K·pixels, i) → (T, K, i)."""
 
     def __init__(self, pixels: int) -> None:
         super().__init__()
@@ -118,10 +118,10 @@ class Mean(Layer):
     def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         return self._mean(h), ()
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         return np.repeat(delta / self.pixels, self.pixels, axis=1)
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
         return None if dh is None else self._mean(dh), None
 
 
@@ -146,7 +146,7 @@ class ConvNet(Net):
         for number in range(self.blocks):
             layers.append(Conv(number, side, channels, self.filters, bias=self.norm is None))
             layers += self._norm_and_activation(number, self.filters)
-            side, channels = halved(side), self.filters
+            side, channels = half_side(side), self.filters
         return [*layers, Mean(side * side), Dense(self.blocks, self.filters, self.outputs, True)]
 
     def __repr__(self) -> str:

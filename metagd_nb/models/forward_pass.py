@@ -1,4 +1,4 @@
-"""Forward pass of a chain of layers, with its pull-back and the R-operator of both."""
+"""Forward pass of a chain of layers, with backpropagation and the directional derivatives of both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.parameters import ParameterLayout
-from .layers import Array, Cache, Layer, Moved, Named
+from .layers import Array, Cache, Layer, Named, Tangents
 
 
 class Pass:
@@ -44,28 +44,28 @@ class Pass:
         deltas, last = [cotangent] * len(self.layers), 0 if to_x else self.first
         for i in range(len(self.layers) - 1, last - 1, -1):
             deltas[i] = delta
-            delta = self.layers[i].back(self.w, self.caches[i], delta, into, to_x or i > last)
+            delta = self.layers[i].backward(self.w, self.caches[i], delta, into, to_x or i > last)
         return grad, delta if to_x else None, deltas
 
-    def push(self, v: Array) -> tuple[Array, list[Moved]]:
-        """Compute how ``out`` moves when θ moves along v (T, P), and what `back_jvp` needs."""
+    def jvp(self, v: Array) -> tuple[Array, list[Tangents]]:
+        """Compute the tangent of ``out`` along v (T, P), and what `backward_jvp` needs."""
         dw: Named = self.layout.views(v)
         dh: Array | None = None
-        moved = []
+        tangents = []
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            dh, move = layer.push(self.w, cache, dw, dh)
-            moved.append(move)
-        return np.zeros_like(self.out) if dh is None else dh, moved
+            dh, saved = layer.jvp(self.w, cache, dw, dh)
+            tangents.append(saved)
+        return np.zeros_like(self.out) if dh is None else dh, tangents
 
-    def back_jvp(self, v: Array, moved: list[Moved], deltas: list[Array], cotangent: Array) -> Array:
-        """Compute how the gradient of `pull` (T, P) moves along v if that in ``out`` moves by ``cotangent``."""
+    def backward_jvp(self, v: Array, tangents: list[Tangents], deltas: list[Array], cotangent: Array) -> Array:
+        """Compute the tangent of `pull`'s gradient (T, P) along v; ``cotangent`` is that of the gradient in ``out``."""
         product = self._empty()
         dw, into = self.layout.views(v), self.layout.views(product)
         d_delta: Any = cotangent
         for i in range(len(self.layers) - 1, self.first - 1, -1):
             layer, further = self.layers[i], i > self.first
-            moves = layer.back(self.w, self.caches[i], d_delta, into, further)
-            change = layer.back_jvp(self.w, self.caches[i], moved[i], deltas[i], dw, into, further)
+            moves = layer.backward(self.w, self.caches[i], d_delta, into, further)
+            change = layer.backward_jvp(self.w, self.caches[i], tangents[i], deltas[i], dw, into, further)
             if further:
                 d_delta = moves if change is None else moves + change
         return product

@@ -1,12 +1,12 @@
-"""Layers with closed-form derivatives, chained: forward, pull-back, and the R-operator that bends both.
+"""Layers with closed-form derivatives: forward pass, backpropagation, and the directional derivatives of both.
 
 A layer maps h (T, N, i) to (T, N, o), N being the points of a task (and the pixels of each, where inputs are
 images). It gives four things, and a chain of layers then has a loss's gradient and Hessian·vector (Pearlmutter 1994):
 
 - ``forward``: the outputs, and the arrays that the other three need;
-- ``back``: the gradient in the outputs, pulled back to the inputs and the parameters;
-- ``push``: how the outputs move when parameters and inputs do;
-- ``back_jvp``: how ``back`` moves when parameters and inputs do and the gradient in the outputs does not.
+- ``backward``: vector-Jacobian product: the gradient in the outputs pulled back to inputs and parameters;
+- ``jvp``: Jacobian-vector product: the tangent of the outputs along tangents of parameters and inputs;
+- ``backward_jvp``: the tangent of ``backward`` along the same tangents, for a fixed gradient in the outputs.
 
 ``apply`` is the forward pass of one task (N, i) → (N, o) as a pure function, for whatever traces or compiles it.
 """
@@ -24,7 +24,7 @@ from .activations import ACTIVATIONS
 Array = np.ndarray
 Named = Mapping[str, Array]
 Cache = tuple[Array, ...]  # what `forward` leaves for the other passes
-Moved = tuple[Array, ...] | None  # what `push` leaves for `back_jvp`; None where the inputs stand still
+Tangents = tuple[Array, ...] | None  # saved by `jvp` for `backward_jvp`; None for fixed inputs
 EPS = 1e-3  # added to the variance, as in Finn et al.'s code (TensorFlow's default then)
 
 
@@ -64,18 +64,18 @@ class Layer:
         """Compute the outputs (T, N, o), and the arrays that the other passes need."""
         return h, ()
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         """Pull ``delta`` (T, N, o) back: to the parameters in ``into``, and to the inputs if it goes ``further``."""
         return delta
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
-        """Compute how the outputs move along ``dw`` and ``dh`` (None: fixed inputs), and what `back_jvp` needs."""
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
+        """Compute the tangent of the outputs along ``dw`` and ``dh`` (None: fixed inputs), and `Tangents`."""
         return dh, None
 
-    def back_jvp(
-        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
+    def backward_jvp(
+        self, w: Named, cache: Cache, tangents: Tangents, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        """Add to ``into`` the move of `back` at fixed ``delta``; return the move at the inputs, None for zero."""
+        """Add the tangent of `backward` to ``into``, at fixed ``delta``; return that at the inputs, None for zero."""
         return None
 
 
@@ -96,13 +96,13 @@ class Dense(Layer):
             out += row(w[self.shift])
         return out, (h,)
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         np.matmul(across(cache[0]), delta, out=into[self.weight])
         if self.shift:
             np.sum(delta, axis=1, out=into[self.shift])
         return times(delta, across(w[self.weight])) if further else None
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
         out = times(cache[0], dw[self.weight])
         if dh is not None:
             out += times(dh, w[self.weight])
@@ -110,11 +110,11 @@ class Dense(Layer):
             out += row(dw[self.shift])
         return out, None if dh is None else (dh,)
 
-    def back_jvp(
-        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
+    def backward_jvp(
+        self, w: Named, cache: Cache, tangents: Tangents, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        if moved is not None:
-            into[self.weight][...] += across(moved[0]) @ delta
+        if tangents is not None:
+            into[self.weight][...] += across(tangents[0]) @ delta
         return times(delta, across(dw[self.weight])) if further else None
 
 
@@ -132,21 +132,21 @@ class ActivationLayer(Layer):
         self.function.fill(h, out, slope)
         return out, (h, out, slope)
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         return np.asarray(delta * cache[2])
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
         return (None, None) if dh is None else (dh * cache[2], (dh,))
 
-    def back_jvp(
-        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
+    def backward_jvp(
+        self, w: Named, cache: Cache, tangents: Tangents, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
-        if self.function.curvature is None or moved is None:
+        if self.function.curvature is None or tangents is None:
             return None
         curved = np.empty_like(delta)
         z, value, slope = cache
         self.function.curvature(z, value, slope, curved)
-        return np.asarray(curved * moved[0] * delta)
+        return np.asarray(curved * tangents[0] * delta)
 
 
 class BatchNorm(Layer):
@@ -178,13 +178,13 @@ class BatchNorm(Layer):
         """u without its mean and its part along z: the slope of the normalisation is symmetric, but for its scale."""
         return np.asarray(u - u.mean(axis=1, keepdims=True) - z * (u * z).mean(axis=1, keepdims=True))
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         z, scale = cache
         np.sum(delta * z, axis=1, out=into[self.gain])
         np.sum(delta, axis=1, out=into[self.shift])
         return np.asarray(scale * self._unmean(delta * row(w[self.gain]), z))
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
         z, scale = cache
         out = z * row(dw[self.gain]) + row(dw[self.shift])
         if dh is None:
@@ -192,14 +192,14 @@ class BatchNorm(Layer):
         dz = scale * self._unmean(dh, z)
         return out + dz * row(w[self.gain]), (dz, -scale * (dh * z).mean(axis=1, keepdims=True))
 
-    def back_jvp(
-        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
+    def backward_jvp(
+        self, w: Named, cache: Cache, tangents: Tangents, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         z, scale = cache
         change = scale * self._unmean(delta * row(dw[self.gain]), z)
-        if moved is None:
+        if tangents is None:
             return np.asarray(change)
-        dz, stretch = moved  # stretch: the scale's move, as a share of the scale
+        dz, stretch = tangents  # stretch: relative tangent of the scale
         into[self.gain][...] += np.sum(delta * dz, axis=1)
         u = delta * row(w[self.gain])
         turned = dz * (u * z).mean(axis=1, keepdims=True) + z * (u * dz).mean(axis=1, keepdims=True)
@@ -222,11 +222,11 @@ class Context(Layer):
     def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         return self._appended(h, w["context"]), (h,)
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         np.sum(delta[..., -self.size :], axis=1, out=into["context"])
         return delta[..., : -self.size]
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
         return self._appended(np.zeros_like(cache[0]) if dh is None else dh, dw["context"]), None
 
 

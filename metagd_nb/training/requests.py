@@ -1,4 +1,4 @@
-"""Requests of the user to a run under way, queued by any thread and carried out between two steps."""
+"""Queue of the user's requests to a running training loop: added by any thread, carried out between two steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("pause", "resume", "step", "stop", "set")
 
 
 class Event(NamedTuple):
-    """A request that was carried out, with the step of the row after which it was."""
+    """A request that was carried out, and the last step before it."""
 
     step: int
     kind: str
@@ -23,7 +23,7 @@ class Event(NamedTuple):
 
 
 def validate(algorithm: Algorithm, kind: str, value: Any) -> Any:
-    """The value of a request; the rates ``{name: value}`` of a ``set`` checked by their declarations.
+    """Check a request and return its value; the rates ``{name: value}`` of a ``set`` are checked by their declarations.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def validate(algorithm: Algorithm, kind: str, value: Any) -> Any:
 
 
 class Requests:
-    """Queue of requests, and the place where threads wait until theirs is carried out.
+    """Queue of requests, with a condition variable on which threads wait until theirs is carried out.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Requests:
         return bool(self._queue)
 
     def add(self, kind: str, value: Any) -> int:
-        """Queue a request; the number that `done` needs."""
+        """Queue a request and return its number, the argument of `done`."""
         with self._changed:
             self._added += 1
             self._queue.append((kind, value))
@@ -71,7 +71,7 @@ class Requests:
         return number
 
     def take(self) -> Iterator[tuple[str, Any]]:
-        """Each request in turn; it counts as carried out once the next one is taken."""
+        """Yield each request in turn; it counts as carried out once the next one is taken."""
         while self._queue:
             yield self._queue.popleft()
             self._done += 1
@@ -81,16 +81,16 @@ class Requests:
         return self._done >= number
 
     def clear(self) -> None:
-        """Forget the requests that are left."""
+        """Discard the pending requests."""
         self._queue.clear()
 
     def notify(self) -> None:
-        """Have all waiting threads check again whether what they wait for is true."""
+        """Wake all threads in `wait_for`, which check their conditions again."""
         with self._changed:
             self._changed.notify_all()
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition()`` is true; it is checked again at each `notify`."""
+        """Block until ``condition()`` is true; it is checked again at each `notify`."""
         with self._changed:
             while not condition():
                 self._changed.wait(timeout=0.5)  # the timeout only guards against a driver that died

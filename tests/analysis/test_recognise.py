@@ -131,7 +131,7 @@ def test_embedding_is_the_path_and_the_diagonal() -> None:
             point = problem.linearize(phi, own)
             assert found.loss[t, step] == pytest.approx(point.loss[0], rel=1e-12)
             phi = phi - 0.1 * point.grad[0]
-        np.testing.assert_allclose(found.moved[t], phi - theta, rtol=1e-10)
+        np.testing.assert_allclose(found.displacement[t], phi - theta, rtol=1e-10)
         hessian = differences(lambda p, own=own: problem.linearize(p, own).grad[0], phi)
         np.testing.assert_allclose(found.curvature[t], np.diag(hessian), atol=1e-8)
     many = embed(problem, theta, support, steps=2, rate=0.1, probes=4000)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import metagd_nb as mg
-from metagd_nb.models.layers import NORMS, Cache, Layer, Moved, row
+from metagd_nb.models.layers import NORMS, Cache, Layer, Tangents, row
 from metagd_nb.models.losses import LOSSES, OutputLoss
 from metagd_nb.models.net import Net
 from metagd_nb.problems import factory
@@ -35,16 +35,16 @@ class Centered(Layer):
     def forward(self, w: Named, h: Array) -> tuple[Array, Cache]:
         return h - h.mean(axis=1, keepdims=True) + row(w[self.shift]), ()
 
-    def back(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
+    def backward(self, w: Named, cache: Cache, delta: Array, into: Named, further: bool) -> Array | None:
         np.sum(delta, axis=1, out=into[self.shift])
         return np.asarray(delta - delta.mean(axis=1, keepdims=True))
 
-    def push(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Moved]:
-        moved = 0 if dh is None else dh - dh.mean(axis=1, keepdims=True)
-        return np.asarray(moved + row(dw[self.shift])), None
+    def jvp(self, w: Named, cache: Cache, dw: Named, dh: Array | None) -> tuple[Array | None, Tangents]:
+        tangents = 0 if dh is None else dh - dh.mean(axis=1, keepdims=True)
+        return np.asarray(tangents + row(dw[self.shift])), None
 
-    def back_jvp(
-        self, w: Named, cache: Cache, moved: Moved, delta: Array, dw: Named, into: Named, further: bool
+    def backward_jvp(
+        self, w: Named, cache: Cache, tangents: Tangents, delta: Array, dw: Named, into: Named, further: bool
     ) -> Array | None:
         return np.zeros_like(delta)
 

@@ -1,4 +1,4 @@
-"""A closed copy of a user's function: what it reads is fixed, and NumPy in it can be traced.
+"""Self-contained copy of a user's function: the globals it reads are frozen, and NumPy in it can be traced.
 
 The copy has the user's own code (and so the user's own lines in a traceback), on globals that are
 rebuilt from what the code refers to. The user's namespace is never changed.
@@ -34,7 +34,7 @@ C = TypeVar("C", list[Any], tuple[Any, ...], dict[Any, Any])
 
 @dataclass
 class Closure:
-    """A closed copy of a function.
+    """Self-contained copy of a function.
 
     Attributes
     ----------
@@ -79,33 +79,33 @@ def capture(
     snapshot: DataSnapshot | None = None,
     shims: Shims = AUTOGRAD,
 ) -> Closure:
-    """A closed copy of ``function`` and of every helper that it calls.
+    """Copy ``function`` and every helper that it calls, with the data they read.
 
     Parameters
     ----------
     function : callable
         A function of the user, a method, or a ``functools.partial``.
     traced : bool
-        Whether NumPy and SciPy in it stand for ``shims``: autograd's versions, or those of another tracer.
+        True to replace NumPy and SciPy in it by ``shims``: autograd's versions, or those of another tracer.
     snapshot : DataSnapshot, optional
         Shared by functions that are to read the same copies.
     """
-    follower = _Capturer(shims if traced else None, snapshot or DataSnapshot())
-    copy = follower.value(function, getattr(function, "__name__", "function"), ())
+    capturer = _Capturer(shims if traced else None, snapshot or DataSnapshot())
+    copy = capturer.value(function, getattr(function, "__name__", "function"), ())
     return Closure(
-        copy, tuple(follower.reads), tuple(follower.missing), follower.snapshot, tuple(follower._globals.values())
+        copy, tuple(capturer.reads), tuple(capturer.missing), capturer.snapshot, tuple(capturer._globals.values())
     )
 
 
 class _Capturer:
-    """One traversal; remembers what it has met, so that recursion ends and sharing stays sharing."""
+    """Traversal of a function and its data, with a memo (as in `copy.deepcopy`) for cycles and shared objects."""
 
     def __init__(self, shims: Shims | None, snapshot: DataSnapshot) -> None:
         self.shims = shims
         self.snapshot = snapshot
         self.reads: dict[str, None] = {}
         self.missing: dict[str, None] = {}
-        self._met: dict[int, tuple[Any, Any]] = {}  # id → (original, copy)
+        self._memo: dict[int, tuple[Any, Any]] = {}  # id → (original, copy)
         self._globals: dict[int, dict[str, Any]] = {}
 
     def value(self, value: Any, name: str, attributes: tuple[str, ...]) -> Any:
@@ -114,10 +114,10 @@ class _Capturer:
             return self.snapshot.array(value, name)
         if isinstance(value, ModuleType):
             return self._module(value, attributes)
-        if id(value) in self._met:
-            return self._met[id(value)][1]
+        if id(value) in self._memo:
+            return self._memo[id(value)][1]
         copy = self._new(value, name, attributes)
-        self._met[id(value)] = (value, copy)
+        self._memo[id(value)] = (value, copy)
         return copy
 
     def _new(self, value: Any, name: str, attributes: tuple[str, ...]) -> Any:
@@ -140,8 +140,8 @@ class _Capturer:
         return functools.partial(self.value(value.func, name, attributes), *args, **kwargs)
 
     def _container(self, value: C, name: str, attributes: tuple[str, ...]) -> Any:
-        """A copy when anything in it is copied; otherwise the object itself (a list that a loss logs to)."""
-        self._met[id(value)] = (value, value)  # one that holds itself
+        """Copy the container if any item is copied; otherwise return it (a list that a loss logs to)."""
+        self._memo[id(value)] = (value, value)  # one that holds itself
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         copies = {key: self.value(item, f"{name}[{key!r}]", attributes) for key, item in pairs}
         items = value if isinstance(value, dict) else dict(enumerate(value))
@@ -151,14 +151,14 @@ class _Capturer:
 
     def _function(self, function: FunctionType) -> FunctionType:
         code = rewritten(function) if self.shims else function.__code__
-        space = self._space(function)
+        space = self._new_globals(function)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        closure = tuple(self._cell_made(cells[name]) for name in code.co_freevars)
+        closure = tuple(self._new_cell(cells[name]) for name in code.co_freevars)
         copy = FunctionType(code, space, function.__name__, None, closure)
-        self._met[id(function)] = (function, copy)  # before its parts: it may call itself
+        self._memo[id(function)] = (function, copy)  # before its parts: it may call itself
         attributes = tuple(dict.fromkeys(name for part in codes(code) for name in part.co_names))
         for name, cell in cells.items():
-            self._fill(cell, name, attributes)
+            self._fill_cell(cell, name, attributes)
         own = functools.partial(self.value, attributes=attributes)
         if function.__defaults__:
             copy.__defaults__ = tuple(own(d, f"{function.__name__}'s default") for d in function.__defaults__)
@@ -170,8 +170,8 @@ class _Capturer:
             self._bind(name, function.__globals__, space, attributes)
         return copy
 
-    def _space(self, function: FunctionType) -> dict[str, Any]:
-        """The rebuilt globals, one for all functions that share the original ones."""
+    def _new_globals(self, function: FunctionType) -> dict[str, Any]:
+        """Return the rebuilt globals, shared by all functions that share the original ones."""
         key = id(function.__globals__)
         if key not in self._globals:
             own = dict(vars(builtins))
@@ -192,14 +192,14 @@ class _Capturer:
         elif not hasattr(builtins, name):
             self.reads[name] = self.missing[name] = None
 
-    def _cell_made(self, cell: CellType) -> CellType:
-        if id(cell) not in self._met:
-            self._met[id(cell)] = (cell, CellType())
-        made: CellType = self._met[id(cell)][1]
+    def _new_cell(self, cell: CellType) -> CellType:
+        if id(cell) not in self._memo:
+            self._memo[id(cell)] = (cell, CellType())
+        made: CellType = self._memo[id(cell)][1]
         return made
 
-    def _fill(self, cell: CellType, name: str, attributes: tuple[str, ...]) -> None:
-        made = self._cell_made(cell)
+    def _fill_cell(self, cell: CellType, name: str, attributes: tuple[str, ...]) -> None:
+        made = self._new_cell(cell)
         try:
             contents = cell.cell_contents
         except ValueError:  # not yet assigned
@@ -216,12 +216,12 @@ class _Capturer:
         of_kit = module.__name__.partition(".")[0] == PACKAGE
         if not of_kit and (not path.endswith(".py") or path.startswith(INSTALLED)):
             return module
-        double = self._met.setdefault(id(module), (module, ShimModule(module)))[1]
+        replacement = self._memo.setdefault(id(module), (module, ShimModule(module)))[1]
         for name in attributes:  # a helper in the user's own file: only what the code may take from it
-            if name not in double.__dict__ and hasattr(module, name):
-                double.__dict__[name] = None
-                double.__dict__[name] = self.value(getattr(module, name), name, attributes)
-        return double
+            if name not in replacement.__dict__ and hasattr(module, name):
+                replacement.__dict__[name] = None
+                replacement.__dict__[name] = self.value(getattr(module, name), name, attributes)
+        return replacement
 
 
 def capture_both(function: Callable[..., Any], snapshot: DataSnapshot) -> tuple[Closure, Closure]:

@@ -36,8 +36,8 @@ class ChainPoint:
 
     def hvp(self, v: Array) -> Array:
         """Multiply the Hessian of each task by its vector: (T, P) → (T, P)."""
-        d_out, moved = self.run.push(v)
-        return self.run.back_jvp(v, moved, self._pull()[2], self.out.hvp(d_out))
+        d_out, tangents = self.run.jvp(v)
+        return self.run.backward_jvp(v, tangents, self._pull()[2], self.out.hvp(d_out))
 
     def step(self, rate: float | Array) -> Array:
         """φ − rate·grad (T, P)"""

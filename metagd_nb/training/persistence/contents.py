@@ -1,4 +1,4 @@
-"""Contents of the file of a run: its plan, record, events and state; of your functions only hashes."""
+"""Contents of a saved run: its plan, record, events and state; only hashes of the user's functions."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Source(NamedTuple):
     ----------
     origin : dict
         Inputs, shapes of the parameters and their starting values, as far as a file can hold them.
-    prints : dict
+    fingerprints : dict
         Hashes of the code and of the data, by name.
     """
 
     origin: dict[str, Any]
-    prints: Parts
+    fingerprints: Parts
 
 
 def source(loop: TrainingLoop) -> Source:
     """Return the origin of a run; for a run from a file, the origin that the file holds."""
     if loop.saved is not None:
         return Source(loop.saved["origin"], loop.saved["prints"])
-    return Source(_origin(loop.plan), prints(loop.plan))
+    return Source(_origin(loop.plan), fingerprints(loop.plan))
 
 
 def write_run(loop: TrainingLoop, path: str | os.PathLike[str], data: bool = True, found: Source | None = None) -> None:
@@ -52,18 +52,18 @@ def write_run(loop: TrainingLoop, path: str | os.PathLike[str], data: bool = Tru
     data : bool
         False leaves out the user's data.
     found : Source, optional
-        Of the run, where it is known already.
+        Origin of the run, if it is computed already.
 
     Raises
     ------
     MetagdError
-        When the place cannot be written to.
+        If the path cannot be written to.
     """
     write(path, contents(loop, data, found or source(loop)))
 
 
 def contents(loop: TrainingLoop, data: bool, found: Source) -> dict[str, Any]:
-    """All of a run that a file holds."""
+    """Return the contents of a run's file."""
     plan, record, here = loop.plan, loop.record, environment()
     return {
         "kit": here["metagd_nb"],
@@ -72,7 +72,7 @@ def contents(loop: TrainingLoop, data: bool, found: Source) -> dict[str, Any]:
         "present": fields(loop.algorithm),  # with the rates that the user has set since
         "settings": fields(plan.settings),
         "origin": _without_data(found.origin, LIMIT if data else 0),
-        "prints": found.prints,
+        "prints": found.fingerprints,
         "environment": here,
         "references": [tuple(reference) for reference in plan.references],
         "sampled": loop.sampled,
@@ -114,7 +114,7 @@ def _origin(plan: Plan) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:
-    """``value``, where a file can hold it, else `SESSION`."""
+    """Return ``value`` if a file can hold it, else `SESSION`."""
     if isinstance(value, np.ndarray) and value.dtype.hasobject:  # labels out of a table
         value = np.array(value.tolist())
     try:
@@ -135,10 +135,10 @@ def _without_data(origin: dict[str, Any], limit: int) -> dict[str, Any]:
     return {**origin, "given": given}
 
 
-def prints(plan: Plan) -> Parts:
+def fingerprints(plan: Plan) -> Parts:
     """Hashes of the code and of the data behind a run, by name."""
     data: dict[str, str] = {}
-    if plan.tasks is not None:  # the batch of the first step says what the family is, whoever wrote it
+    if plan.tasks is not None:  # the batch of the first step identifies the family, built in or the user's
         batch: Any = plan.batches(0)
         both = [a for part in (batch.support, batch.query) for a in (part.x, part.y)]
         data["tasks"] = "".join(array_digest(np.asarray(a)) for a in both)
@@ -149,7 +149,7 @@ def prints(plan: Plan) -> Parts:
 
 
 def changed(before: Parts, now: Parts) -> list[str]:
-    """``code of loss``, ``data x``: the parts whose hashes differ."""
+    """``code of loss``, ``data x``: names of the parts whose hashes differ."""
     words = {"code": "code of {}", "data": "data {}"}
     return [
         words[kind].format(name)

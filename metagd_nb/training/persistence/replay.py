@@ -14,7 +14,7 @@ from ..executors.base import Snapshot
 from ..loop import TrainingLoop
 from ..plan import Plan
 from ..stopping import RULES
-from .contents import changed, prints
+from .contents import changed, fingerprints
 
 
 def replay_plan(loop: TrainingLoop, session: Mapping[str, Any]) -> Plan:
@@ -67,7 +67,7 @@ def replay_into(loop: TrainingLoop, again: TrainingLoop, seen: Callable[[Snapsho
 def expected(saved: Mapping[str, Any], plan: Plan) -> list[str]:
     """Lines that say how equal a replay of a saved run can be, here and now."""
     elsewhere = differences(saved["environment"], environment())
-    differ = changed(saved["prints"], prints(plan))
+    differ = changed(saved["prints"], fingerprints(plan))
     if any(line.startswith("python ") for line in elsewhere):  # its compiled code differs by itself
         differ = [name for name in differ if not name.startswith("code ")]
     if elsewhere:

@@ -1,4 +1,4 @@
-"""Chapter 7, recognising tasks."""
+"""Exercises of chapter 7, recognising tasks: answers, hints and typical mistakes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .grading import Exercise
 
 
 def mixed_start(starts: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Initialization of each task (T, P): starts (G, P) weighted by its probabilities (T, G)."""
+    """Initialization of each task (T, P): mean of the starts (G, P) weighted by its probabilities (T, G)."""
     return np.asarray(p @ starts)
 
 
@@ -21,7 +21,7 @@ EXERCISES = (
         solution="$s = 2·4·0.5/4 = 1$, so $p = 1/(1+e^{-1}) = 0.731$.",
         mistakes={
             "the number of points is missing: each of them adds to the sum": 1 / (1 + np.exp(-0.25)),
-            "σ² is meant; σ was put in": 1 / (1 + np.exp(-2.0)),
+            "σ was used instead of σ²": 1 / (1 + np.exp(-2.0)),
             "the factor 2 is missing: the two kinds lie 2 apart": 1 / (1 + np.exp(-0.5)),
             "that is the probability of B": 1 / (1 + np.exp(1.0)),
             "that is the log-odds s, not yet a probability": 1.0,
@@ -46,7 +46,7 @@ EXERCISES = (
         hint="The start is $2p - 1$. It is wrong by $2 - 2p$ if the task is A, and by $2p$ if it is B.",
         solution="$0.9·0.2^2 + 0.1·1.8^2 = 0.036 + 0.324 = 0.36$, which is $4p(1-p)$.",
         mistakes={
-            "that is what the hard choice pays, 4(1−p)": 0.4,
+            "that is the error of the hard choice, 4(1−p)": 0.4,
             "forgot that it may be B: that is the error if it is A": 0.04,
             "that is the start, not the error": 0.8,
             "the two starts lie 2 apart, and their distance enters squared: 4p(1−p)": 0.09,

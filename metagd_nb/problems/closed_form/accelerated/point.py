@@ -138,7 +138,7 @@ class NetPoint:
             self._back(do, ws.delta[layer + 1], self.at, layer + 1, back, extra[layer])
             do(np.multiply, back.each, ws.slope[layer], delta)
             if self._norms is not None:
-                delta[...] = self._norms.back(layer, delta)
+                delta[...] = self._norms.backward(layer, delta)
 
     @property
     def _term(self) -> OuterProduct:
@@ -184,7 +184,7 @@ class NetPoint:
                 self._through(do, second.h[layer], self.at, layer, out, extra[layer])
             self._through(do, h, v, layer, out, extra[layer], add=layer > 0)
             if layer < len(ws.slope):
-                dz = out.each if norm_jvp is None else norm_jvp.push(layer, out.each)
+                dz = out.each if norm_jvp is None else norm_jvp.jvp(layer, out.each)
                 if norm_jvp is not None and second.z is not None:
                     np.copyto(out.each, dz)
                 do(np.multiply, dz, ws.slope[layer], second.h[layer + 1].inner)
@@ -208,7 +208,7 @@ class NetPoint:
                 do(np.multiply, curved, ws.back[layer].each, curved)
                 do(np.add, d_delta, curved, d_delta)
             if norm_jvp is not None:
-                d_delta[...] = norm_jvp.back(layer, d_delta)
+                d_delta[...] = norm_jvp.backward(layer, d_delta)
 
     def _product(self, second: Second, c: float, factored: bool, between: dict[str, Array]) -> Any:
         """c·(hᵀR{delta} + R{h}ᵀdelta)"""

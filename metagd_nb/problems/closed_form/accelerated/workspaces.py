@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....models.activations import ACTIVATIONS
-from ....models.layers import Cache, Layer, Moved
+from ....models.layers import Cache, Layer, Tangents
 from ....models.net import Net
 from .buffers import BufferViews, ReplayCache, cached, numbers
 
@@ -76,7 +76,7 @@ class Norms:
         self.caches.append(cache)
         return out
 
-    def back(self, layer: int, delta: Array) -> Array:
+    def backward(self, layer: int, delta: Array) -> Array:
         """The gradient in a norm's outputs, pulled back to its inputs."""
         self.delta[layer] = delta.copy()
         return self.pulled(layer, delta, self.grad)
@@ -85,7 +85,7 @@ class Norms:
         """The same, and to its parameters, (T, o) each in ``into``."""
         norm = self.norms[layer]
         into.update((name, np.empty((len(delta), *shape), delta.dtype)) for name, shape in norm.shapes.items())
-        return np.asarray(norm.back(self.at, self.caches[layer], delta, into, True))
+        return np.asarray(norm.backward(self.at, self.caches[layer], delta, into, True))
 
 
 class NormJvp:
@@ -93,21 +93,21 @@ class NormJvp:
 
     def __init__(self, norms: Norms, along: dict[str, Array]) -> None:
         self.norms, self.along = norms, along
-        self.moved: list[Moved] = []
+        self.tangents: list[Tangents] = []
         self.product: dict[str, Array] = {}
 
-    def push(self, layer: int, dz: Array) -> Array:
+    def jvp(self, layer: int, dz: Array) -> Array:
         """R{z} to R{the norm's outputs}."""
         norms = self.norms
-        out, moved = norms.norms[layer].push(norms.at, norms.caches[layer], self.along, dz)
-        self.moved.append(moved)
+        out, tangents = norms.norms[layer].jvp(norms.at, norms.caches[layer], self.along, dz)
+        self.tangents.append(tangents)
         return np.asarray(out)
 
-    def back(self, layer: int, d_delta: Array) -> Array:
+    def backward(self, layer: int, d_delta: Array) -> Array:
         """R{the gradient in a norm's outputs} to R{that in its inputs}."""
         norms, norm, into = self.norms, self.norms.norms[layer], self.product
         pulled = norms.pulled(layer, d_delta, into)
-        change = norm.back_jvp(
-            norms.at, norms.caches[layer], self.moved[layer], norms.delta[layer], self.along, into, True
+        change = norm.backward_jvp(
+            norms.at, norms.caches[layer], self.tangents[layer], norms.delta[layer], self.along, into, True
         )
         return np.asarray(pulled + change)
