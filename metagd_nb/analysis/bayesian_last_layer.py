@@ -8,6 +8,7 @@ the prior maximizes the evidence of whole tasks instead of the predictive likeli
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -16,16 +17,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..algorithms import Meta
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_float, check_int
-from ..tasks import Batch, Tasks
+from ..tasks import Tasks
 from ..tasks.validation import numbers_2d, refuse_unequal
 from ..training.evaluation import check_tasks
 from ..training.run import Run
 from .fresh_tasks import family_of
-from .gaussian_weights import Array, Belief, condition, fit_prior
-
-Features = Callable[[Array], Array]
+from .gaussian_weights import Array, Belief, condition
+from .held_out_scale import Features, Fit, held_out_scale, last_features
+from .held_out_scale import predict as predict_targets
 
 
 class Prediction(NamedTuple):
@@ -77,18 +79,27 @@ class BayesianLastLayer:
     prior : Belief
         Mean (C, H), covariance (C, H, H) and noise variance (C,) of the last layer's weights.
     log_evidence : array
-        Of all targets of the fit, in each iteration; it never falls.
+        Of all targets of the fit, in each iteration (`gaussian_weights.PriorFit`); it never falls.
+    converged : bool
+        False if the fit of the prior was ended by the number of iterations.
+    scale : array (C,), optional
+        Factor of the standard deviations, from held-out groups; it is contained in ``prior``.
     """
 
     features: Features
     inputs: int
     prior: Belief
     log_evidence: Array
+    converged: bool = True
+    scale: Array | None = None
 
     def __repr__(self) -> str:
         outputs, width = self.prior.mean.shape
         noise = ", ".join(f"{s:.4g}" for s in np.sqrt(self.prior.noise))
-        return f"Bayesian last layer: {width} features, {outputs} output{'s' * (outputs != 1)}, noise {noise}"
+        text = f"Bayesian last layer: {width} features, {outputs} output{'s' * (outputs != 1)}, noise {noise}"
+        if self.scale is not None:
+            text += f", widened {', '.join(f'{s:.3g}' for s in self.scale)} times for held-out groups"
+        return text if self.converged else f"{text}; not converged"
 
     def adapt(self, x: ArrayLike, y: ArrayLike) -> Callable[[ArrayLike], Prediction]:
         """Condition the prior on the points of a new task.
@@ -118,10 +129,8 @@ class BayesianLastLayer:
         def predict(x_new: ArrayLike) -> Prediction:
             new = numbers_2d(x_new, "x_new")
             _check_columns(new, self.inputs, "x_new")
-            h = self.features(new[None])[0]  # (N, H)
-            mean = h @ posterior.mean[0].T
-            spread = np.einsum("nh,chg,ng->nc", h, posterior.covariance[0], h, optimize=True)
-            std = np.sqrt(np.maximum(spread, 0) + self.prior.noise)
+            mean, variance = predict_targets(posterior, self.features(new[None])[0])
+            std = np.sqrt(variance)
             return Prediction(mean[:, 0], std[:, 0]) if flat else Prediction(mean, std)
 
         return predict
@@ -133,9 +142,20 @@ def _check_columns(array: Array, needed: int, name: str) -> None:
 
 
 def bayesian_last_layer(
-    run: Run, tasks: Tasks | None = None, points: int = 20, n_tasks: int = 300, seed: int = 2, iterations: int = 100
+    run: Run,
+    tasks: Tasks | None = None,
+    points: int | None = None,
+    n_tasks: int = 300,
+    seed: int = 2,
+    iterations: int = 1000,
+    folds: int = 4,
 ) -> BayesianLastLayer:
     """Fit a Bayesian last layer to the features of a trained run.
+
+    Of a family that makes new tasks without end, the prior is fitted to tasks that the run has not seen. Where the
+    tasks are limited in number, such as the groups of a table, they are used for the features and for the prior; the
+    scale of its variances is then fitted to groups that were left out of both, fold by fold. This trains the run
+    ``folds`` times more if ``tasks`` is the family that it has learned from.
 
     Parameters
     ----------
@@ -143,12 +163,16 @@ def bayesian_last_layer(
         Of a meta-learning method with `linear` or `mlp`.
     tasks : Tasks, optional
         The family that the prior is fitted to; by default that of training.
-    points, n_tasks : int
-        Points of each task, and number of tasks, that the prior is fitted to.
+    points : int, optional
+        Points of each task at most; by default 20, and of a group up to 200 rows. Groups with fewer rows give all.
+    n_tasks : int
+        Number of tasks that are drawn; every group is used once.
     seed : int
         Seed of the tasks drawn.
     iterations : int
-        Largest number of iterations of the fit.
+        Largest number of iterations of the fit; a warning says if it has not converged.
+    folds : int
+        Parts that are held out in turn; 0 leaves the variances as fitted, which are too small for few groups.
 
     Returns
     -------
@@ -168,16 +192,23 @@ def bayesian_last_layer(
     check_tasks(run.plan.problem, family)
     if family.loss != "mse":
         raise MetagdError(f"{family!r} is judged by {family.loss}; needs numbers to predict, judged by mse", "tasks")
-    points, n_tasks = check_int(points, "points", 2), check_int(n_tasks, "n_tasks", 2)
-    seed, iterations = check_int(seed, "seed", 0), check_int(iterations, "iterations", 1)
-    flat = run.plan.problem.layout.flatten(run.params)  # float64, and waits for a run under way
-
-    def features(x: Array) -> Array:
-        h = np.asarray(net.features(flat, x))
-        return np.concatenate([h, np.ones_like(h[..., :1])], axis=-1) if net.bias else h
-
-    rng = np.random.default_rng([seed, n_tasks, 0xB])  # no stream that training or evaluation draws from
-    drawn = family.sample(rng, 1, n_tasks, points - 1, 1)
-    both = Batch(*(np.concatenate(pair, axis=1) for pair in zip(*((b.x, b.y) for b in drawn), strict=True)))
-    prior, evidence = fit_prior(features(both.x), both.y, iterations)
-    return BayesianLastLayer(features, net.inputs, prior, evidence)
+    fit = Fit(
+        None if points is None else check_int(points, "points", 2),
+        check_int(n_tasks, "n_tasks", 2),
+        check_int(seed, "seed", 0),
+        check_int(iterations, "iterations", 1),
+    )
+    folds, features = check_int(folds, "folds", 0), last_features(run)
+    prior, evidence, converged = fit.prior(features, family)
+    if not converged:
+        warnings.warn(
+            f"the prior of the last layer has not converged after {fit.iterations} iterations;"
+            f" iterations={10 * fit.iterations} goes on",
+            stacklevel=2,
+        )
+    if folds < 2 or family.n_available is None or family.n_available < 2 or not family.divisible:
+        return BayesianLastLayer(features, net.inputs, prior, evidence, converged)
+    shots = run.loop.algorithm.shots if isinstance(run.loop.algorithm, Meta) else 1
+    scale = held_out_scale(run, family, fit, folds, shots)
+    wider = Belief(prior.mean, prior.covariance * scale[:, None, None] ** 2, prior.noise * scale**2)
+    return BayesianLastLayer(features, net.inputs, wider, evidence, converged, scale)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ..core.errors import MetagdError
 
 
 class Batch:
@@ -163,6 +166,30 @@ class Tasks:
         TaskBatch
         """
         return self.sample(rng, batches, n, shots, queries).cast(dtype)
+
+    @property
+    def divisible(self) -> bool:
+        """True if `subset` can pick some of the tasks."""
+        return type(self).subset is not Tasks.subset
+
+    def subset(self, which: Sequence[int] | slice | np.ndarray) -> Tasks:
+        """Return the family of some of the tasks.
+
+        Parameters
+        ----------
+        which : sequence of int, slice or array
+            Numbers of the tasks, below ``n_available``.
+
+        Returns
+        -------
+        Tasks
+
+        Raises
+        ------
+        MetagdError
+            For a family whose tasks cannot be told apart.
+        """
+        raise MetagdError(f"{self!r} cannot be divided", "tasks")
 
     def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
         """Return known values of the mean query ``loss`` of a learner.

@@ -47,13 +47,13 @@ def note(loop: TrainingLoop) -> str | None:
     """
     lines = [loop.note]
     if loop.stopped == "patience":
-        lines.append(_kept_by_patience(loop))
+        lines.append(_end_by_patience(loop))
     if loop.stopped is not None and len(loop.record):
         lines.append(loop.algorithm.remark(loop.snapshot.state))
     return "\n".join(filter(None, lines)) or None
 
 
-def _kept_by_patience(loop: TrainingLoop) -> str:
+def _end_by_patience(loop: TrainingLoop) -> str:
     """Parameters that a run holds which ended for want of progress, in words."""
     best, what = loop.stopping, "mean of 20 losses" if loop.sampled else "loss"
     last = f"the parameters are those of the last step, {loop.snapshot.step} (loss {loop.snapshot.loss:.6g})"

@@ -107,7 +107,7 @@ def test_a_vague_prior_is_least_squares() -> None:
 def test_the_fitted_prior_is_the_one_that_drew_the_tasks() -> None:
     prior = a_prior(2, 3)
     h, y = drawn(prior, 4000, 8, 2)
-    found, evidence = fit_prior(h, y, iterations=400)
+    found, evidence, _ = fit_prior(h, y, iterations=400)
     np.testing.assert_allclose(found.mean, prior.mean, atol=0.06)
     np.testing.assert_allclose(found.covariance, prior.covariance, atol=0.12)
     np.testing.assert_allclose(found.noise, prior.noise, rtol=0.03)
@@ -118,7 +118,8 @@ def test_the_fitted_prior_is_the_one_that_drew_the_tasks() -> None:
 def test_the_fitted_prior_is_a_maximum() -> None:
     """No small change of any part makes the tasks likelier."""
     h, y = drawn(a_prior(1, 2, seed=1), 200, 6, 3)
-    found, _ = fit_prior(h, y, iterations=5000, tol=1e-12)
+    found, _, converged = fit_prior(h, y, iterations=5000, tol=1e-12)
+    assert converged
 
     def evidence(changed: Belief) -> float:
         return float(condition(changed, h, y)[1].sum())
@@ -146,7 +147,7 @@ def test_features_that_are_always_zero_do_no_harm() -> None:
 def test_targets_without_noise_are_believed_to_have_nearly_none() -> None:
     h = np.random.default_rng(0).standard_normal((50, 6, 2))
     y = h @ np.random.default_rng(1).standard_normal((50, 2, 1))
-    found, evidence = fit_prior(h, y, iterations=300)
+    found, evidence, _ = fit_prior(h, y, iterations=300)
     assert 0 < found.noise[0] < 1e-6
     assert np.isfinite(evidence).all()
 
@@ -200,7 +201,7 @@ def test_surer_with_more_points_and_nearer_to_them(linear_run: Run) -> None:
 
 
 def test_shapes_follow_y(linear_run: Run) -> None:
-    layer = mg.bayesian_last_layer(linear_run, n_tasks=20, iterations=3)
+    layer = mg.bayesian_last_layer(linear_run, n_tasks=20)
     x, y = np.zeros((2, 3)), np.zeros(2)
     for targets, shape in ((y, (5,)), (y[:, None], (5, 1))):
         predicted = layer.adapt(x, targets)(np.ones((5, 3)))
@@ -209,12 +210,122 @@ def test_shapes_follow_y(linear_run: Run) -> None:
     np.testing.assert_allclose((high - low) / predicted.std, 2 * 1.6448536269514722, rtol=1e-12)
 
 
+# ---- few groups ---------------------------------------------------------------------------------------------------
+
+SPREAD, NOISE = 0.7, 0.4
+
+
+def rows_of(group_sizes: list[int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of groups whose slopes and intercepts on three inputs are random effects."""
+    group = np.repeat(np.arange(len(group_sizes)), group_sizes)
+    x = rng.standard_normal((len(group), 3))
+    slopes = np.array([1.0, -1.0, 0.5]) + SPREAD * rng.standard_normal((len(group_sizes), 3))
+    intercept = 0.5 * rng.standard_normal(len(group_sizes))
+    y = (x * slopes[group]).sum(axis=1) + intercept[group] + NOISE * rng.standard_normal(len(group))
+    return x, y, group
+
+
+def of_groups(seed: int, sizes: list[int], steps: int = 400) -> Run:
+    family = mg.groups(*rows_of(sizes, np.random.default_rng([seed, 7])))
+    return mg.train("maml", model=mg.mlp(3, 20, 20, 1, activation="tanh"), tasks=family, inner_lr=0.05, meta_lr=0.003,
+                    meta_batch_size=12, shots=8, queries=8, steps=steps, seed=seed)  # fmt: skip
+
+
+def coverage(layer: BayesianLastLayer, shots: int, groups: int = 150) -> float:
+    """Share of targets of unseen groups, four of each, in their 95 % intervals."""
+    x, y, group = rows_of([shots + 4] * groups, np.random.default_rng(99))
+    inside = []
+    for g in range(groups):
+        a, b = x[group == g], y[group == g]
+        low, high = layer.adapt(a[:shots], b[:shots])(a[shots:]).interval(0.95)
+        inside.append((low < b[shots:]) & (b[shots:] < high))
+    return float(np.mean(inside))
+
+
+def test_intervals_cover_unseen_groups_where_few_groups_were_learned_from() -> None:
+    """Of twelve groups: fitted to all of them, the variances are too small; scaled on held-out groups they are not."""
+    found = []
+    for seed in range(3):
+        run = of_groups(seed, [25] * 12)
+        plain, scaled = (mg.bayesian_last_layer(run, folds=folds) for folds in (0, 4))
+        assert plain.scale is None
+        assert scaled.scale is not None
+        np.testing.assert_allclose(scaled.prior.noise, plain.prior.noise * scaled.scale**2, rtol=1e-12)
+        np.testing.assert_array_equal(scaled.prior.mean, plain.prior.mean)
+        found.append([coverage(layer, shots) for layer in (plain, scaled) for shots in (8, 3)])
+    plain8, plain3, scaled8, scaled3 = np.mean(found, axis=0)
+    assert max(plain8, plain3) < 0.9
+    assert min(scaled8, scaled3) >= 0.9
+
+
+def test_every_group_is_used_once_and_small_ones_give_all_their_rows() -> None:
+    """Groups of 9 to 40 rows; the evidence is that of the groups one by one."""
+    run = of_groups(0, [40, 9, 12, 25, 10, 9], steps=50)
+    layer = mg.bayesian_last_layer(run, folds=3)
+    assert layer.scale is not None
+    assert np.isfinite(layer.scale).all()
+    assert "widened" in repr(layer)
+    tiny = mg.groups(*rows_of([1, 2, 30, 30], np.random.default_rng(0)))  # one row is no obstacle
+    assert np.isfinite(mg.bayesian_last_layer(run, tiny, folds=2).prior.covariance).all()
+
+
+def test_rows_that_fill_up_change_nothing() -> None:
+    prior = a_prior(2, 3)
+    h, y = drawn(prior, 6, 5, 4)
+    more = [np.concatenate([a, np.zeros_like(a[:, :3])], axis=1) for a in (h, y)]
+    inside = np.arange(8) < np.full((6, 1), 5)
+    plain, filled = fit_prior(h, y, 30, 0.0), fit_prior(*more, 30, 0.0, inside)
+    for one, other in zip((*plain.prior, plain.evidence), (*filled.prior, filled.evidence), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
+
+
+def test_pseudo_tasks_keep_variance_where_few_tasks_show_none() -> None:
+    """Three tasks span at most two directions of the mean-free weights; the penalized evidence never falls."""
+    h, y = drawn(a_prior(1, 6), 3, 30, 5)
+    bare, held = fit_prior(h, y, 400, 1e-9), fit_prior(h, y, 400, 1e-9, None, 3.0)
+    least = [np.linalg.eigvalsh(fit.prior.covariance[0])[0] for fit in (bare, held)]
+    assert least[0] < 0.01 * least[1]
+    assert (np.diff(held.evidence) >= -1e-9 * np.abs(held.evidence[:-1])).all()
+
+
+def test_a_held_out_family_trains_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metagd_nb.analysis import held_out_scale
+
+    run = of_groups(1, [20] * 6, steps=50)
+    trained: list[Any] = []
+    anew = held_out_scale._trained_anew
+    monkeypatch.setattr(held_out_scale, "_trained_anew", lambda *given: trained.append(given[1]) or anew(*given))
+    mg.bayesian_last_layer(run, mg.groups(*rows_of([20] * 6, np.random.default_rng(8))))
+    assert not trained
+    mg.bayesian_last_layer(run, folds=3)
+    assert [len(family) for family in trained] == [4, 4, 4]
+    left_out = [set(range(6)) - set(family.labels.tolist()) for family in trained]
+    assert sorted(g for part in left_out for g in part) == list(range(6))
+
+
+def test_training_anew_takes_as_many_steps() -> None:
+    from metagd_nb.analysis.held_out_scale import _trained_anew
+
+    run = of_groups(1, [20] * 6, steps=30)
+    again = _trained_anew(run, run.plan.tasks)  # type: ignore[arg-type]
+    assert again.iteration == 30
+    np.testing.assert_array_equal(again.loop.theta, run.loop.theta)
+
+
+def test_a_fit_that_has_not_converged_says_so(linear_run: Run) -> None:
+    with pytest.warns(UserWarning, match=r"^the prior of the last layer has not converged after 3 iter"):
+        layer = mg.bayesian_last_layer(linear_run, n_tasks=20, iterations=3)
+    assert not layer.converged
+    assert repr(layer).endswith("; not converged")
+    assert mg.bayesian_last_layer(linear_run, n_tasks=20).converged
+
+
 def a_line(pattern: str) -> Any:
     return pytest.raises(MetagdError, match=pattern)
 
 
 def test_refusals(linear_run: Run) -> None:
-    layer = mg.bayesian_last_layer(linear_run, n_tasks=20, iterations=3)
+    layer = mg.bayesian_last_layer(linear_run, n_tasks=20)
     with a_line(r"^x, y: have 2 and 3 points; need the same number$"):
         layer.adapt(np.zeros((2, 3)), np.zeros(3))
     with a_line(r"^x: has 2 columns; needs 3$"):

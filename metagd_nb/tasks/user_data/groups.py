@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...core import MetagdError, records_call, records_derivation
@@ -65,6 +67,42 @@ class Groups(Tasks):
         """
         first, second = split_numbers(len(self), fraction, seed, "groups")
         return self._part(first), self._part(second)
+
+    @records_derivation
+    def subset(self, which: Sequence[int] | slice | np.ndarray) -> Groups:
+        """Return some of the groups.
+
+        Parameters
+        ----------
+        which : sequence of int, slice or array
+            Their numbers, in the order of ``labels``.
+
+        Returns
+        -------
+        Groups
+        """
+        return self._part(np.arange(len(self))[which])
+
+    def rows(self, rng: np.random.Generator, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return rows of every group.
+
+        Parameters
+        ----------
+        rng : Generator
+        most : int
+            Rows of a group at most, chosen at random from larger groups.
+
+        Returns
+        -------
+        x : array (G, K, D)
+        y : array (G, K, C)
+        inside : array (G, K) of bool
+            False for rows that only fill up groups with fewer than K.
+        """
+        width = min(most, self._inside.shape[1])
+        keys = np.where(self._inside, rng.random(self._inside.shape), np.inf)
+        rows = np.take_along_axis(self._rows, np.argsort(keys, axis=1)[:, :width], axis=1)
+        return self.x[rows], self.y[rows], self._inside[:, :width]
 
     def _part(self, numbers: np.ndarray) -> Groups:
         rows = np.isin(self.group, self.labels[numbers])
