@@ -35,7 +35,7 @@ class Conv(Dense):
         super().__init__(number, 9 * channels, filters, bias)
         self.side, self.channels = side, channels
 
-    def _neighbours(self) -> Iterator[tuple[slice, slice, slice]]:
+    def _neighbors(self) -> Iterator[tuple[slice, slice, slice]]:
         """Yield for each of the nine neighbours its rows, its columns and its channels in a neighbourhood."""
         reach = 2 * half_side(self.side)
         for i in range(3):
@@ -46,7 +46,7 @@ class Conv(Dense):
     def apply(self, xp: ModuleType, params: Mapping[str, Any], h: Array) -> Any:
         side, channels = self.side, self.channels
         padded = xp.pad(xp.reshape(h, (-1, side, side, channels)), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="constant")
-        around = xp.concatenate([padded[:, rows, columns] for rows, columns, _ in self._neighbours()], axis=3)
+        around = xp.concatenate([padded[:, rows, columns] for rows, columns, _ in self._neighbors()], axis=3)
         return super().apply(xp, params, xp.reshape(around, (-1, 9 * channels)))
 
     def _im2col(self, h: Array) -> Array:
@@ -55,7 +55,7 @@ class Conv(Dense):
         padded = np.zeros((tasks, h[0].size // (side * side * channels), side + 2, side + 2, channels), h.dtype)
         padded[:, :, 1:-1, 1:-1] = h.reshape(*padded.shape[:2], side, side, channels)
         around = np.empty((*padded.shape[:2], half_side(side), half_side(side), 9 * channels), h.dtype)
-        for rows, columns, at in self._neighbours():
+        for rows, columns, at in self._neighbors():
             around[..., at] = padded[:, :, rows, columns]
         return around.reshape(tasks, -1, 9 * channels)
 
@@ -66,7 +66,7 @@ class Conv(Dense):
         tasks, side, channels, small = len(around), self.side, self.channels, half_side(self.side)
         parts = around.reshape(tasks, -1, small, small, 9 * channels)
         padded = np.zeros((*parts.shape[:2], side + 2, side + 2, channels), around.dtype)
-        for rows, columns, at in self._neighbours():
+        for rows, columns, at in self._neighbors():
             padded[:, :, rows, columns] += parts[..., at]
         return padded[:, :, 1:-1, 1:-1].reshape(tasks, -1, channels)
 
