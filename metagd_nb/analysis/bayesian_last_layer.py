@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +61,8 @@ class Prediction(NamedTuple):
         level = check_float(level, "level", 0)
         if not 0 < level < 1:
             raise MetagdError(f"{level:g} is not allowed; needs a number > 0 and < 1", "level")
+        from statistics import NormalDist  # deferred: slow to import
+
         reach = NormalDist().inv_cdf((1 + level) / 2) * self.std
         return self.mean - reach, self.mean + reach
 

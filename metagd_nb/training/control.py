@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.errors import MetagdError, unknown_name
 from .loop import TrainingLoop
+from .settings import Settings
 from .stopping import RULES
 
 
@@ -68,6 +69,19 @@ def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
     MetagdError
         For an unknown rule, and where the rule that ended the run still holds.
     """
+    settings = _changed_settings(loop, rules)
+    loop.plan.problem.check_available()
+    loop.use(settings)
+    if loop.stopped == "failed":
+        loop.note = loop.error = None
+    loop.clock.set(loop.record.last("seconds") if len(loop.record) else 0.0)
+    loop.steps_requested, loop.paused, loop.stopped = 0, False, None
+    loop.requests.clear()
+    loop.write_event("resume", dict(rules) or None)
+
+
+def _changed_settings(loop: TrainingLoop, rules: Mapping[str, Any]) -> Settings:
+    """Return the settings of a run with changed rules, unless it cannot continue under them."""
     for name in rules:
         if name not in RULES.values():
             raise unknown_name("rule", name, list(RULES.values()))
@@ -80,14 +94,7 @@ def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
         rule = rule or "steps"
         why = f"{rule}={getattr(loop.settings, rule):g}"
         raise MetagdError(f"the run has ended ({loop.stopped}), by {why}; to go on: resume({rule}=…)", "resume")
-    loop.plan.problem.check_available()
-    loop.use(settings)
-    if loop.stopped == "failed":
-        loop.note = loop.error = None
-    loop.clock.set(loop.record.last("seconds") if len(loop.record) else 0.0)
-    loop.steps_requested, loop.paused, loop.stopped = 0, False, None
-    loop.requests.clear()
-    loop.write_event("resume", dict(rules) or None)
+    return settings
 
 
 def driven_elsewhere(loop: TrainingLoop) -> bool:

@@ -110,7 +110,7 @@ class Record:
     def __len__(self) -> int:
         return self._n
 
-    def __contains__(self, column: object) -> bool:
+    def __contains__(self, column: str) -> bool:
         return column in self._index
 
     def __iter__(self) -> Iterator[str]:

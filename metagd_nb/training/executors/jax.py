@@ -16,11 +16,10 @@ parameters and rows are the same everywhere. Stop such a run by ``steps``, not b
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...algorithms import Meta
+from ...algorithms.theta import State
 from ...core.errors import MetagdError
 from ..plan import Plan
 from .base import Executor, StepExecutor
@@ -33,7 +32,7 @@ except ImportError:
 from .jax_chunks import ChunkedExecutor
 
 
-def jax_executor(plan: Plan, theta: np.ndarray, state: Any) -> Executor:
+def jax_executor(plan: Plan, theta: np.ndarray, state: State) -> Executor:
     """Return the executor of a run on JAX: whole steps compiled, or single evaluations if a method cannot be compiled.
 
     Raises

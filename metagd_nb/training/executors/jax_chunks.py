@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from ...algorithms import Algorithm, StepEvaluation
+from ...algorithms.theta import State
 from ..plan import Plan
 from .base import Row, Snapshot
 from .jax_program import Carry, CompiledStep, Held, Rates, compiled_step
@@ -76,7 +77,7 @@ class ChunkedExecutor:
 
     note: str | None = None
 
-    def __init__(self, plan: Plan, theta: Array, state: Any) -> None:
+    def __init__(self, plan: Plan, theta: Array, state: State) -> None:
         self.plan = plan
         first, second = plan.batches(0), plan.batches(1)
         sampled = first is not second
@@ -151,7 +152,7 @@ class ChunkedExecutor:
             here = chunk.place(self._done)
             algorithm.evaluate(self.plan.problem, here.theta, here.state, self.plan.batches(step))
 
-    def restore(self, theta: Array, state: Any, evaluation: StepEvaluation | None) -> None:
+    def restore(self, theta: Array, state: State, evaluation: StepEvaluation | None) -> None:
         """Go on from there."""
         grad = np.zeros_like(theta) if evaluation is None else evaluation.grad
         self._place, self._chunk, self._began = Carry(theta, grad, state), None, evaluation is not None

@@ -8,11 +8,12 @@ together. A stride is short enough for whoever wants to pause or to draw, and is
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...algorithms import ALGORITHMS, StepEvaluation
+from ...algorithms.theta import State
 from ..plan import Plan
 from .base import StepExecutor
 
@@ -56,7 +57,7 @@ class LeastSquaresExecutor(StepExecutor):
     state : state
     """
 
-    def __init__(self, plan: Plan, theta: Array, state: Any) -> None:
+    def __init__(self, plan: Plan, theta: Array, state: State) -> None:
         super().__init__(plan, theta, state)
         equations = plan.problem.normal_equations()
         assert equations is not None
