@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -142,6 +142,20 @@ def _check_columns(array: Array, needed: int, name: str) -> None:
         raise MetagdError(f"has {array.shape[1]} columns; needs {needed}", name)
 
 
+def _check(run: Run, tasks: Tasks | None) -> Tasks:
+    """Return the family that the prior is fitted to, after checking that run and family suit a last layer."""
+    net = run.plan.problem.net
+    if net is None:
+        raise MetagdError("has no features; needs a built-in model with a last layer", "run")
+    if net.norm:
+        raise MetagdError("normalizes over what is predicted together; needs a model without norm", "run")
+    family = family_of(run, tasks)
+    check_tasks(run.plan.problem, family)
+    if family.loss != "mse":
+        raise MetagdError(f"{family!r} is judged by {family.loss}; needs numbers to predict, judged by mse", "tasks")
+    return family
+
+
 def bayesian_last_layer(
     run: Run,
     tasks: Tasks | None = None,
@@ -184,15 +198,7 @@ def bayesian_last_layer(
     MetagdError
         For a model without features, or tasks that do not fit it.
     """
-    net = run.plan.problem.net
-    if net is None:
-        raise MetagdError("has no features; needs a built-in model with a last layer", "run")
-    if net.norm:
-        raise MetagdError("normalizes over what is predicted together; needs a model without norm", "run")
-    family = family_of(run, tasks)
-    check_tasks(run.plan.problem, family)
-    if family.loss != "mse":
-        raise MetagdError(f"{family!r} is judged by {family.loss}; needs numbers to predict, judged by mse", "tasks")
+    family = _check(run, tasks)
     fit = Fit(
         None if points is None else check_int(points, "points", 2),
         check_int(n_tasks, "n_tasks", 2),
@@ -207,9 +213,13 @@ def bayesian_last_layer(
             f" iterations={10 * fit.iterations} goes on",
             stacklevel=2,
         )
-    if folds < 2 or family.n_available is None or family.n_available < 2 or not family.divisible:
-        return BayesianLastLayer(features, net.inputs, prior, evidence, converged)
+    plain = BayesianLastLayer(features, family.inputs, prior, evidence, converged)
+    if folds < 2 or family.n_available is None:
+        return plain
+    if family.n_available < 2 or not family.divisible:
+        warnings.warn(f"{family!r} cannot be divided: variances as fitted, too small for new tasks", stacklevel=2)
+        return plain
     shots = run.loop.algorithm.shots if isinstance(run.loop.algorithm, Meta) else 1
     scale = held_out_scale(run, family, fit, folds, shots)
     wider = Belief(prior.mean, prior.covariance * scale[:, None, None] ** 2, prior.noise * scale**2)
-    return BayesianLastLayer(features, net.inputs, wider, evidence, converged, scale)
+    return replace(plain, prior=wider, scale=scale)

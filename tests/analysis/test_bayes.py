@@ -303,6 +303,16 @@ def test_a_held_out_family_trains_nothing_anew(monkeypatch: pytest.MonkeyPatch) 
     assert sorted(g for part in left_out for g in part) == list(range(6))
 
 
+def test_a_family_that_cannot_be_divided_says_so() -> None:
+    """One group, or a mixture whose tasks cannot be told apart: no held-out scale, and not without a word."""
+    run = of_groups(1, [20] * 6, steps=5)
+    with pytest.warns(
+        UserWarning, match=r"^groups\(1 groups of 20.20 rows, D=3\) cannot be divided: variances as fitted"
+    ):
+        layer = mg.bayesian_last_layer(run, mg.groups(*rows_of([20], np.random.default_rng(8))))
+    assert layer.scale is None
+
+
 def test_training_anew_takes_as_many_steps() -> None:
     from metagd_nb.analysis.held_out_scale import _trained_anew
 
