@@ -6,12 +6,13 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 from ..core.errors import MetagdError
+from ..core.files import regular_file
 
 BUSY = 30.0  # seconds that a writer waits for another
 APPLICATION_ID = 0x6D676E62  # SQLite's application_id of a run memory
+HEADER = 100  # bytes of an SQLite file's header; 68–71 are the application_id
 SCHEMA = 1
 TABLES = (
     "CREATE TABLE runs (id INTEGER PRIMARY KEY, at REAL NOT NULL, method TEXT NOT NULL, choices TEXT NOT NULL,"
@@ -40,7 +41,10 @@ class MemoryFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        try:
+            self.path = regular_file(path)
+        except OSError as error:
+            raise MetagdError(f"cannot be used ({error.strerror})", f"memory {os.fspath(path)}") from None
         self.note: str | None = None
         with self.connection():
             pass
@@ -49,8 +53,8 @@ class MemoryFile:
     def connection(self) -> Iterator[sqlite3.Connection]:
         """Open a connection for one transaction.
 
-        A file found damaged when it is opened is moved away, and a new one is created; damage found later also ends
-        the transaction with an error.
+        A memory found damaged when it is opened is moved away, and a new one is created; damage found later also ends
+        the transaction with an error. A file that is no memory stays as it is.
         """
         inode = self._inode()
         try:
@@ -119,11 +123,28 @@ class MemoryFile:
             return self.path.stat().st_ino
         return None
 
+    def _is_memory(self) -> bool:
+        """True for a file whose header says that this class made it, whatever follows."""
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(HEADER)
+        except FileNotFoundError:  # another writer has moved it
+            return True
+        return header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+
     def _move_damaged(self, error: Exception, inode: int | None) -> None:
-        """Rename a damaged file; nothing is deleted. A new file that another writer has put in its place stays."""
+        """Rename a damaged memory; nothing is deleted. A new file that another writer has put in its place stays.
+
+        Raises
+        ------
+        MetagdError
+            For a file whose header is not that of a memory: it is the user's own.
+        """
         if self._inode() != inode:
             self.note = f"the memory was damaged ({error}); another program has moved it aside"
             return
+        if not self._is_memory():
+            raise MetagdError("is not a memory of runs; choose another file", f"memory {self.path}")
         number = 1
         while (target := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
             number += 1

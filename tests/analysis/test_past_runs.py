@@ -208,20 +208,22 @@ def test_several_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len({p.problem for p in memory.past()}) == 12
 
 
-@pytest.mark.parametrize("damage", ["not a database at all, but longer than its header" * 40, "pages"])
-def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
+def damaged(path: Path, start: int) -> None:
+    """Make a memory of three runs, and overwrite it from byte ``start`` on."""
+    remember(path)
+    for seed in range(3):
+        mg.train("gd", **quadratic(seed)[0], steps=50)
+    remember(False)
+    data = bytearray(path.read_bytes())
+    data[start:] = b"\x07" * (len(data) - start)
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("start", [100, 4096])
+def test_a_damaged_file_is_moved_aside(tmp_path: Path, start: int) -> None:
     path = tmp_path / "m.sqlite"
     (tmp_path / "other.txt").write_text("mine")
-    if damage == "pages":
-        memory = remember(path)
-        for seed in range(3):
-            mg.train("gd", **quadratic(seed)[0], steps=50)
-        remember(False)
-        data = bytearray(path.read_bytes())
-        data[4096:] = b"\x07" * (len(data) - 4096)
-        path.write_bytes(bytes(data))
-    else:
-        path.write_text(damage)
+    damaged(path, start)
     before = path.read_bytes()
     memory = remember(path)
     assert memory is not None
@@ -237,6 +239,22 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
     assert (tmp_path / "other.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("content", ["mine\n" * 400, "mine", "SQLite format 3\0" + "mine" * 40])
+def test_a_file_of_ones_own_is_refused_and_stays(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(content)
+    with pytest.raises(MetagdError, match=r"^memory .*notes.txt: is not a memory of runs; choose another file$"):
+        remember(path)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("notes.txt", content)]
+
+
+def test_a_memory_in_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(MetagdError, match="it is"):
+            remember(place)
+
+
 def test_a_damaged_files_journal_goes_along(tmp_path: Path) -> None:
     memory = RunMemory(tmp_path / "m.sqlite")
     (tmp_path / "m.sqlite-journal").write_bytes(b"not yet written through")
@@ -248,12 +266,12 @@ def test_a_damaged_files_journal_goes_along(tmp_path: Path) -> None:
 def test_a_writer_that_comes_second_leaves_the_new_file(tmp_path: Path) -> None:
     """Both saw the damage; the first has moved the file aside, begun a new one and kept a run in it."""
     path = tmp_path / "m.sqlite"
-    path.write_text("no database" * 99)
-    damaged = path.stat().st_ino
+    damaged(path, 100)
+    inode = path.stat().st_ino
     memory = remember(path)
     assert memory is not None
     mg.train("gd", **quadratic(0)[0], steps=3)
-    memory._move_damaged(sqlite3.DatabaseError("file is not a database"), damaged)
+    memory._move_damaged(sqlite3.DatabaseError("file is not a database"), inode)
     assert len(memory) == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.sqlite", "m.sqlite.damaged-1"]
 

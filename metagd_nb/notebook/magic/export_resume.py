@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from ...core.errors import MetagdError, nearest
@@ -39,7 +39,7 @@ def run_to_resume(line: Line, space: dict[str, Any]) -> tuple[str, Run]:
     runs = instances(space, Run)
     if word in runs:
         return word, runs[word]
-    if not Path(word).exists():
+    if not os.path.exists(os.path.expanduser(word)):
         raise MetagdError(f"{word} is neither a run nor a file{nearest(word, runs)}")
     from ...training.persistence.load import load
 

@@ -9,6 +9,7 @@ code and of the data that they read.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import math
 import os
@@ -16,18 +17,18 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import write_array
+from numpy.lib import format as npy
 
 from ...algorithms import ALGORITHMS
 from ...core.errors import MetagdError
-from ...core.files import atomic_open
+from ...core.files import atomic_open, regular_file
 
 FORMAT, VERSION = "metagd run", 1
 HEADER = "run.json"
+LARGER = 8  # times the size of its file that a run may take in memory; metagd itself does not compress
 SESSION = {"session": True}  # stands in a file for what only the person's session has
 
 Array = np.ndarray
@@ -116,11 +117,11 @@ def write(path: str | os.PathLike[str], contents: dict[str, Any]) -> None:
     packed = {key: pack(value, key, arrays) for key, value in contents.items()}
     header = json.dumps({"format": FORMAT, "version": VERSION, **packed}, ensure_ascii=False, allow_nan=False)
     try:
-        with atomic_open(Path(path)) as file, zipfile.ZipFile(file, "w") as bag:
+        with atomic_open(path) as file, zipfile.ZipFile(file, "w") as bag:
             bag.writestr(zipfile.ZipInfo(HEADER), header)  # no time of day: the same run is the same bytes
             for name, array in arrays.items():
                 with bag.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                    write_array(member, np.asanyarray(array), allow_pickle=False)
+                    npy.write_array(member, np.asanyarray(array), allow_pickle=False)
     except OSError as error:
         raise MetagdError(f"{path} cannot be written ({error.strerror or error})") from None
 
@@ -128,26 +129,58 @@ def write(path: str | os.PathLike[str], contents: dict[str, Any]) -> None:
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The contents of a file that ``write`` wrote.
 
+    It takes memory for a small multiple of the file's size, whatever the file says of its parts.
+
     Raises
     ------
     MetagdError
         One line for a file that is not there, is damaged, is of another kind, or of a later version.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as bag:  # load alone leaves bad files open
-            header = json.loads(bag[HEADER])
+        with regular_file(path).open("rb") as file, zipfile.ZipFile(file) as bag:
+            members = _members(bag, os.fstat(file.fileno()).st_size)
+            header = json.loads(members.pop(HEADER))
             if header.pop("format") != FORMAT:
                 raise ValueError
             version = int(header.pop("version"))
             if version > VERSION:
                 raise MetagdError(f"{path} is of version {version}; this metagd_nb reads up to {VERSION}: update it")
-            arrays = {name: bag[name] for name in bag.files if name != HEADER}
+            arrays = {name.removesuffix(".npy"): _array(content) for name, content in members.items()}
         return {key: unpack(value, arrays) for key, value in header.items()}
     except MetagdError:
         raise
     except FileNotFoundError:
         raise MetagdError(f"{path} does not exist") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise MetagdError(f"{path} cannot be read ({error.strerror})") from None
+    except OSError as error:
+        raise MetagdError(f"{path} cannot be read ({error.strerror or error})") from None
     except Exception:  # whatever half a zip, a foreign array or a bent header leads to
-        raise MetagdError(f"{path} is not a run that metagd saved, or it is damaged") from None
+        raise damaged(path) from None
+
+
+def damaged(path: str | os.PathLike[str]) -> MetagdError:
+    """Error for a file that `write` did not write as it is."""
+    return MetagdError(f"{path} is not a run that metagd saved, or it is damaged")
+
+
+def _members(bag: zipfile.ZipFile, size: int) -> dict[str, bytes]:
+    """The members of a zip by name; ValueError where they take many times the ``size`` of the file, packed."""
+    infos = bag.infolist()
+    if sum(info.file_size for info in infos) > LARGER * size:
+        raise ValueError
+    contents = {}
+    for info in infos:
+        with bag.open(info) as member:
+            contents[info.filename] = member.read(info.file_size)  # no more, even where the size is a lie
+    return contents
+
+
+def _array(content: bytes) -> Array:
+    """The array of a ``.npy`` file; ValueError where its header promises other than what follows."""
+    file = io.BytesIO(content)
+    version = npy.read_magic(file)
+    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+    shape, by_column, dtype = header(file)
+    if dtype.hasobject or not dtype.itemsize or max(shape, default=0) > len(content):
+        raise ValueError
+    flat = np.frombuffer(content, dtype, offset=file.tell()).copy()  # a copy can be written to
+    return flat.reshape(shape, order="F" if by_column else "C")
