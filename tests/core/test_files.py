@@ -193,9 +193,10 @@ def test_an_error_leaves_the_old_file_alone(locks: bool, tmp_path: Path, monkeyp
     if not locks:
         monkeypatch.setattr(files, "fcntl", None)  # as on Windows
     atomic_write(tmp_path / "a", b"old")
-    with pytest.raises(ZeroDivisionError), atomic_open(tmp_path / "a") as file:
-        file.write(b"half")
-        raise ZeroDivisionError
+    broken = atomic_open(tmp_path / "a")
+    broken.__enter__().write(b"half")
+    with pytest.raises(ZeroDivisionError):
+        broken.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert (tmp_path / "a").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
     atomic_write(tmp_path / "a", b"new")
