@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import re
 import secrets
@@ -11,12 +12,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+fcntl: Any
 try:
-    import fcntl
+    fcntl = importlib.import_module("fcntl")
 except ImportError:  # Windows, where a file in use cannot be deleted
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 NAME = 50  # characters of a file's name in that of its temporary file: a name has at most 255 bytes
 
