@@ -193,10 +193,14 @@ def test_an_error_leaves_the_old_file_alone(locks: bool, tmp_path: Path, monkeyp
     if not locks:
         monkeypatch.setattr(files, "fcntl", None)  # as on Windows
     atomic_write(tmp_path / "a", b"old")
-    broken = atomic_open(tmp_path / "a")
-    broken.__enter__().write(b"half")
+
+    def broken() -> None:
+        with atomic_open(tmp_path / "a") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        broken.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        broken()
     assert (tmp_path / "a").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
     atomic_write(tmp_path / "a", b"new")
