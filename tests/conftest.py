@@ -128,6 +128,8 @@ def ip(shell: Any) -> Iterator[Any]:
     for value in list(shell.user_ns.values()):
         if type(value).__module__ == "metagd_nb.training.run" and value.loop.running:
             value.loop.request("stop")
+    if "metagd_nb" in shell.extension_manager.loaded:
+        shell.run_line_magic("unload_ext", "metagd_nb")  # which prints what is logged
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,31 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+# Words of other libraries → the settings that they mean here, first those that are shown.
+SYNONYMS = {
+    "learning-rate learningrate rate eta step-size stepsize alpha": ("lr", "inner-lr", "meta-lr"),
+    "lr": ("inner-lr", "meta-lr"),
+    "inner-learning-rate adapt-lr fast-lr task-lr": ("inner-lr",),
+    "outer-lr meta-learning-rate outer-learning-rate beta": ("meta-lr",),
+    "epochs iterations iteration iters iter n-iter max-iter maxiter num-steps n-steps max-steps updates": ("steps",),
+    "inner-iterations inner-epochs adaptation-steps adapt-steps": ("inner-steps",),
+    "batch batch-size batchsize tasks-per-batch": ("batch-size", "meta-batch-size"),
+    "k k-shot support n-support": ("shots",),
+    "n-query n-queries": ("queries",),
+    "tol gtol tolerance grad-tol": ("grad-below",),
+    "target target-loss ftol": ("loss-below",),
+    "early-stopping": ("patience",),
+    "time max-time timeout time-limit": ("seconds",),
+    "random-state rng": ("seed",),
+    "optimizer optimiser": ("outer",),
+    "output out name": ("-o",),
+}
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return ``; did you mean 'maml'?`` for a misspelt name, and ``""`` if no allowed name is close.
+
+    Names are compared without dashes before them; of settings, other libraries' words are known too.
 
     Parameters
     ----------
@@ -59,8 +82,21 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     -------
     str
     """
-    match = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    by_word = {_word(one): one for one in allowed}
+    word = _word(name)
+    meant = next((found for words, found in SYNONYMS.items() if word in words.split()), ())
+    matches = [_word(one) for one in meant if _word(one) in by_word]
+    if word in by_word:
+        matches = [word]
+    elif not matches:
+        swapped = [one for one in by_word if sorted(one) == sorted(word)]
+        matches = (swapped or difflib.get_close_matches(word, list(by_word), n=1, cutoff=0.6))[:1]
+    return f"; did you mean {' or '.join(repr(by_word[one]) for one in matches)}?" if matches else ""
+
+
+def _word(name: str) -> str:
+    """Return a name as it is compared: without case, and without the dashes before an option."""
+    return name.lower().lstrip("-").replace("_", "-")
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:

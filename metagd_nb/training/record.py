@@ -7,11 +7,15 @@ replaced, never overwritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ..core.errors import unknown_name
+from ..core.errors import MetagdError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WHOLE = frozenset({"step", "grad_evals", "hvps"})  # columns that count
 
@@ -36,8 +40,18 @@ def _room(rows: int, columns: int) -> np.ndarray:
     return np.empty((rows, columns))
 
 
-class Record:
-    """Columns of numbers that only ever grow.
+if TYPE_CHECKING:
+    ColumnMapping = Mapping[str, np.ndarray]
+else:
+
+    class ColumnMapping(Mapping, dict):
+        """Mapping that is also a dict, since `pandas.DataFrame` takes no other mapping; the dict itself is empty."""
+
+
+class Record(ColumnMapping):
+    """Columns of numbers that only ever grow: a mapping of column → array.
+
+    Its length is the number of rows, as of a data frame.
 
     Parameters
     ----------
@@ -110,7 +124,18 @@ class Record:
     def __len__(self) -> int:
         return self._n
 
-    def __contains__(self, column: str) -> bool:
+    __eq__, __ne__ = object.__eq__, object.__ne__  # a record is itself; its columns are compared one by one
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Callable[..., Record], tuple[tuple[str, ...], np.ndarray]]:
+        return Record.of, (self.columns, self.rows.copy())
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a record is written by its run only; dict(run.record) is a copy to change")
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse
+
+    def __contains__(self, column: object) -> bool:
         return column in self._index
 
     def __iter__(self) -> Iterator[str]:
@@ -120,6 +145,25 @@ class Record:
         """The column as an array (n,), whole numbers where it counts; a copy."""
         values = self.since(column, 0)
         return values.astype(np.int64) if column in WHOLE else values.copy()
+
+    def get(self, column: str, default: Any = None) -> Any:
+        """Return a column as an array (n,), or ``default`` where there is none of this name."""
+        if column not in self:
+            return default
+        return self[column]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the record as a data frame, one row a step.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MetagdError("needs pandas: pip install pandas", "to_pandas") from None
+        return pd.DataFrame(dict(self))
 
     def since(self, column: str, start: int) -> np.ndarray:
         """Rows ``start``… of a column as float64, without copying: what a live plot reads each frame."""

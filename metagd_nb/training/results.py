@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError
+from ..core.messages import logger
 from ..tasks import Tasks
 from . import control
 from .loop import TrainingLoop
@@ -152,7 +153,7 @@ def settled(run: Results, result: str) -> TrainingLoop:
     """Return the loop of a run that has ended or is paused; ``result`` names what is read from it."""
     control.wait(run.loop)
     if run.loop.running and run.loop.paused:
-        print(f"metagd: paused at step {max(run.loop.snapshot.step, 0)}; {result} as of now")
+        logger.warning("metagd: paused at step %d; %s as of now", max(run.loop.snapshot.step, 0), result)
     return run.loop
 
 

@@ -7,7 +7,7 @@ or is paused; ``repr``, ``stopped``, ``events``, ``plot``, ``record`` and ``rate
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -164,9 +164,10 @@ class Run(Results, OldNames):
     def replay(self, **session: Any) -> Run:
         """Repeat the run from seed, settings and events; the result is equal to the bit.
 
-        A stop by time or by the user happens at the same step as before. For a run from a file, a line printed first
-        says whether equality to the bit (same machine, versions and number of BLAS threads) or to 1e-9 relative can
-        be expected, and what differs in code and data; a line at the end gives the distance of the two runs.
+        A stop by time or by the user happens at the same step as before. For a run from a file, a line that is logged
+        first (and printed in a notebook) says whether equality to the bit (same machine, versions and number of BLAS
+        threads) or to 1e-9 relative can be expected, and what differs in code and data; a line at the end gives the
+        distance of the two runs.
 
         Parameters
         ----------
@@ -210,6 +211,9 @@ class Run(Results, OldNames):
         from ..plotting.export import export
 
         export(self, path, **options)
+
+    def __reduce__(self) -> NoReturn:
+        raise MetagdError("a run cannot be pickled or copied; run.save(path) stores it, and metagd_nb.load reads it")
 
     def __repr__(self) -> str:
         return summary(self.loop)

@@ -276,13 +276,13 @@ def test_replay_of_a_run_stopped_by_time_does_not_look_at_the_clock(monkeypatch:
     assert_same(run.replay(), run)
 
 
-def test_replay_of_a_paused_run_and_of_a_diverged_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_of_a_paused_run_and_of_a_diverged_one(caplog: pytest.LogCaptureFixture) -> None:
     run = mg.start("gd", **arguments("gd"), lr=0.05, steps=100_000_000)
     run.pause()
     again = run.replay()
     assert len(again.record) == len(run.record)
     np.testing.assert_array_equal(again.record["loss"], run.record["loss"])
-    assert "paused at step" in capsys.readouterr().out
+    assert "paused at step" in caplog.text
     run.stop()
     diverged = trained("gd", lr=5.0, steps=1000)
     assert diverged.stopped == "diverged"

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagd_nb.core.errors import MetagdError, nearest, shorten, unknown_name
+from metagd_nb.algorithms import ALGORITHMS
+from metagd_nb.core.errors import SYNONYMS, MetagdError, nearest, shorten, unknown_name
 from metagd_nb.core.hyperparameters import Checked, Hyperparameter, hyperparameter, hyperparameters
+from metagd_nb.notebook.magic.options import allowed
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,31 @@ def test_nearest_names() -> None:
     assert nearest("zzz", ["gd", "maml"]) == ""
     assert str(unknown_name("algorithm", "mamel", ["gd", "maml"])) == "unknown algorithm 'mamel'; did you mean 'maml'?"
     assert str(unknown_name("algorithm", "zzz", ["gd", "maml"])) == "unknown algorithm 'zzz'; allowed: gd, maml"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "expected"),
+    [
+        ("--learning-rate", ["--lr", "--steps", "--learn-rates"], "; did you mean '--lr'?"),
+        ("learning_rate", ["inner_lr", "meta_lr"], "; did you mean 'inner_lr' or 'meta_lr'?"),
+        ("--lr", ["--inner-lr", "--meta-lr"], "; did you mean '--inner-lr' or '--meta-lr'?"),
+        ("--clip", ["--help", "--lr"], ""),
+        ("--rl", ["--help", "--lr"], "; did you mean '--lr'?"),
+        ("--loss_below", ["--loss-below"], "; did you mean '--loss-below'?"),
+        ("--epochs", ["--steps", "--epochs"], "; did you mean '--epochs'?"),
+        ("--epochs", ["--steps"], "; did you mean '--steps'?"),
+        ("batch_size", ["meta_batch_size"], "; did you mean 'meta_batch_size'?"),
+    ],
+)
+def test_nearest_settings(name: str, allowed: list[str], expected: str) -> None:
+    assert nearest(name, allowed) == expected
+
+
+def test_synonyms_name_settings_and_none_twice() -> None:
+    words = [word for group in SYNONYMS for word in group.split()]
+    assert len(words) == len(set(words))
+    known = {option.lstrip("-") for method in ALGORITHMS for option in allowed(method)} | {"o", "batch-size"}
+    assert {name.lstrip("-") for names in SYNONYMS.values() for name in names} <= known
 
 
 def test_an_error_is_one_line_in_the_notebook() -> None:

@@ -42,6 +42,8 @@ def alive(ip: Any) -> bool:
         ("gd --rl 0.1", "--rl is no option of gd; did you mean '--lr'?"),
         ("gd --loss_below 1", "--loss_below is no option of gd; did you mean '--loss-below'?"),
         ("gd -lr 0.1", "-lr is no option of gd; did you mean '--lr'?"),
+        ("gd --learning-rate 0.1", "--learning-rate is no option of gd; did you mean '--lr'?"),
+        ("maml --learning_rate 1", "--learning_rate is no option of maml; did you mean '--inner-lr' or '--meta-lr'?"),
         ("gd lr 0.1", "unexpected 'lr' after gd; did you mean '--lr'?"),
         ("gd 0.1", "unexpected '0.1' after gd; allowed: --lr"),
         ("gd --shots 3", "--shots is no option of gd, only of maml, fomaml"),

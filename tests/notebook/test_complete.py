@@ -32,6 +32,8 @@ def complete(ip: Any) -> Any:
 def test_algorithms_and_commands(complete: Any, magic: str) -> None:
     assert complete(f"{magic} |") == [f"{magic} {name}" for name in sorted([*ALGORITHMS, *COMMANDS])]
     assert complete(f"{magic} fo|") == [f"{magic} fomaml"]
+    assert complete(f"{magic} --v|") == [f"{magic} --version"]
+    assert complete(f"{magic} help fo|") == [f"{magic} help fomaml"]
     assert complete(f"{magic} mo|\nw = 1.0") == [f"{magic} momentum\nw = 1.0"]
 
 

@@ -602,6 +602,38 @@ def test_one_methods_help(ip: Any, method: str) -> None:
     assert mine(ip) == {}
 
 
+@pytest.mark.parametrize(("line", "same"), [("help", ""), ("help maml", "maml --help"), ("help check", "check --help")])
+def test_help_is_a_command(ip: Any, line: str, same: str) -> None:
+    assert cell(ip, f"%metagd {line}").text == cell(ip, f"%metagd {same}").text
+    assert cell(ip, f"%metagd {line}").error is None
+
+
+def test_help_of_an_unknown_word_is_one_line(ip: Any) -> None:
+    assert cell(ip, "%metagd help mamal").line == "metagd: unknown algorithm 'mamal'; did you mean 'maml'?"
+    assert cell(ip, "%metagd help gd adam").line.startswith("metagd: unexpected 'adam' after gd")
+
+
+def test_the_version_is_printed(ip: Any) -> None:
+    assert cell(ip, "%metagd --version").text == f"metagd_nb {mg.__version__}\n"
+
+
+def test_what_a_python_call_logs_is_printed_under_its_cell(
+    ip: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a notebook only, once: from a script it is for the script's own handlers."""
+    run = mg.train("maml", model=mg.mlp(1, 4, 1), tasks=mg.sinusoid(), steps=3)
+    run.save(tmp_path / "run.npz")
+    ip.user_ns["run"] = mg.load(tmp_path / "run.npz")
+    ip.run_line_magic("reload_ext", "metagd_nb")
+    assert cell(ip, "again = run.replay()").text.splitlines() == [
+        "metagd: to the bit: the machine, the versions and the BLAS threads are the same",
+        "metagd: replayed 3 steps: equal to the bit",
+    ]
+    ip.run_line_magic("unload_ext", "metagd_nb")
+    mg.load(tmp_path / "run.npz").replay()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_pages_are_tables_in_a_notebook() -> None:
     from metagd_nb.notebook.magic.help import listing, manual
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -151,3 +154,47 @@ def test_last_row_while_the_buffer_is_outgrown() -> None:
     record.moves = True
     assert record.last("a") == 1.0
     assert record.since("a", 0).shape[0] > 256
+
+
+def test_a_record_is_a_mapping(record: Record) -> None:
+    assert isinstance(record, Mapping)
+    for found in (dict(record), {**record}, dict(record.items()), {c: record[c] for c in record.keys()}):  # noqa: SIM118
+        assert list(found) == ["step", "loss", "lr"]
+        np.testing.assert_array_equal(found["loss"], record["loss"])
+    assert [values[3] for values in record.values()] == [3, 0.25, 0.5]
+    assert (record.get("lr")[0], record.get("lrr"), record.get("lrr", 7)) == (0.5, None, 7)
+    assert record == record
+    assert record != Record.of(record.columns, record.rows)  # of itself alone
+    assert len({record}) == 1
+    for change in (
+        lambda: record.__setitem__("loss", np.ones(1000)),
+        lambda: record.update(loss=1),
+        lambda: record.pop("loss"),
+        record.clear,
+    ):
+        with pytest.raises(TypeError, match=r"^a record is written by its run only; dict\(run\.record\) is a copy"):
+            change()
+
+
+def test_a_record_is_a_data_frame(record: Record) -> None:
+    pandas = pytest.importorskip("pandas")
+    for frame in (pandas.DataFrame(record), record.to_pandas()):
+        assert frame.columns.tolist() == ["step", "loss", "lr"]
+        assert len(frame) == len(record)
+        assert frame["step"].dtype == np.int64
+        np.testing.assert_array_equal(frame["loss"], record["loss"])
+    assert pandas.DataFrame(record, columns=["lr", "loss"]).iloc[0].tolist() == [0.5, 1.0]
+
+
+def test_without_pandas_one_line_says_what_to_install(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MetagdError, match=r"^to_pandas: needs pandas: pip install pandas$"):
+        record.to_pandas()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda record: pickle.loads(pickle.dumps(record))])
+def test_a_copy_has_the_rows_and_grows_by_itself(copied: Callable[[Record], Record], record: Record) -> None:
+    again = copied(record)
+    np.testing.assert_array_equal(again.rows, record.rows)
+    again.append((1000, 0.0, 0.1))
+    assert (len(again), len(record)) == (1001, 1000)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -382,12 +384,19 @@ def test_what_never_waits(read: Callable[[Run], Any], going: Callable[..., Run])
 
 
 def test_a_paused_run_gives_its_present_state_and_says_so(
-    going: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+    going: Callable[..., Run], caplog: pytest.LogCaptureFixture
 ) -> None:
     run = going(descent(steps=FOREVER))
     run.pause()
     assert run.loss == run.record.last("loss")
-    assert capsys.readouterr().out == f"metagd: paused at step {run.iteration}; loss as of now\n"
+    assert caplog.messages == [f"metagd: paused at step {run.iteration}; loss as of now"]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_run_is_saved_not_pickled(copied: Callable[[Run], Any]) -> None:
+    run = mg.train("gd", loss=lambda w: w**2, params={"w": 1.0}, steps=2)
+    with pytest.raises(MetagdError, match=r"^a run cannot be pickled or copied; run\.save\(path\) stores it, and"):
+        copied(run)
 
 
 def test_waiting_is_counted(going: Callable[..., Run]) -> None:

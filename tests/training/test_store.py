@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -71,7 +72,8 @@ def another_process(code: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("method", cases.METHODS)
-def test_a_loaded_run_is_the_run(method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loaded_run_is_the_run(method: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "metagd_nb")
     run = cases.trained(method)
     run.save(tmp_path / "run.npz")
     loaded = mg.load(tmp_path / "run.npz")
@@ -80,8 +82,7 @@ def test_a_loaded_run_is_the_run(method: str, tmp_path: Path, capsys: pytest.Cap
     assert loaded.rates == run.rates
     assert {n: v.tolist() for n, v in loaded.learned.items()} == {n: v.tolist() for n, v in run.learned.items()}
     same(run, loaded.replay())
-    told = capsys.readouterr().out.splitlines()
-    assert told == [
+    assert caplog.messages == [
         "metagd: to the bit: the machine, the versions and the BLAS threads are the same",
         f"metagd: replayed {run.iteration} steps: equal to the bit",
     ]
@@ -457,7 +458,9 @@ def test_replay_in_another_process(tmp_path: Path) -> None:
         run.save(tmp_path / "run.npz")
         out = another_process(
             """
-            import sys, metagd_nb as mg
+            import logging, sys, metagd_nb as mg
+            logging.basicConfig(stream=sys.stdout, format="%(message)s")
+            logging.getLogger("metagd_nb").setLevel("INFO")
             run = mg.load(sys.argv[1])
             again = run.replay()
             print(again.loop.snapshot.theta.tobytes().hex(), again.record["loss"].tobytes().hex())
@@ -470,14 +473,15 @@ def test_replay_in_another_process(tmp_path: Path) -> None:
         assert bits == f"{run.loop.snapshot.theta.tobytes().hex()} {run.record['loss'].tobytes().hex()}"
 
 
-def test_another_machine_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_machine_is_said_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "metagd_nb")
     cases.trained("maml").save(tmp_path / "run.npz")
     loaded = mg.load(tmp_path / "run.npz")
     assert loaded.loop.saved is not None
     loaded.loop.saved["environment"] |= {"numpy": "1.0.0", "BLAS threads": "99"}
     loaded.replay()
     now = environment()
-    assert capsys.readouterr().out.splitlines()[0] == (
+    assert caplog.messages[0] == (
         f"metagd: not to the bit but to 1e-9 relative, because of numpy 1.0.0 → {now['numpy']},"
         f" BLAS threads 99 → {now['BLAS threads']}"
     )
@@ -526,17 +530,18 @@ def test_a_loss_of_ones_own_comes_from_the_session(own: tuple[Run, Run], tmp_pat
 )
 def test_what_differs_is_named(
     name: str, value: Any, said: str, own: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture, tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.setitem(globals(), name, value)
     own[1].replay(loss=loss)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == f"metagd: not what was saved: {said}"
+    expected = ("metagd_nb", logging.WARNING, f"metagd: not what was saved: {said}")
+    assert caplog.record_tuples[0] == expected
+    caplog.clear()
     mg.load(tmp_path / "run.npz", loss=loss)
-    assert capsys.readouterr().out == f"metagd: not what was saved: {said}\n"
+    assert caplog.record_tuples == [expected]
 
 
-def test_arguments_from_the_namespace_are_data_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_from_the_namespace_are_data_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fit(w: Any, x: Any) -> Any:
         return np.mean((w - x) ** 2)
 
@@ -544,9 +549,9 @@ def test_arguments_from_the_namespace_are_data_too(tmp_path: Path, capsys: pytes
     run.save(tmp_path / "run.npz")
     loaded = mg.load(tmp_path / "run.npz")
     same(run, loaded.replay(loss=fit, namespace={"x": X}))
-    assert "not what" not in capsys.readouterr().out
+    assert caplog.messages == []
     loaded.replay(loss=fit, namespace={"x": 2 * X})
-    assert "not what was saved: data x\n" in capsys.readouterr().out
+    assert caplog.messages[0] == "metagd: not what was saved: data x"
 
 
 def test_models_and_losses_of_ones_own(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ namespace, `cell` starts the run. `commands` and `export_resume` hold the other 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
 
+from ...core.messages import logger
 from ...models.builtin import MODELS
 from ...models.linear_regression import linear_regression_model, meta_gradient_descent, mse_loss
 from ...tasks import FAMILIES
@@ -42,6 +44,16 @@ Without anything to define, a line does: %metagd gd --lr 0.1. The result is in `
 """
 
 
+class Printer(logging.Handler):
+    """Prints what the package logs under the cell that called it, as a script's standard handler would not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record))
+
+
+PRINTER = Printer(logging.INFO)
+
+
 def register(ip: InteractiveShell) -> None:
     """Add the magic, its completion and the first names to a shell; a second call does nothing."""
     shell: Any = ip
@@ -58,6 +70,8 @@ def register(ip: InteractiveShell) -> None:
     shell.Completer.custom_matchers.append(matcher)
     shell.input_transformers_cleanup.append(without_body)
     cell.supply()
+    logger.addHandler(PRINTER)
+    logger.setLevel(logging.INFO)
     shell._metagd = (cell, matcher)
 
 
@@ -68,6 +82,8 @@ def unregister(ip: InteractiveShell) -> None:
         return
     cell, matcher = shell._metagd
     shell._metagd = None
+    logger.removeHandler(PRINTER)
+    logger.setLevel(logging.NOTSET)
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
     shell.Completer.custom_matchers.remove(matcher)

@@ -10,6 +10,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
+from ... import __version__
 from ...core.errors import MetagdError, one_line
 from ...training.control import reopen
 from ...training.drivers import background, foreground
@@ -85,6 +86,9 @@ class Cell:
 
     def _execute(self, text: str, cell: str | None) -> Run | None:
         line = parse(text)
+        if line.version:
+            print(f"metagd_nb {__version__}")
+            return None
         if line.help or not line.word:
             display(help.manual(line.word) if line.word else help.listing())
             return None

@@ -59,8 +59,12 @@ def candidates(rest: str, space: Mapping[str, Any]) -> Candidates:
     advise = before[:1] == ["advise"]
     before = before[advise:]
     if not before:
+        if part.startswith("-"):
+            return part, "option", ["--help", "--version"]
         return part, "function", [*ALGORITHMS] if advise else [*ALGORITHMS, *COMMANDS]
     word = before[0]
+    if word == "help" and len(before) == 1:
+        return part, "function", [*ALGORITHMS, *COMMANDS]
     if word == "compare":
         return part, "instance", [name for name in instances(space, Run) if name not in before]
     if word == "recognise" and len(before) == 1 and not part.startswith("-"):

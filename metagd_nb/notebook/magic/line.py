@@ -51,6 +51,7 @@ class Line:
     seeds: int = 1
     search: str = "grid"
     help: bool = False
+    version: bool = False
     advise: bool = False
     only: bool = False
 
@@ -64,8 +65,12 @@ def parse(text: str) -> Line:
         With the word or option as typed, and the nearest valid one.
     """
     words = split(text)
-    if not words or words == ["--help"]:
+    if words in ([], ["--help"], ["help"]):
         return Line()
+    if words == ["--version"]:
+        return Line(version=True)
+    if words[0] == "help" and words[1] != "--help":
+        words = [*words[1:], "--help"]
     if words[0].startswith("-"):
         raise MetagdError(f"the algorithm comes first, then its options: %%metagd gd {words[0]} …")
     if words[0] == "advise" and words[1:] != ["--help"]:
@@ -158,8 +163,7 @@ def _option(typed: str, words: Iterator[str], word: str, known: Mapping[str, Dec
 
 def _unknown(word: str, option: str, known: Iterable[str]) -> MetagdError:
     """Return the error for an unknown option: the nearest one, and the methods that have it."""
-    plain = option.lower().replace("_", "-").lstrip("-")
-    hint = nearest(f"--{plain}", known) if plain else ""
+    hint = nearest(option, known) if option.strip("-") else ""
     owners = [name for name in ALGORITHMS if option in allowed(name)]
     if owners:
         hint = f", only of {', '.join(owners)}" + hint

@@ -31,6 +31,7 @@ COMMANDS = {
     "resume": Command(
         "RUN | FILE", "continue a run that has ended, or one from a file, with another stopping rule: --steps 2000"
     ),
+    "help": Command("[METHOD | COMMAND]", "this list, or the options of one method or command"),
     "remember": Command("[FILE | off]", "store the results of each run, for advice"),
 }
 

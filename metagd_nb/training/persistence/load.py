@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ...algorithms import ALGORITHMS, Algorithm
 from ...core.errors import MetagdError, unknown_name
+from ...core.messages import logger
 from ...core.parameters import ParameterLayout
 from ...core.provenance import rebuild
 from ...models.builtin import MODELS
@@ -78,7 +79,8 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     ----------
     path : str or path
     **session : loss, gradient, model, tasks, x, y, data, namespace
-        Inputs that the file does not hold: ``load(path, loss=loss)``. Differences from what was saved are printed.
+        Inputs that the file does not hold: ``load(path, loss=loss)``. Differences from what was saved are logged as a
+        warning.
 
     Returns
     -------
@@ -95,7 +97,7 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     except _CorruptFile as error:
         raise MetagdError(f"{path} is not a run that metagd saved, or it is damaged") from error.__cause__
     if session and (lines := expected(saved, run.plan)[1:]):
-        print(*lines, sep="\n")
+        logger.warning("\n".join(lines))
     return run
 
 

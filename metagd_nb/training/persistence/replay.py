@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,17 +11,20 @@ from typing import Any
 import numpy as np
 
 from ...core.environment import differences, environment
+from ...core.messages import logger
 from ..executors.base import Snapshot
 from ..loop import TrainingLoop
 from ..plan import Plan
 from ..stopping import RULES
 from .contents import changed, fingerprints
 
+EQUAL = "equal to the bit"
+
 
 def replay_plan(loop: TrainingLoop, session: Mapping[str, Any]) -> Plan:
     """The plan for a replay of a run: without the rules that end it, since the record says where it ended.
 
-    Of a run from a file it prints how equal the replay can be.
+    Of a run from a file it logs how equal the replay can be.
 
     Parameters
     ----------
@@ -32,7 +36,10 @@ def replay_plan(loop: TrainingLoop, session: Mapping[str, Any]) -> Plan:
     plan = loop.plan.again(**session) if session and loop.plan.again else loop.plan
     plan.problem.check_available()
     if loop.saved is not None:
-        print(*expected(loop.saved, plan), sep="\n")
+        possible, *different = expected(loop.saved, plan)
+        logger.info(possible)
+        for line in different:
+            logger.warning(line)
     none: dict[str, Any] = dict.fromkeys(RULES.values())
     rules = {**none, "steps": max(loop.record.last_step, 0), "checkpoint": None}
     return plan._replace(settings=replace(loop.settings, **rules))
@@ -61,7 +68,9 @@ def replay_into(loop: TrainingLoop, again: TrainingLoop, seen: Callable[[Snapsho
     again.use(loop.settings)
     again.events, again.note = list(loop.events), loop.note
     if loop.saved is not None:
-        print(f"metagd: replayed {max(loop.snapshot.step, 0)} steps: {apart(loop, again)}")
+        distance = apart(loop, again)
+        level = logging.INFO if distance == EQUAL else logging.WARNING
+        logger.log(level, "metagd: replayed %d steps: %s", max(loop.snapshot.step, 0), distance)
 
 
 def expected(saved: Mapping[str, Any], plan: Plan) -> list[str]:
@@ -84,7 +93,7 @@ def apart(one: TrainingLoop, other: TrainingLoop) -> str:
     if any(a.shape != b.shape for a, b in pairs):
         return f"{len(one.record)} and {len(other.record)} rows"
     if all(np.array_equal(a, b, equal_nan=True) for a, b in pairs):
-        return "equal to the bit"
+        return EQUAL
     with np.errstate(all="ignore"):
         worst = max(float(np.nanmax(np.abs(a - b) / np.maximum(np.abs(a), np.abs(b)), initial=0.0)) for a, b in pairs)
     return f"up to {worst:.2g} apart, relative"
