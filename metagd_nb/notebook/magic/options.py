@@ -22,7 +22,7 @@ COMMANDS = {
     "compare": Command(
         "RUN RUN …", "draw the losses of runs in one figure; with --seeds N train and evaluate them on N seeds"
     ),
-    "advise": Command("METHOD [OPTIONS]", "propose settings of a method for the problem below, with the evidence"),
+    "advise": Command("METHOD [OPTIONS]", "propose settings for the problem below, with the evidence"),
     "recognise": Command("[TASKS]", "learn which kind of task a few points belong to, and draw the confusion matrix"),
     "studio": Command("", "choose, run and examine with widgets, and see the equivalent cell"),
     "export": Command(
