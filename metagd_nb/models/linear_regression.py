@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.errors import MetagdError
+
 
 def linear_regression_model(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Predict by a linear model: x·w.
@@ -33,7 +35,16 @@ def mse_loss(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     Returns
     -------
     float
+
+    Raises
+    ------
+    MetagdError
+        For unlike shapes, such as (n,) and (n, 1).
     """
+    if np.shape(y_true) != np.shape(y_pred) and np.shape(y_true) and np.shape(y_pred):
+        raise MetagdError(
+            f"y_true has shape {np.shape(y_true)} and y_pred {np.shape(y_pred)}; mse_loss needs one shape"
+        )
     return np.mean((y_pred - y_true) ** 2)
 
 

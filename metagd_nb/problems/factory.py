@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..core.errors import MetagdError
 from ..models.losses import LOSSES
 from ..models.net import Net
@@ -23,6 +25,7 @@ def net(model: Net, loss: Callable[..., Any] | str | None, backend: str, dtype: 
     if callable(loss):
         from .autograd.model import UserOutputLoss
 
+        _refuse_squares(loss)
         inner: Any = UserOutputLoss(loss)
     else:
         inner = LOSSES[loss or "mse"]
@@ -76,11 +79,22 @@ def model(
     params: Mapping[str, Any],
 ) -> Problem:
     """A user's own model; arguments as those of ``ModelProblem``."""
+    if callable(loss):
+        _refuse_squares(loss)
     if backend == "jax":
         from .jax.problems import JaxModel as ModelProblem
     else:
         from .autograd.model import ModelProblem  # type: ignore[assignment]
     return ModelProblem(function, loss, params, dtype=dtype)
+
+
+def _refuse_squares(loss: Callable[..., Any]) -> None:
+    """Refuse a loss of predictions (K, 1) that makes (K, K) of them and their targets, tried on made-up ones."""
+    from .capture.broadcasts import refuse_squares, watched
+    from .capture.snapshot import DataSnapshot
+
+    made_up = np.random.default_rng(0).random((2, 7, 1))
+    refuse_squares(loss, DataSnapshot(), lambda copy: copy(*map(watched, made_up)))
 
 
 def check_shapes(net: Net, inputs: int, outputs: int | None, whose: str, what: str = "targets") -> None:

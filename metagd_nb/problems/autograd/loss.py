@@ -5,6 +5,7 @@ Models and losses that are written for one task of many are in `model`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,9 +16,11 @@ from ...core.errors import MetagdError
 from ...core.parameters import ParameterLayout
 from ...tasks import Batch
 from ..base import Array, Problem
+from ..capture.broadcasts import refuse_squares, watched
 from ..capture.closure import Closure, capture, capture_both
 from ..capture.errors import explain_tracing_failure, scalar
 from ..capture.fingerprint import Parts, digest_of, joined_parts
+from ..capture.not_finite import derivative_is, loss_is
 from ..capture.signature import Binding, as_parameters, data_names, flat_gradient, namespace_of, reads_missing
 from ..capture.snapshot import DataSnapshot
 from .tape import Traced, checked_scalar
@@ -74,6 +77,7 @@ class LossProblem(Problem):
         self.data = dict(data or {})
         self.snapshot = snapshot or DataSnapshot()
         self._binding = self._bound(loss, "loss")
+        refuse_squares(loss, self.snapshot, self._call_watched)
         self._traced, self._plain = capture_both(loss, self.snapshot)
         self.reads = self._traced.reads
         self.own: Closure | None = None
@@ -88,6 +92,11 @@ class LossProblem(Problem):
             if isinstance(value, np.ndarray):
                 bound.data[name] = self.snapshot.array(value, name)
         return bound
+
+    def _call_watched(self, loss: Callable[..., Any]) -> None:
+        binding = copy.copy(self._binding)
+        binding.data = {name: watched(value) for name, value in binding.data.items()}
+        binding.call(loss, [watched(part) for part in self.layout.pieces(self._start.copy())])
 
     @property
     def fingerprint(self) -> str:
@@ -171,11 +180,11 @@ class LossProblem(Problem):
                 traced = self.traced(self._start)
                 value, grads = scalar(traced.value), traced.grads
         if not np.isfinite(value):
-            raise MetagdError(f"loss is {value} at the starting values; it needs a finite number there")
+            raise MetagdError(loss_is(value, lambda: self.value(self._start)))
         finite = np.isfinite(flat := self.layout.join(grads, self.dtype))
         if not finite.all():
             where, bad = self.layout.where(int(np.argmin(finite))), flat[~finite][0]
-            raise MetagdError(f"the derivative of loss in {where} is {bad} at the starting values; start elsewhere")
+            raise MetagdError(derivative_is(bad, where, self._plain.function, lambda: self.value(self._start)))
         if all(g is None for g in grads):
             names = " or ".join(self.layout.shapes)
             raise MetagdError(f"loss does not depend on {names} (comparisons, rounding and argmax have no derivative)")

@@ -21,6 +21,7 @@ from autograd.tracer import isbox
 from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError
+from .distributions import Tracer, thawed
 from .numpy_functions import WRITTEN, Argument, asarray, norm
 
 SCIPY = ("special", "linalg", "signal", "integrate", "stats")  # autograd.scipy has counterparts of some of their names
@@ -164,6 +165,8 @@ def scipy_shim(name: str) -> ShimModule:
             double.__dict__[key] = traced[key]
         elif isinstance(value, (FunctionType, BuiltinFunctionType, np.ufunc)):
             double.__dict__[key] = _guard(value, f"{name}.{key}")
+    if name == "scipy.stats":
+        double.__dict__.update(Tracer(f"autograd.{name}", _holds_traced, anp.log, _guard).distributions(real))
     return double
 
 
@@ -207,6 +210,8 @@ class Shims:
         """Return the replacement of a function imported from NumPy or SciPy (``from numpy import dot``), or None."""
         if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
             return RandomSource()
+        if (frozen := thawed(value, lambda name: getattr(self.scipy("scipy.stats"), name))) is not None:
+            return frozen
         if isinstance(value, type) or not callable(value):
             return None
         bound = getattr(value, "__self__", None)

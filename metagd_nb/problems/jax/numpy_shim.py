@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import MetagdError
+from ..autograd.distributions import Tracer
 from ..autograd.numpy_functions import Argument, Axis, Order
 from ..autograd.numpy_shim import SCIPY, RandomShim, ShimModule, Shims, where_called
 
@@ -114,6 +115,8 @@ def _scipy(name: str) -> ShimModule:
         lacking = not key.startswith("_") and key not in double.__dict__
         if lacking and isinstance(value, (FunctionType, BuiltinFunctionType, np.ufunc)):
             double.__dict__[key] = _guard(value, f"{name}.{key}")
+    if name == "scipy.stats":
+        double.__dict__.update(Tracer(f"jax.{name}", holds_traced, jnp.log, _guard).distributions(real))
     return double
 
 
