@@ -385,6 +385,8 @@ def test_repr_says_the_same_each_time(method: str) -> None:
     lines = repr(a).splitlines()
     assert lines[0].startswith(f"metagd {method}: ")
     ends = {"lbfgs": f"no lower point can be found after {a.iteration} steps"}
+    assert lines[1].startswith("trained: ") == (mg.ALGORITHMS[method].setting == "single")
+    lines = [line for line in lines if not line.startswith("trained: ")]
     assert lines[1] == ends.get(method, "all steps done after 12 steps")
     assert lines[2] == f"loss {a.record['loss'][0]:.6g} → {a.loss:.6g}"
     assert "0x" not in repr(a)

@@ -179,6 +179,16 @@ LOSSES: dict[str, tuple[Callable[..., Any], dict[str, Any], str | None]] = {
         {"inputs": X, "targets": y, "w": np.zeros(3), "b": 0.0},
         "w b",
     ),
+    "a bowl, its parts apart": (
+        lambda w, b: np.sum((w - 1) ** 2) + b**2,
+        {"w": np.ones(2), "b": 1.0},
+        "w b",
+    ),
+    "labels of classes alone": (
+        lambda classes, W: cross_entropy(X @ W, classes),
+        {"classes": labels, "W": np.zeros((3, 2))},
+        None,
+    ),
     "effects of groups": (
         lambda mean, effect: np.mean((y - mean - effect[users]) ** 2) + 0.1 * np.sum(effect**2),
         {"mean": 0.0, "effect": np.zeros(5)},

@@ -74,7 +74,9 @@ def derivative_is(value: float, where: str, loss: Callable[..., Any], function: 
             f"{said}: np.{chosen} computes every branch, and {what} spoils the derivative even where it is not chosen "
             f"(the np.{chosen} trap); give that branch safe numbers first, such as np.log(np.where(w > 1, w, 1.0))"
         )
-    return f"{said}{f': {cause}' if cause else ' (as of np.sqrt or a power below 1 at 0)'}; start elsewhere"
+    if cause:
+        return f"{said}: {cause}; start elsewhere"
+    return f"{said}; start elsewhere (np.sqrt and powers below 1 have no derivative at 0)"
 
 
 def _branching(function: Any, met: set[int]) -> str:

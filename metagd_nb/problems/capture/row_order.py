@@ -14,6 +14,7 @@ from .snapshot import DataSnapshot
 Array = np.ndarray
 FEW = 5  # doubtful arguments of which every subset is tested; of more, those of one, two, all but one, or all
 DRAWS = 2  # random points at which a loss must not notice that rows change places
+Evaluate = Callable[[Mapping[str, Any]], Any]  # the loss as a function of its parameters by name
 
 
 def as_array(value: Any) -> Array | None:
@@ -84,11 +85,23 @@ class Trial:
         points = [point for _ in range(DRAWS) if (point := self._point(base)) is not None]
         for subset in _subsets(group):
             fits = points and len(subset) < left
-            if fits and all(self._unchanged(moved, order, subset, *point) for point in points):
+            same = fits and all(self._unchanged(moved, order, subset, *point) for point in points)
+            if same and self._interacts(base, subset, points):
                 return subset
         return ()
 
-    def _bound(self, order: Array | None) -> Callable[[Mapping[str, Any]], Any]:
+    def _interacts(self, base: Evaluate, subset: Sequence[str], points: Sequence[tuple[dict[str, Any], Any]]) -> bool:
+        """Return False if the loss is a sum of a part in the subset and one in the rest, as data's never is."""
+        (a, of_a), (b, of_b) = points[0], points[-1]
+        if any(np.array_equal(a[name], b[name]) for name in subset):
+            return True  # labels, which are not drawn
+        mixed = [_number(base, {**one, **{n: other[n] for n in subset}}) for one, other in ((a, b), (b, a))]
+        if None in mixed:
+            return True
+        size = abs(of_a) + abs(of_b) + abs(mixed[0]) + abs(mixed[1])
+        return bool(abs(of_a + of_b - mixed[0] - mixed[1]) > _tolerance(of_a) * size)
+
+    def _bound(self, order: Array | None) -> Evaluate:
         """Return the loss as a function of the parameters, its data rearranged."""
         from .closure import capture
 
@@ -107,7 +120,7 @@ class Trial:
             return value
         return value.iloc[order] if hasattr(value, "iloc") else np.asarray(value)[order]
 
-    def _point(self, base: Callable[[Mapping[str, Any]], Any]) -> tuple[dict[str, Any], Any] | None:
+    def _point(self, base: Evaluate) -> tuple[dict[str, Any], Any] | None:
         """Return random parameters at which the loss is finite, and the loss there; None if none is found."""
         for signed in (True, False, False):
             values = {n: self._random(v, signed) if isinstance(v, Array) else v for n, v in self.params.items()}
@@ -127,7 +140,7 @@ class Trial:
 
     @staticmethod
     def _unchanged(
-        moved: Callable[[Mapping[str, Any]], Any],
+        moved: Evaluate,
         order: Array,
         subset: Iterable[str],
         values: Mapping[str, Any],
@@ -136,8 +149,12 @@ class Trial:
         other = _number(moved, {**values, **{n: values[n][order] for n in subset}})
         if other is None:
             return False
-        tolerance = 1e-4 if getattr(loss, "dtype", None) == np.float32 else 1e-9
-        return bool(abs(other - loss) <= tolerance * max(abs(loss), abs(other), 1e-300))
+        return bool(abs(other - loss) <= _tolerance(loss) * max(abs(loss), abs(other), 1e-300))
+
+
+def _tolerance(loss: Any) -> float:
+    """Return the relative difference that rounding makes."""
+    return 1e-4 if getattr(loss, "dtype", None) == np.float32 else 1e-9
 
 
 def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -149,7 +166,7 @@ def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     )
 
 
-def _number(function: Callable[[Mapping[str, Any]], Any], values: Mapping[str, Any]) -> Any:
+def _number(function: Evaluate, values: Mapping[str, Any]) -> Any:
     """Return the finite number that a function gives, or None."""
     try:
         with np.errstate(all="ignore"):
