@@ -12,12 +12,14 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pickle import PicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..algorithms import Algorithm
-from ..core.errors import MetagdError, shorten, unknown_name
+from ..algorithms import ALGORITHMS, Algorithm
+from ..core.environment import can_start_threads
+from ..core.errors import MetagdError, one_line, shorten, unknown_name
 from ..core.hyperparameters import check_int
 from ..training.drivers import drive
 from ..training.plan import Inputs
@@ -60,7 +62,7 @@ def sweep(
         times as many steps to the best third, and so on; each time trained from the start.
     jobs : int, optional
         Number of processes; by default one for each processor where joblib is installed, or what
-        ``joblib.parallel_config`` says.
+        ``joblib.parallel_config`` says. Without threads (Pyodide) always one.
     n_tasks : int
         New tasks on which a meta-learning method is scored; single-task methods are scored by their last loss.
     watch : function, optional
@@ -87,7 +89,7 @@ def sweep(
     inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in Inputs._fields}))
     given.pop("checkpoint", None)
     combined = list(itertools.product(*axes.values()))
-    work = _Work(method, names, given, inputs._replace(check=False), n_tasks)
+    work = _Work(method, ALGORITHMS.get(method, Algorithm), names, given, inputs._replace(check=False), n_tasks)
     checked = [work.configured(values) for values in combined]  # refused here, not in a worker
     algorithm, settings = checked[0]
     planned(method, algorithm, settings, inputs)
@@ -148,6 +150,7 @@ class _Work(NamedTuple):
     """Settings and inputs that all trials share, as sent to a worker."""
 
     method: str
+    kind: type[Algorithm]  # of the method: a worker does not know the user's own
     names: tuple[str, ...]
     options: dict[str, Any]
     inputs: Inputs
@@ -159,6 +162,7 @@ class _Work(NamedTuple):
 
     def __call__(self, trial: Trial) -> tuple[Trial, Outcome]:
         """Train and score; a run that diverges scores inf."""
+        ALGORITHMS[self.method] = self.kind
         algorithm, settings = self.configured(trial.values, seed=trial.seed, steps=trial.steps)
         run = drive(Run(planned(self.method, algorithm, settings, self.inputs)))
         if run.stopped == "interrupted":
@@ -178,8 +182,9 @@ def _run_trial(work: _Work, trial: Trial) -> tuple[Trial, Outcome]:
 
 def _outcomes(work: _Work, trials: list[Trial], jobs: int | None) -> Iterator[tuple[Trial, Outcome]]:
     """Run the trials and yield each with its outcome, in order of completion."""
-    if jobs == 1 or len(trials) == 1 or importlib.util.find_spec("joblib") is None:
-        if jobs not in (None, 1) and len(trials) > 1:
+    has_joblib = importlib.util.find_spec("joblib") is not None
+    if jobs == 1 or len(trials) == 1 or not has_joblib or not can_start_threads():
+        if jobs not in (None, 1) and len(trials) > 1 and not has_joblib:
             raise MetagdError('joblib is not installed; pip install "metagd-nb[cluster]"', "jobs")
         yield from (work(trial) for trial in trials)
         return
@@ -189,7 +194,11 @@ def _outcomes(work: _Work, trials: list[Trial], jobs: int | None) -> Iterator[tu
     if jobs is None and active in (None, 1) and type(backend).__name__ == "LokyBackend":
         jobs = -1  # neither the caller nor joblib's configuration sets a number
     tasks: Iterable[Any] = (joblib.delayed(_run_trial)(work, trial) for trial in trials)
-    yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="all")(tasks)
+    try:
+        yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="all")(tasks)
+    except PicklingError as error:
+        why = one_line(error.__cause__ or error)
+        raise MetagdError(f"a process cannot be given what a trial needs ({why}); use jobs=1", "jobs") from None
 
 
 def parse_values(text: str, name: str, parse: Callable[[str], Any]) -> list[Any] | None:

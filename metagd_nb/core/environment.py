@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,17 @@ def keep_freed_memory() -> None:
     (``man mallopt``, M_MMAP_THRESHOLD). Elsewhere this does nothing.
     """
     np.empty(FREED_BYTES, np.uint8)
+
+
+def can_start_threads() -> bool:
+    """Return False where threads cannot start, as in a browser (Pyodide)."""
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
 
 
 def environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import MetagdError
 from .base import TaskBatch, Tasks
+from .validation import check_distributions
 
 AHEAD = 100  # steps drawn at a time; drawing one step's tasks costs nearly as much as drawing a hundred's
 AHEAD_BYTES = 4_000_000
@@ -25,9 +26,21 @@ class Sampler:
     seed : int
     dtype : dtype
         Precision of the batches.
+    distributions : bool
+        True if the loss needs targets that are distributions over the classes; each draw is then checked.
     """
 
-    def __init__(self, tasks: Tasks, n: int, shots: int, queries: int, seed: int, dtype: np.typing.DTypeLike) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        n: int,
+        shots: int,
+        queries: int,
+        seed: int,
+        dtype: np.typing.DTypeLike,
+        distributions: bool = False,
+    ) -> None:
+        self.distributions = distributions
         self.tasks, self.n, self.shots, self.queries, self.seed = tasks, n, shots, queries, seed
         self.dtype = np.dtype(dtype)
         size = 8 * n * tasks.ways * (shots + queries) * (tasks.inputs + tasks.outputs)
@@ -41,6 +54,8 @@ class Sampler:
         if chunk is None or chunk[0] != number:
             rng = np.random.default_rng([self.seed, number])
             drawn = self.tasks.draw(rng, self.ahead, self.n, self.shots, self.queries, self.dtype)
+            if self.distributions:
+                check_distributions(drawn)
             chunk = self._chunk = number, drawn
         return chunk[1] if self.tasks.full_batch else chunk[1].tasks(slice(i * self.n, (i + 1) * self.n))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sized
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..core.array_api import one_hot
 from ..core.errors import MetagdError, nearest, shorten, unknown_name
+
+if TYPE_CHECKING:
+    from .base import TaskBatch
 
 LOSS_NAMES = ("mse", "cross-entropy")  # the keys of `models.losses.LOSSES`
 
@@ -143,6 +146,26 @@ def targets(y: np.typing.ArrayLike, name: str, loss: str | None = None, classes:
     return Targets(
         one_hot(class_indices(given, classes, name), len(classes)), check_loss_name(loss, len(classes)), classes
     )
+
+
+def check_distributions(tasks: TaskBatch) -> None:
+    """Refuse targets that are no distributions over the classes; numbers of classes (T, K) are left alone.
+
+    Raises
+    ------
+    MetagdError
+        Naming a row of a task.
+    """
+    for part, batch in zip(tasks._fields, tasks, strict=True):
+        if batch.y.ndim != 3:
+            continue
+        wrong = (batch.y < 0).any(axis=-1) | ~np.isclose(batch.y.sum(axis=-1), 1, atol=1e-5)  # (T, K)
+        if wrong.any():
+            task, row = np.argwhere(wrong)[0]
+            values = shorten(batch.y[task, row].tolist())
+            raise MetagdError(
+                f"row {row} of a task's {part} targets is {values}; cross-entropy needs ≥ 0 and a sum of 1", "tasks"
+            )
 
 
 def is_text(y: np.typing.ArrayLike) -> bool:

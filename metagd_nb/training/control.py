@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from ..core.errors import MetagdError, unknown_name
 from .loop import TrainingLoop
 from .settings import Settings
 from .stopping import RULES
+
+POLL = 0.02  # seconds between two looks of a task that waits
+
+
+class HasLoop(Protocol):
+    """A run, as far as its control goes."""
+
+    @property
+    def loop(self) -> TrainingLoop:
+        """Its training loop."""
+
+
+R = TypeVar("R", bound=HasLoop)
 
 
 def ask(loop: TrainingLoop, kind: str, value: Any = None) -> None:
@@ -37,7 +50,14 @@ def ask(loop: TrainingLoop, kind: str, value: Any = None) -> None:
         _wait_until(loop, lambda: loop.requests.done(number) or not loop.running)
     else:
         with _by_hand(loop):
+            agree(loop)
             loop.handle_requests()
+
+
+def agree(loop: TrainingLoop) -> None:
+    """Exchange requests with the other processes of the run, where there are any and the place is one of theirs."""
+    if loop.executor.ready:
+        loop.requests.agree(loop.waiting > 0 or threading.current_thread() is threading.main_thread())
 
 
 def step(loop: TrainingLoop, n: int) -> None:
@@ -46,19 +66,45 @@ def step(loop: TrainingLoop, n: int) -> None:
     if driven_elsewhere(loop):
         _wait_until(loop, lambda: not loop.steps_requested or not loop.running)
     with _by_hand(loop):
-        while not loop.running and loop.steps_requested and loop.stopped is None:
+        while (not loop.running or driven_by_task(loop)) and loop.steps_requested and loop.stopped is None:
             loop.advance()
 
 
-def wait(loop: TrainingLoop) -> None:
-    """Wait until the run has ended or is paused; an interrupt meanwhile stops it and keeps its state."""
+def wait(loop: TrainingLoop, result: str = "wait") -> None:
+    """Wait until the run has ended or is paused; an interrupt meanwhile stops it and keeps its state.
+
+    Parameters
+    ----------
+    loop : TrainingLoop
+    result : str
+        What is read then, for the message.
+
+    Raises
+    ------
+    MetagdError
+        Without threads, where nothing trains meanwhile.
+    """
+    if driven_by_task(loop) and loop.stopped is None and not loop.idle:
+        step = max(loop.snapshot.step, 0)
+        why = f"the run is at step {step}, and without threads it cannot go on while a cell waits"
+        raise MetagdError(f"{why}; write `await run` first, read it in a later cell, or pause it", result)
     if not driven_elsewhere(loop):
         return
     loop.waiting += 1
     try:
-        _wait_until(loop, lambda: not driven_elsewhere(loop) or (loop.idle and not loop.requests.pending))
+        _wait_until(loop, lambda: not driven_elsewhere(loop) or (loop.idle and loop.requests.answered))
     finally:
         loop.waiting -= 1
+
+
+async def wait_async(run: R) -> R:
+    """Wait until a run has ended or is paused, while the event loop goes on."""
+    import asyncio
+
+    loop = run.loop
+    while loop.running and not (loop.idle and loop.requests.answered):
+        await asyncio.sleep(POLL)
+    return run
 
 
 def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
@@ -97,6 +143,49 @@ def _changed_settings(loop: TrainingLoop, rules: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def raise_failure(run: HasLoop) -> None:
+    """Raise the error that ended a run, if one did: with the run as its ``run``.
+
+    Parameters
+    ----------
+    run : Run
+    """
+    error = run.loop.error
+    if error is not None:
+        with suppress(AttributeError, TypeError):
+            error.run = run  # type: ignore[attr-defined]
+        raise error
+
+
+@contextmanager
+def blocking(run: HasLoop) -> Iterator[None]:
+    """Give an error that ends the run meanwhile the run as its ``run``."""
+    try:
+        yield
+    except Exception as error:
+        if error is run.loop.error:
+            raise_failure(run)
+        raise
+
+
+def request(run: HasLoop, kind: str, value: Any = None) -> None:
+    """Make a request as `ask` does; an error that ends the run meanwhile has it as its ``run``."""
+    with blocking(run):
+        ask(run.loop, kind, value)
+
+
+def driven_by_task(loop: TrainingLoop) -> bool:
+    """True while a task of the event loop takes the steps, and is not the caller."""
+    if loop.task is None:
+        return False
+    import asyncio
+
+    try:
+        return asyncio.current_task() is not loop.task
+    except RuntimeError:  # called by no task at all
+        return True
+
+
 def driven_elsewhere(loop: TrainingLoop) -> bool:
     """True while another thread takes the steps."""
     return loop.running and loop.driver is not threading.current_thread()
@@ -104,11 +193,20 @@ def driven_elsewhere(loop: TrainingLoop) -> bool:
 
 @contextmanager
 def _by_hand(loop: TrainingLoop) -> Iterator[None]:
-    """Steps without a driver: no warnings of a diverging loss, and the time between two of them is not training."""
-    with np.errstate(all="ignore"):
-        yield
-    if not loop.running:
-        loop.clock.halt()
+    """Steps without a driver: no warnings of a diverging loss, and the time between two of them is not training.
+
+    An error ends the run as in a driver, and goes on to the caller.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except Exception as error:
+        if not loop.running:
+            loop.fail(error)
+        raise
+    finally:
+        if not loop.running:
+            loop.clock.halt()
 
 
 def _wait_until(loop: TrainingLoop, condition: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import one_line
 from .callbacks import ON_END, Callback
-from .control import wait
+from .control import agree, raise_failure, wait
 from .loop import TrainingLoop
 from .pacing import Frame, FrameScheduler, yield_to_renderer
 
@@ -56,9 +56,10 @@ def _steps(run: Driven, frame: Frame | None) -> Generator[bool]:
     callbacks = loop.callbacks = _callbacks(run, frame)
     with np.errstate(all="ignore"), _short_turns():  # a diverging run is reported in words, once
         try:
-            if not len(loop.record):
-                loop.advance()
-            yield from _rounds(loop, callbacks)
+            with _together(loop):
+                if not len(loop.record):
+                    loop.advance()
+                yield from _rounds(loop, callbacks)
         except (KeyboardInterrupt, GeneratorExit):  # the latter when an event loop drops its task
             loop.interrupt()
         except BaseException as error:  # a SystemExit in the loss ends the run, not the thread
@@ -71,6 +72,12 @@ def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
     """Take steps, carry out requests and call the callbacks that are due, until the loop stops; yields as `_steps`."""
     breath, due = SLICE, _due(callbacks)
     while loop.stopped is None:
+        if (seconds := loop.clock.seconds()) >= breath:
+            breath = seconds + SLICE
+            yield False
+            continue  # meanwhile others may have paused or stopped it
+        if loop.executor.processes is not None:  # once before each step, on each process
+            agree(loop)
         if loop.requests.pending:
             loop.handle_requests()
             for callback in callbacks:
@@ -86,14 +93,31 @@ def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
             yield loop.idle and loop.stopped is None  # unless more was requested while it was drawn
             loop.clock.exclude(time.perf_counter() - pause)
             continue
-        seconds = loop.clock.seconds()
         if seconds >= due and loop.executor.ready:
             due = _call_due(callbacks, seconds)
-        if seconds >= breath:
-            yield False
-            breath = seconds + SLICE
         yield_to_renderer(loop)
         loop.advance_many()
+
+
+@contextlib.contextmanager
+def _together(loop: TrainingLoop) -> Generator[None]:
+    """Hold several processes together: one plan, and an error of one is told to the others."""
+    processes = loop.executor.processes
+    if processes is None:
+        yield
+        return
+    from .executors.processes import agree_on_run
+
+    error: BaseException | None = None
+    processes.begin()
+    try:
+        agree_on_run(processes, loop)
+        yield
+    except BaseException as one:
+        error = one
+        raise
+    finally:
+        processes.end(error)
 
 
 def _call_due(callbacks: list[Callback], seconds: float) -> float:
@@ -155,9 +179,7 @@ def drive(run: R, frame: Frame | None = None) -> R:
         with contextlib.closing(_steps(run, frame)) as steps:
             for resting in steps:
                 if resting:
-                    loop.requests.wake.clear()
-                    if not loop.requests.pending:
-                        loop.requests.wake.wait()
+                    loop.requests.rest()
     finally:
         loop.driver = None
         loop.requests.notify()
@@ -169,19 +191,32 @@ async def drive_async(run: R, frame: Frame | None = None) -> R:
     import asyncio
 
     loop = run.loop
-    loop.driver = threading.current_thread()
+    loop.driver, loop.task = threading.current_thread(), asyncio.current_task()
     try:
         with contextlib.closing(_steps(run, frame)) as steps:
             for resting in steps:
                 await asyncio.sleep(0.02 if resting else 0)
     finally:
-        loop.driver = None
+        loop.driver = loop.task = None
         loop.requests.notify()
     return run
 
 
 def background(run: R, frame: Frame | None = None) -> R:
-    """Train in a daemon thread; where threads cannot start, as a task of the running event loop. As `drive`."""
+    """Train in a daemon thread; without threads as a task of the running event loop, or else here. As `drive`."""
+    if _start_thread(run, frame):
+        return run
+    import asyncio
+
+    try:
+        run.loop.task = asyncio.get_running_loop().create_task(drive_async(run, frame))
+    except RuntimeError:  # no event loop either
+        return drive(run, frame)
+    return run
+
+
+def _start_thread(run: Driven, frame: Frame | None) -> bool:
+    """Start a thread that trains; return False where threads cannot start."""
     loop = run.loop
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(drive, run, frame), name="metagd", daemon=True)
@@ -189,20 +224,25 @@ def background(run: R, frame: Frame | None = None) -> R:
     try:
         thread.start()
     except RuntimeError:
-        import asyncio
-
-        loop.task = asyncio.ensure_future(drive_async(run, frame))
-    return run
+        loop.driver = threading.current_thread()  # which takes the steps then
+        return False
+    return True
 
 
 def foreground(run: R, frame: Frame | None = None) -> R:
-    """Train to the end; an interrupt stops the run and keeps its state. As `drive`.
+    """Train to the end; an interrupt stops the run and keeps its state. As `drive`, but a failure is raised.
 
     The training has a thread of its own here too: an interrupt then reaches the thread that waits, never the middle
     of a step.
+
+    Raises
+    ------
+    BaseException
+        Whatever the user's function raised under way, with the run as its ``run``.
     """
-    if sys.platform == "emscripten":
-        return drive(run, frame)
-    background(run, frame)
-    wait(run.loop)
+    if _start_thread(run, frame):
+        wait(run.loop)
+    else:
+        drive(run, frame)
+    raise_failure(run)
     return run

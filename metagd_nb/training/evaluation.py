@@ -16,7 +16,8 @@ from ..core.hyperparameters import check_int
 from ..core.tables import html_table, text_table
 from ..problems.base import Problem
 from ..problems.factory import check_shapes
-from ..tasks import Batch, Quadratics, Tasks
+from ..tasks import Batch, Quadratics, TaskBatch, Tasks
+from ..tasks.validation import check_distributions
 from .costs import Costs, CountingProblem, Peak, in_fresh_thread
 
 CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
@@ -114,8 +115,7 @@ def evaluate(
     if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
         raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
     n_tasks = min(n_tasks, tasks.n_available or n_tasks)
-    rng = np.random.default_rng([seed, n_tasks, 0xE])  # no stream that training draws from
-    drawn = tasks.sample(rng, 1, n_tasks, shots, queries or tasks.test_queries).cast(problem.dtype)
+    drawn = _new_tasks(tasks, n_tasks, shots, queries or tasks.test_queries, seed).cast(problem.dtype)
     count = len(drawn)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * problem.layout.size + drawn.query.x[0].size * 64)))
     scores, seconds = np.empty((steps + 1, count)), np.zeros(steps + 1)
@@ -133,6 +133,14 @@ def evaluate(
     adaptation = tuple(cost._replace(seconds=s / count) for cost, s in zip(counted, seconds.tolist(), strict=True))
     half = 1.96 * spread / np.sqrt(count)
     return Evaluation(scores.mean(axis=1), half, metric, count, adaptation, training)
+
+
+def _new_tasks(tasks: Tasks, n: int, shots: int, queries: int, seed: int) -> TaskBatch:
+    """Draw tasks from a stream that training does not draw from."""
+    drawn = tasks.sample(np.random.default_rng([seed, n, 0xE]), 1, n, shots, queries)
+    if tasks.loss == "cross-entropy":
+        check_distributions(drawn)
+    return drawn
 
 
 def _counted(problem: Problem, algorithm: Meta, theta: np.ndarray, support: Batch, steps: int) -> list[Costs]:

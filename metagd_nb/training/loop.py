@@ -22,7 +22,7 @@ from .executors.least_squares import LeastSquaresExecutor
 from .executors.selection import make_executor
 from .plan import Plan
 from .record import Record
-from .requests import Event, Requests, validate
+from .requests import Event, requests_of, validate
 from .settings import Settings
 from .stopping import StoppingRule, divergence
 
@@ -66,17 +66,16 @@ class TrainingLoop:
         self.record = Record((*COUNTED, *self.algorithm.live_rates()))
         self.events: list[Event] = []
         self.stopped: str | None = None
-        self.paused = False
         self.error: BaseException | None = None
         self.cell: str | None = None
         self.saved: dict[str, Any] | None = None
         self.driver: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
-        self.waiting = 0
+        self.waiting, self.paused = 0, False
         self.callbacks: list[Callback] = []
-        self.clock, self.requests = Clock(), Requests()
-        self.steps_requested = 0  # while paused
+        self.clock, self.steps_requested = Clock(), 0  # steps while paused
         self.executor = make_executor(plan)
+        self.requests = requests_of(self.executor.processes)
         self.note = plan.note or self.executor.note
         self.snapshot = self.best = Snapshot(-1, plan.theta, math.nan, self.executor.state)
         self.stopping = StoppingRule(plan.settings, plan.sampled)
@@ -139,6 +138,7 @@ class TrainingLoop:
         if self.steps_requested:
             self.steps_requested -= 1
         if reason is not None:
+            self.executor.settle()
             self._end(reason)
 
     def _next(self) -> tuple[int, int]:

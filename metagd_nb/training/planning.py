@@ -220,9 +220,8 @@ def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs
         problem = factory.model(settings.backend, settings.dtype, model, loss, inputs.params)
     else:
         raise MetagdError(f"{_named(model)}; {method} needs mlp(…), linear(…) or function(params, x)", "model")
-    batches = Sampler(
-        tasks, algorithm.meta_batch_size, algorithm.shots, algorithm.queries, settings.seed, settings.dtype
-    )
+    sizes = algorithm.meta_batch_size, algorithm.shots, algorithm.queries
+    batches = Sampler(tasks, *sizes, settings.seed, settings.dtype, distributions=loss == "cross-entropy")
     known: tuple[Reference, ...] = ()
     if loss == tasks.loss:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))

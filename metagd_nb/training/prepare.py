@@ -107,6 +107,11 @@ def train(method: str, **given: Any) -> Run:
     Returns
     -------
     Run
+
+    Raises
+    ------
+    Exception
+        Whatever your function raises under way; its ``run`` is the run so far, which has ended as ``failed``.
     """
     return foreground(prepare(method, **given))
 

@@ -151,7 +151,7 @@ class Results:
 
 def settled(run: Results, result: str) -> TrainingLoop:
     """Return the loop of a run that has ended or is paused; ``result`` names what is read from it."""
-    control.wait(run.loop)
+    control.wait(run.loop, result)
     if run.loop.running and run.loop.paused:
         logger.warning("metagd: paused at step %d; %s as of now", max(run.loop.snapshot.step, 0), result)
     return run.loop

@@ -7,6 +7,7 @@ or is paused; ``repr``, ``stopped``, ``events``, ``plot``, ``record`` and ``rate
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -51,7 +52,7 @@ class Run(Results, OldNames):
 
     def pause(self) -> None:
         """Pause after the current step."""
-        control.ask(self.loop, "pause")
+        control.request(self, "pause")
 
     def resume(self, **changed: float | None) -> None:
         """Continue in the background after a pause or after the end.
@@ -71,7 +72,7 @@ class Run(Results, OldNames):
         if loop.running or (loop.stopped is None and loop.saved is None and not changed):
             if changed:
                 raise MetagdError("the run is going on; its rules can be changed once it has ended", "resume")
-            control.ask(loop, "resume")
+            control.request(self, "resume")
             return
         control.reopen(loop, changed)
         background(self)
@@ -84,11 +85,12 @@ class Run(Results, OldNames):
         n : int
             Number of steps.
         """
-        control.step(self.loop, n)
+        with control.blocking(self):
+            control.step(self.loop, n)
 
     def stop(self) -> None:
         """End the run after the current step, and return then; a run that has ended stays as it is."""
-        control.ask(self.loop, "stop")
+        control.request(self, "stop")
 
     def set(self, **changed: float) -> None:
         """Change rates during training: ``run.set(lr=0.05)``.
@@ -98,7 +100,7 @@ class Run(Results, OldNames):
         **changed : float
             New values, in effect from the next step.
         """
-        control.ask(self.loop, "set", changed)
+        control.request(self, "set", changed)
 
     def wait(self) -> Run:
         """Wait until the run has ended or is paused; an interrupt stops the run and keeps its state.
@@ -110,6 +112,10 @@ class Run(Results, OldNames):
         """
         control.wait(self.loop)
         return self
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        """Wait as `wait` does, and let the event loop go on: ``await run``."""
+        return control.wait_async(self).__await__()
 
     # ---- state -----------------------------------------------------------------------------------------------------
 

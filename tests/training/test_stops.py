@@ -358,7 +358,13 @@ def test_whatever_a_loss_raises_ends_the_run(driver: Any, late: int, error: Base
 
     calls: list[float] = []
     run = mg.prepare("gd", loss=lambda w: w**2, gradient=gradient, params={"w": 1.0}, check=False)
-    driver(run)
+    if driver is foreground:  # a blocking call raises
+        with pytest.raises(type(error)) as raised:
+            driver(run)
+        assert raised.value is error
+        assert raised.value.run is run  # type: ignore[attr-defined]
+    else:
+        driver(run)
     assert (run.stopped, run.loop.running, run.loop.error) == ("failed", False, error)
     assert run.note == f"failed at step {late}: {told}"
     assert len(run.record) == late
@@ -397,7 +403,9 @@ def test_a_loss_that_raises_under_way() -> None:
             raise RuntimeError("no further")
         return x * x
 
-    run = mg.train("gd", loss=loss, params={"x": 1.0}, lr=0.1, steps=100)
+    with pytest.raises(RuntimeError, match="no further") as raised:
+        mg.train("gd", loss=loss, params={"x": 1.0}, lr=0.1, steps=100)
+    run = raised.value.run  # type: ignore[attr-defined]
     assert run.stopped == "failed"
     assert isinstance(run.loop.error, RuntimeError)
     assert run.loss == run.record["loss"][-1]

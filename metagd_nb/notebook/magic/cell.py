@@ -174,10 +174,7 @@ class Cell:
         if not (line.wait or automatic):
             background(run, frame)
             return None
-        foreground(run, frame)
-        if run.loop.error is not None:
-            raise run.loop.error
-        return run
+        return foreground(run, frame)
 
     def _replace_former(self, run: Run, text: str) -> None:
         """Stop the runs that an earlier execution of this cell has started."""

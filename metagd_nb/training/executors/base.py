@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ...algorithms import Algorithm, StepEvaluation
 from ...algorithms.theta import State
 from ..plan import Plan
+
+if TYPE_CHECKING:
+    from .processes import Processes
 
 Array = np.ndarray
 
@@ -59,6 +62,10 @@ class Executor(Protocol):
         """True where ``theta`` and ``state`` can be read without computing anything."""
 
     @property
+    def processes(self) -> Processes | None:
+        """Processes that take each step together; None where this one computes alone."""
+
+    @property
     def note(self) -> str | None:
         """One line for the user, where there is something to say about this way of computing."""
 
@@ -77,6 +84,9 @@ class Executor(Protocol):
             Number of steps that may follow each other from here without a request, this one included.
         """
 
+    def settle(self) -> None:
+        """Make ``theta`` and ``state`` readable; with several processes, all call it at the same step."""
+
     def restore(self, theta: Array, state: State, evaluation: StepEvaluation | None) -> None:
         """Take the place where another run of the same plan was between two steps."""
 
@@ -89,6 +99,7 @@ class StepExecutor:
 
     ready = True
     note: str | None = None
+    processes = None
 
     def __init__(self, plan: Plan, theta: Array, state: State) -> None:
         self.problem, self.batches = plan.problem, plan.batches
@@ -111,6 +122,9 @@ class StepExecutor:
         snapshot = Snapshot(step, theta, evaluation.loss, evaluation.state)
         stuck = algorithm.no_descent(evaluation.state)
         return Row(snapshot, norm, evaluation.grad_evals, evaluation.hvps, seconds, rates, stuck)
+
+    def settle(self) -> None:
+        """Do nothing: they are."""
 
     def restore(self, theta: Array, state: State, evaluation: StepEvaluation | None) -> None:
         """Go on from there."""

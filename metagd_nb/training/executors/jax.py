@@ -11,7 +11,9 @@ On several machines every process runs the same script, and begins it with ::
     run = metagd_nb.train("maml", …, backend="jax", devices=jax.device_count())
 
 A batch is a function of seed and step, so each process draws the same tasks and hands its devices their part of them;
-parameters and rows are the same everywhere. Stop such a run by ``steps``, not by the clock or by hand.
+parameters and rows are the same everywhere. The processes stop at the same step, by the rules and the clock of process
+0. They carry out a request (pause, set, …) when each has made it, or one has while the others wait for the run; a stop
+counts at once. Reading, saving and checkpoints are up to each process. An error of one ends the run on all.
 """
 
 from __future__ import annotations

@@ -3,13 +3,17 @@
 Whoever drives a run meets single steps, as on NumPy, so controls, events and stops are at their exact step. A chunk
 takes about as long as a frame of the live plot. Where somebody intervenes within one, its first steps are computed
 again, up to the step that counts, and the rest is forgotten.
+
+Several processes compute a chunk together: they agree that all are ready for it, and continue with the rows and times
+of process 0. What one of them reads within a chunk, it computes again alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -20,31 +24,66 @@ from ...algorithms.theta import State
 from ..plan import Plan
 from .base import Row, Snapshot
 from .jax_program import Carry, CompiledStep, Held, Rates, compiled_step
+from .processes import Processes, processes_of
 
 Array = np.ndarray
-FRAME = 0.05  # seconds that a chunk should take
+FRAME, FRAME_TOGETHER = 0.05, 0.2  # seconds that a chunk should take; of several processes, which must agree on each
 LENGTH, BYTES = 100, 64_000_000  # steps of a chunk at most, and what their batches may take
 LENGTH_ALONE = 1000  # where all steps share one batch
 
 
 class Chunk:
-    """Some steps on end, computed."""
+    """Some steps on end, computed.
 
-    def __init__(self, compiled_step: CompiledStep, place: Carry, first: int, n: int, rates: Rates, held: Held) -> None:
-        self._program, self._start, self.first, self.n = compiled_step, place, first, n
-        self._rates, self._held = rates, held
-        self.end, self.rows = compiled_step(place, first == 0, n, rates, held)
+    Parameters
+    ----------
+    program : CompiledStep
+    place : Carry
+        Before the first step.
+    first, n : int
+        Number of the first step, and of steps.
+    rates : dict
+    held : batch
+    alone : function, optional
+        Makes the program with which one of several processes computes steps again.
+    """
+
+    def __init__(
+        self,
+        program: CompiledStep,
+        place: Carry,
+        first: int,
+        n: int,
+        rates: Rates,
+        held: Held,
+        alone: Callable[[], CompiledStep] | None = None,
+    ) -> None:
+        self._program, self._start, self.first, self.n = program, place, first, n
+        self._rates, self._held, self._alone = rates, held, alone
+        self.end, self.rows = program(place, first == 0, n, rates, held)
         self._known: tuple[int, Carry] | None = None
+        self._settled: dict[int, Carry] = {}  # computed together, by all processes or by none
 
-    def place(self, done: int) -> Carry:
-        """Return parameters and state after ``done`` of the steps (1…n), as arrays of NumPy."""
-        known = self._known
-        if known is None or known[0] != done:
-            place = self.end
+    def place(self, done: int, together: bool = False) -> Carry:
+        """Return parameters and state after ``done`` of the steps (1…n), as arrays of NumPy.
+
+        ``together`` is true where all processes ask for the same place at once.
+        """
+        known = self._settled.get(done)
+        if known is None and not together and self._known is not None and self._known[0] == done:
+            known = self._known[1]
+        if known is None:
+            place, start, program = self.end, self._start, self._program
             if done < self.n:
-                place, _ = self._program(self._start, self.first == 0, done, self._rates, self._held)
-            known = self._known = done, self._program.host(place)
-        return known[1]
+                if self._alone is not None and not together:
+                    start, program = program.host(start), self._alone()
+                place, _ = program(start, self.first == 0, done, self._rates, self._held)
+            known = program.host(place)
+            if together:
+                self._settled[done] = known
+            else:
+                self._known = done, known
+        return known
 
 
 _LATER = np.empty(0)
@@ -84,6 +123,7 @@ class ChunkedExecutor:
         size = sum(a.nbytes for a in jax.tree.leaves(first))
         length = max(1, min(LENGTH, BYTES // max(size, 1))) if sampled else LENGTH_ALONE
         self._place: Carry = Carry(theta, np.zeros_like(theta), state)
+        self.processes: Processes | None = processes_of(plan.settings.devices)
         self._program = compiled_step(plan, self._place, length, sampled, first)
         self._chunk: Chunk | None = None
         self._done = 0  # of the chunk's steps
@@ -140,11 +180,41 @@ class ChunkedExecutor:
         place = self._place if self._chunk is None else self._chunk.end
         n = max(1, min(self._quick, most, self._program.length))
         begin = time.perf_counter()
-        held = self._program.stacked([self.plan.batches(step + i) for i in range(n if self._program.sampled else 1)])
-        chunk = Chunk(self._program, place, step, n, self._program.rates(algorithm), held)
-        end = time.perf_counter()
-        self._chunk, self._done, self._times = chunk, 0, (begin - clock, end - clock)
-        self._quick = int(min(FRAME * n / max(end - begin, 1e-9), 4 * n))
+        held = self._drawn(step, n)
+        alone = None if self.processes is None else self._program_alone
+        chunk = Chunk(self._program, place, step, n, self._program.rates(algorithm), held, alone)
+        times = (begin - clock, time.perf_counter() - clock)
+        if self.processes is not None:
+            times, chunk.rows = self.processes.of_first(times, chunk.rows)
+        self._chunk, self._done, self._times = chunk, 0, times
+        frame = FRAME if self.processes is None else FRAME_TOGETHER
+        self._quick = int(min(frame * n / max(times[1] - times[0], 1e-9), 4 * n))
+
+    def _drawn(self, step: int, n: int) -> Held:
+        """Return the batches of ``n`` steps, once all processes have theirs."""
+        error, held = None, None
+        try:
+            held = self._program.stacked(
+                [self.plan.batches(step + i) for i in range(n if self._program.sampled else 1)]
+            )
+        except Exception as one:
+            if self.processes is None:
+                raise
+            error = one
+        if self.processes is not None:
+            self.processes.exchange(f"{n} steps from {step}", None, error)
+        return held
+
+    def _program_alone(self) -> CompiledStep:
+        """Return the program of this process without the others."""
+        plan = self.plan._replace(settings=replace(self.plan.settings, devices=1))
+        place = self._program.host(self._place)
+        return compiled_step(plan, place, self._program.length, self._program.sampled, plan.batches(0))
+
+    def settle(self) -> None:
+        """Compute the present place, at which all processes are."""
+        if self._chunk is not None:
+            self._chunk.place(self._done, together=True)
 
     def _ask(self, algorithm: Algorithm, step: int, chunk: Chunk) -> None:
         """Look at a step once more in the open, where a method may say in words why there is no number."""
@@ -159,6 +229,7 @@ class ChunkedExecutor:
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """Go on from here with other rates; what was computed ahead is forgotten."""
+        self.settle()
         here = self._here
         theta, state = algorithm.on_rate_change(self.plan.problem, here.theta, here.state, changed)
         self._place, self._chunk = Carry(theta, here.grad, state), None

@@ -19,8 +19,10 @@ from numpy.typing import ArrayLike
 
 from ...algorithms import Algorithm, StepEvaluation
 from ...problems.jax import precise
+from ...problems.jax.methods import fingerprint, traceable
 from ...tasks import Batch, TaskBatch
 from ..plan import Plan
+from .processes import devices_of
 
 Array = np.ndarray
 Held = Batch | TaskBatch | None  # data of a step, or of several stacked; None for a loss with its own
@@ -57,6 +59,7 @@ class CompiledStep:
 
     def __init__(self, plan: Plan, place: Carry, length: int, sampled: bool, batch: Held) -> None:
         self.problem, self.algorithm, self.dtype = plan.problem, plan.algorithm, plan.problem.dtype
+        self._traceable = traceable(type(plan.algorithm))
         self.length, self.sampled = length, sampled
         self.moving: tuple[int, ...] = ()  # which of the live rates are learned, and so have a column of their own
         self._mesh = _mesh(plan.settings.devices)
@@ -83,7 +86,7 @@ class CompiledStep:
 
     def host(self, place: Carry) -> Carry:
         """The same place in NumPy's arrays and Python's numbers."""
-        held: Carry = jax.tree.map(lambda a: a.item() if np.ndim(a) == 0 else np.array(a), place)
+        held: Carry = jax.tree.map(lambda a: np.array(a) if np.ndim(a) else np.asarray(a).item(), place)
         return held
 
     def stacked(self, batches: list[Any]) -> Any:
@@ -103,7 +106,7 @@ class CompiledStep:
         return strong
 
     def _steps(self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held) -> tuple[Carry, Any]:
-        algorithm = _with_rates(self.algorithm, rates)
+        algorithm = _with_rates(self.algorithm, self._traceable, rates)
 
         def step(i: jax.Array, carried: tuple[Carry, Any]) -> tuple[Carry, Any]:
             place, rows = carried
@@ -157,9 +160,9 @@ def _typed(a: ArrayLike, dtype: np.dtype[Any]) -> Any:
     return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
-def _with_rates(algorithm: Algorithm, rates: Rates) -> Algorithm:
-    """The method with traced rates, which no check of a value could judge."""
-    traced = object.__new__(type(algorithm))
+def _with_rates(algorithm: Algorithm, kind: type[Algorithm], rates: Rates) -> Algorithm:
+    """The method, as one of this class, with traced rates, which no check of a value could judge."""
+    traced = object.__new__(kind)
     own = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
     means = tuple(rate if rate.ndim == 0 else rate.mean() for rate in rates.values())
     traced.__dict__.update(own | dict(rates) | {"_set_rates": means})
@@ -170,7 +173,7 @@ def _with_rates(algorithm: Algorithm, rates: Rates) -> Algorithm:
 
 
 def _mesh(devices: int) -> Any:
-    return None if devices == 1 else jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("tasks",))
+    return None if devices == 1 else jax.sharding.Mesh(np.array(devices_of(devices)), ("tasks",))
 
 
 def _spread(mesh: jax.sharding.Mesh, axis: int | None) -> Any:
@@ -199,7 +202,8 @@ def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: H
     ]
     shapes = [(np.shape(a), str(np.asarray(a).dtype)) for a in jax.tree.leaves((place, batch))]
     rates = [np.shape(getattr(plan.algorithm, name)) for name in live]
-    key = (plan.problem.key, type(plan.algorithm), *fixed, *shapes, *rates, length, sampled, plan.settings.devices)
+    kind = type(plan.algorithm)
+    key = (plan.problem.key, kind, fingerprint(kind), *fixed, *shapes, *rates, length, sampled, plan.settings.devices)
     found = _programs.pop(key, None)
     _programs[key] = found or CompiledStep(plan, place, length, sampled, batch)
     while len(_programs) > MOST_PROGRAMS:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError
+from ...core.errors import MetagdError, shorten
 from ...problems.capture.fingerprint import PACKAGE, written_by_user
 
 
@@ -20,6 +20,17 @@ def belongs_to_user(function: FunctionType) -> bool:
     """Return True for a function of the user, not of a library or of the kit."""
     module = function.__module__ or ""
     return written_by_user(function.__code__, module) and module.partition(".")[0] != PACKAGE
+
+
+def is_own(kind: type) -> bool:
+    """Return True for a class of the user, not of the kit."""
+    return kind.__module__.partition(".")[0] != PACKAGE
+
+
+def missing_method(name: str) -> str:
+    """Return the words for a method of the user's own whose class is not here: what to do first."""
+    known = shorten(name)
+    return f"{known}, a method of your own that is not here; define its class, then metagd_nb.ALGORITHMS[{known}] = …"
 
 
 def importable(value: Any) -> tuple[str, str] | None:

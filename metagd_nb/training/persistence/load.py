@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...algorithms import ALGORITHMS, Algorithm
-from ...core.errors import MetagdError, unknown_name
+from ...core.errors import MetagdError, shorten, unknown_name
+from ...core.hyperparameters import hyperparameters
 from ...core.messages import logger
 from ...core.parameters import ParameterLayout
 from ...core.provenance import rebuild
 from ...models.builtin import MODELS
 from ...problems.base import Problem
 from ...tasks import FAMILIES, Batch, Reference
+from ..backend_choice import has_jax
 from ..plan import Inputs, Plan
 from ..planning import planned
 from ..record import Record
@@ -26,6 +28,7 @@ from ..requests import Event
 from ..run import Run
 from ..settings import Settings
 from .format import SESSION, read
+from .function_source import is_own, missing_method
 from .replay import expected
 from .state import restore
 
@@ -174,9 +177,31 @@ def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return own, missing
 
 
+def _method(path: str, method: str, fields: Mapping[str, Any]) -> type[Algorithm]:
+    """Return the class of a method by its name.
+
+    Raises
+    ------
+    MetagdError
+        For a method of the user's own whose class is not here, or is another one.
+    """
+    if method not in ALGORITHMS:
+        raise MetagdError(f"{path} holds a run of {missing_method(method)}")
+    kind = ALGORITHMS[method]
+    if is_own(kind) and fields.keys() != hyperparameters(kind).keys():
+        there, here = sorted(fields), sorted(hyperparameters(kind))
+        raise MetagdError(
+            f"{path} holds a run of your own method {shorten(method)} with the settings {shorten(there)}; "
+            f"the class here has {shorten(here)}"
+        )
+    return kind
+
+
 def _parts(path: str, saved: dict[str, Any]) -> _Parts:
     with _trusting_nothing():
-        origin, method = saved["origin"], saved["method"]
+        origin, method, fields = saved["origin"], str(saved["method"]), dict(saved["algorithm"])
+    kind = _method(path, method, fields)
+    with _trusting_nothing():
         given = origin["given"]
         own, missing = _again(given)
         if unfit := own.keys() - set(Inputs._fields):
@@ -184,8 +209,8 @@ def _parts(path: str, saved: dict[str, Any]) -> _Parts:
         return _Parts(
             path,
             method,
-            ALGORITHMS[method](**saved["algorithm"]),
-            Settings(**saved["settings"]),
+            kind(**fields),
+            _available(Settings(**saved["settings"])),
             ParameterLayout({name: tuple(shape) for name, shape in origin["shapes"].items()}),
             origin["start"],
             saved["state"]["theta"],
@@ -193,6 +218,18 @@ def _parts(path: str, saved: dict[str, Any]) -> _Parts:
             missing,
             tuple(Reference(*one) for one in saved["references"]),
         )
+
+
+def _available(settings: Settings) -> Settings:
+    """Return the settings with one device, and a line that says so, where their devices are not here."""
+    if settings.devices == 1 or not has_jax():
+        return settings
+    import jax
+
+    if settings.devices <= jax.device_count() and not settings.devices % jax.process_count():
+        return settings
+    logger.warning("metagd: trained on %d devices, which are not here; it goes on with 1", settings.devices)
+    return replace(settings, devices=1)
 
 
 def _restored(path: str, saved: dict[str, Any], session: dict[str, Any]) -> Run:

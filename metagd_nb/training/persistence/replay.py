@@ -15,6 +15,7 @@ from ...core.messages import logger
 from ..executors.base import Snapshot
 from ..loop import TrainingLoop
 from ..plan import Plan
+from ..requests import validate
 from ..stopping import RULES
 from .contents import changed, fingerprints
 
@@ -57,8 +58,7 @@ def replay_into(loop: TrainingLoop, again: TrainingLoop, seen: Callable[[Snapsho
                 again.stopped, event = None, changes.popleft()
                 again.record.keep_latest()
                 if event.kind == "set":
-                    again.request("set", event.value)
-                    again.handle_requests()
+                    again.handle("set", validate(again.algorithm, "set", event.value))
             if again.snapshot.step >= last or again.stopped not in (None, "steps", "no-descent"):
                 break
             again.advance()

@@ -17,7 +17,7 @@ from ...problems.capture.fingerprint import global_names
 from ..loop import TrainingLoop
 from ..plan import Plan
 from ..stopping import RULES
-from .function_source import belongs_to_user, importable, source
+from .function_source import belongs_to_user, importable, is_own, missing_method, source
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
 HELPER = '''
@@ -48,8 +48,21 @@ def script(loop: TrainingLoop) -> str:
     if parts.packed:
         imports.add("import base64")
     data = [f"{name} = {text}" for name, text in parts.data.items()]
-    body = [*sorted(imports), *([HELPER] if parts.packed else []), "", *data, *parts.functions.values(), "", *call]
+    method = _own_method(loop.plan)
+    body = [*sorted(imports), *([HELPER] if parts.packed else []), "", *method, *data, *parts.functions.values(), ""]
+    body += call
     return "\n".join([*head, *body, "print(run)", ""])
+
+
+def _own_method(plan: Plan) -> list[str]:
+    """Return the lines that import a method of the user's own, or that say to define it first."""
+    name, kind = repr(plan.method), type(plan.algorithm)
+    if not is_own(kind):
+        return []
+    if (found := importable(kind)) is not None:
+        return [f"from {found[0]} import {found[1]}", "", f"mg.ALGORITHMS[{name}] = {found[1]}", ""]
+    words = f"this script repeats a run of {missing_method(plan.method)}"
+    return [f"if {name} not in mg.ALGORITHMS:", f"    raise SystemExit({words!r})", ""]
 
 
 class _Parts:
