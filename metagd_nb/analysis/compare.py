@@ -11,10 +11,12 @@ import numpy as np
 from ..algorithms import Meta
 from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_int, hyperparameters
+from ..core.messages import warn
 from ..tasks import Tasks
 from ..training.drivers import foreground
 from ..training.planning import configured, planned
 from ..training.run import Run
+from ..training.tracebacks import shows_users_lines
 from .comparison import Comparison, Entry
 
 BASELINES = {"meta": ("scratch", "pretrain"), "single": ("lbfgs",)}
@@ -23,6 +25,7 @@ ENDED = ("steps", "loss-below", "grad-below", "patience", "diverged", "no-descen
 TrainAll = Callable[[Iterable[Run]], Iterable[Run]]
 
 
+@shows_users_lines
 def compare(
     runs: Sequence[Run] | Mapping[str, Run],
     seeds: int = 5,
@@ -67,7 +70,7 @@ def compare(
     numbers = tuple(range(check_int(seeds, "seeds", 0)))
     extra = _baselines(found, first) if baselines and numbers else {}
     if numbers:
-        trained = _trained(found | extra, numbers, train or _train_here)
+        numbers, trained = _trained(found | extra, numbers, train or _train_here)
     else:
         numbers, trained = (0,), {name: (run.wait(),) for name, run in found.items()}
     entries = []
@@ -90,17 +93,28 @@ def _train_here(runs: Iterable[Run]) -> Iterable[Run]:
     return map(foreground, runs)
 
 
-def _trained(runs: Mapping[str, Run], seeds: Sequence[int], train: TrainAll) -> dict[str, tuple[Run, ...]]:
-    """Train each run on each seed, except those that have finished."""
-    wanted = {(name, seed): _seeded(run, seed) for name, run in runs.items() for seed in seeds}
+def _trained(
+    runs: Mapping[str, Run], seeds: tuple[int, ...], train: TrainAll
+) -> tuple[tuple[int, ...], dict[str, tuple[Run, ...]]]:
+    """Train each run on each seed, except those that have finished; after an interrupt the seeds that are complete."""
+    wanted = {(name, seed): _seeded(run, seed) for seed in seeds for name, run in runs.items()}
     new = {key: run for key, run in wanted.items() if run.stopped is None}
-    for key, done in zip(new, train(list(new.values())), strict=True):
-        if done.loop.error is not None:
-            raise done.loop.error
-        if done.stopped == "interrupted":
-            raise KeyboardInterrupt
-        wanted[key] = done
-    return {name: tuple(wanted[name, seed] for seed in seeds) for name in runs}
+    left = dict(new)
+    try:
+        for key, done in zip(new, train(list(new.values())), strict=True):
+            if done.loop.error is not None:
+                raise done.loop.error
+            if done.stopped == "interrupted":
+                raise KeyboardInterrupt
+            wanted[key] = done
+            del left[key]
+    except KeyboardInterrupt:
+        complete = tuple(seed for seed in seeds if not any((name, seed) in left for name in runs))
+        if not complete:
+            raise
+        warn(f"interrupted: {len(complete)} of {len(seeds)} seeds are compared")
+        seeds = complete
+    return seeds, {name: tuple(wanted[name, seed] for seed in seeds) for name in runs}
 
 
 def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
@@ -119,6 +133,8 @@ def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
     MetagdError
         For an empty list, and a value that is not a Run.
     """
+    if not isinstance(runs, (list, tuple, Mapping)):
+        raise MetagdError(f"{shorten(runs)} is not a list of runs, such as [run, other], or a dict of them", "runs")
     items = list(runs.items() if isinstance(runs, Mapping) else enumerate(runs))
     for name, run in items:
         if not isinstance(run, Run):

@@ -26,6 +26,7 @@ from ..training.plan import Inputs
 from ..training.planning import configured, planned
 from ..training.run import Run
 from ..training.settings import Settings
+from ..training.tracebacks import shows_users_lines
 from .compare import score
 from .sweep_result import Outcome, Setting, Sweep, Trial
 
@@ -36,9 +37,10 @@ N_SCORING_TASKS = 200  # default number of tasks on which a meta-learner is scor
 Watch = Callable[[Sweep, int, int], None]  # the results so far, trials done, trials in all
 
 
+@shows_users_lines
 def sweep(
     method: str,
-    over: Mapping[str, Sequence[Any]],
+    over: Mapping[str, Sequence[Any]] | None = None,
     *,
     seeds: int = 1,
     search: str = "grid",
@@ -83,7 +85,8 @@ def sweep(
     ----------
     K. Jamieson and A. Talwalkar (2016), Non-stochastic best arm identification and hyperparameter optimization.
     """
-    names, axes = tuple(over), {name: list(values) for name, values in over.items()}
+    axes = _axes(over, given)
+    names = tuple(axes)
     _check(method, axes, search)
     numbers = range(check_int(seeds, "seeds", 1))
     inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in Inputs._fields}))
@@ -116,11 +119,20 @@ def _rung_outcomes(
         yield from _outcomes(work, [Trial(values, seed, steps) for values in survivors for seed in seeds], jobs)
 
 
+def _axes(over: Mapping[str, Sequence[Any]] | None, given: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return each setting with the list of its values."""
+    if not isinstance(over, Mapping) or not over:
+        example = {name: value for name, value in given.items() if isinstance(value, list)} or {"lr": [0.01, 0.1]}
+        raise MetagdError(f"needs a dict of settings and their values, such as {shorten(example)}", "over")
+    for name, values in over.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise MetagdError(f"{shorten(values)} is not a list of values, such as [0.01, 0.1]", name)
+    return {name: list(values) for name, values in over.items()}
+
+
 def _check(method: str, axes: dict[str, list[Any]], search: str) -> None:
     if search not in SEARCHES:
         raise unknown_name("search", search, SEARCHES)
-    if not axes:
-        raise MetagdError("needs a setting and its values, such as {'lr': [0.01, 0.1]}", "over")
     for name, values in axes.items():
         if not values or len(set(map(str, values))) < len(values):
             raise MetagdError(f"{shorten(values)} is not allowed; needs values, each of them once", name)

@@ -114,5 +114,6 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:
     MetagdError
     """
     names = list(allowed)
+    name = str(getattr(name, "__name__", name))  # of a function that is given for a name
     hint = nearest(name, names) or f"; allowed: {', '.join(names)}"
     return MetagdError(f"unknown {kind} {name!r}{hint}")

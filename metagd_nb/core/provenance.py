@@ -8,9 +8,12 @@ nor its record.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
+
+from .errors import MetagdError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,10 +22,16 @@ Functions = Mapping[str, Callable[..., Any]]
 
 def records_call(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function so that its result has an attribute ``provenance``: name and arguments of the call."""
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def make(*args: P.args, **kwargs: P.kwargs) -> T:
         own, named = [_copied(a) for a in args], {name: _copied(a) for name, a in kwargs.items()}
+        try:
+            signature.bind(*own, **named)
+        except TypeError as error:
+            taken = ", ".join(signature.parameters)
+            raise MetagdError(f"{error}; {function.__name__} takes ({taken})", function.__name__) from None
         made: Any = function(*own, **named)
         made.provenance = {"name": function.__name__, "args": own, "kwargs": named}
         return made  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from ..models.losses import LOSSES
 from ..models.net import Net
 from ..tasks import Batch, Quadratics
 from .base import Problem
+from .capture.signature import check_called_with
 from .closed_form.least_squares import LeastSquares
 from .closed_form.net import NetProblem
 from .closed_form.quadratic import QuadraticProblem
@@ -25,7 +26,7 @@ def net(model: Net, loss: Callable[..., Any] | str | None, backend: str, dtype: 
     if callable(loss):
         from .autograd.model import UserOutputLoss
 
-        _refuse_squares(loss)
+        _check_loss(loss)
         inner: Any = UserOutputLoss(loss)
     else:
         inner = LOSSES[loss or "mse"]
@@ -79,8 +80,9 @@ def model(
     params: Mapping[str, Any],
 ) -> Problem:
     """A user's own model; arguments as those of ``ModelProblem``."""
+    check_called_with(function, "model", ("params", "x"))
     if callable(loss):
-        _refuse_squares(loss)
+        _check_loss(loss)
     if backend == "jax":
         from .jax.problems import JaxModel as ModelProblem
     else:
@@ -88,11 +90,12 @@ def model(
     return ModelProblem(function, loss, params, dtype=dtype)
 
 
-def _refuse_squares(loss: Callable[..., Any]) -> None:
-    """Refuse a loss of predictions (K, 1) that makes (K, K) of them and their targets, tried on made-up ones."""
+def _check_loss(loss: Callable[..., Any]) -> None:
+    """Refuse a loss of other arguments than these two, or one that makes (K, K) of predictions and targets (K, 1)."""
     from .capture.broadcasts import refuse_squares, watched
     from .capture.snapshot import DataSnapshot
 
+    check_called_with(loss, "loss", ("prediction", "target"))
     made_up = np.random.default_rng(0).random((2, 7, 1))
     refuse_squares(loss, DataSnapshot(), lambda copy: copy(*map(watched, made_up)))
 

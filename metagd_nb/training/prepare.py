@@ -18,8 +18,10 @@ from .pacing import Frame
 from .plan import Inputs
 from .planning import configured, planned
 from .run import Run
+from .tracebacks import shows_users_lines
 
 
+@shows_users_lines
 def prepare(
     method: str,
     *,
@@ -90,6 +92,7 @@ def prepare(
         return Run(planned(method, algorithm, replace(chosen, backend="numpy"), inputs))  # what JAX cannot follow
 
 
+@shows_users_lines
 def train(method: str, **given: Any) -> Run:
     """Train, and return the finished run; without display.
 
@@ -116,6 +119,7 @@ def train(method: str, **given: Any) -> Run:
     return foreground(prepare(method, **given))
 
 
+@shows_users_lines
 def start(method: str, *, frame: Frame | None = None, **given: Any) -> Run:
     """Train in the background: return at once; reading a result of the run waits.
 

@@ -17,6 +17,7 @@ from ..core.messages import logger
 from ..tasks import Tasks
 from . import control
 from .loop import TrainingLoop
+from .tracebacks import shows_users_lines
 
 if TYPE_CHECKING:
     from .costs import Costs
@@ -67,12 +68,14 @@ class Results:
         return dict(zip(algorithm.live_rates(), values, strict=True))
 
     @property
+    @shows_users_lines
     def costs(self) -> Costs:
         """Costs of the training so far; memory is measured on one additional step, which is discarded."""
         from .costs import training_costs
 
         return training_costs(settled(self, "costs"))
 
+    @shows_users_lines
     def adapt(self, x: ArrayLike, y: ArrayLike, steps: int | None = None) -> Callable[[ArrayLike], Array]:
         """Adapt to one new task.
 
@@ -101,6 +104,7 @@ class Results:
         loop, algorithm = _meta_learner(self, "adapt")
         return predictor(self.loop.plan.problem, algorithm, loop.snapshot.theta, x, y, steps, self.loop.plan.tasks)
 
+    @shows_users_lines
     def evaluate(
         self,
         tasks: Tasks | None = None,

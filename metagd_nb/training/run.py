@@ -22,6 +22,7 @@ from .record import Record
 from .requests import Event
 from .results import Results, settled
 from .summary import note, summary
+from .tracebacks import shows_users_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,6 +78,7 @@ class Run(Results, OldNames):
         control.reopen(loop, changed)
         background(self)
 
+    @shows_users_lines
     def step(self, n: int = 1) -> None:
         """Take some steps and pause.
 
@@ -102,6 +104,7 @@ class Run(Results, OldNames):
         """
         control.request(self, "set", changed)
 
+    @shows_users_lines
     def wait(self) -> Run:
         """Wait until the run has ended or is paused; an interrupt stops the run and keeps its state.
 
@@ -151,6 +154,7 @@ class Run(Results, OldNames):
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
+    @shows_users_lines
     def save(self, path: str | os.PathLike[str], data: bool = True) -> None:
         """Write the run to one file, atomically; `metagd_nb.load` reads it.
 
@@ -167,6 +171,7 @@ class Run(Results, OldNames):
 
         write_run(settled(self, "saved"), path, data)
 
+    @shows_users_lines
     def replay(self, **session: Any) -> Run:
         """Repeat the run from seed, settings and events; the result is equal to the bit.
 
@@ -191,6 +196,7 @@ class Run(Results, OldNames):
         replay_into(loop, again.loop)
         return again
 
+    @shows_users_lines
     def plot(self) -> Figure:
         """Draw the run so far.
 
@@ -202,6 +208,7 @@ class Run(Results, OldNames):
 
         return figure(self)
 
+    @shows_users_lines
     def export(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write the run in the format that the ending of ``path`` names.
 

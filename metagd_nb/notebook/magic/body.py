@@ -110,7 +110,7 @@ def execution(ip: InteractiveShell) -> tuple[str | None, str | None]:
 
 def trimmed_error(ip: InteractiveShell, error: BaseException) -> BaseException:
     """Return an error of the same type for the magic to raise, of which IPython shows only the user's own lines."""
-    if hasattr(error, "_render_traceback_"):  # every MetagdError has it
+    if hasattr(type(error), "_render_traceback_"):  # every MetagdError has it
         return error
     if isinstance(error, SyntaxError):
         return _substitute(error, ip.SyntaxTB.structured_traceback(type(error), error))

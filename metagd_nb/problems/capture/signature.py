@@ -47,6 +47,25 @@ def namespace_of(function: Callable[..., Any]) -> Mapping[str, Any]:
     return found
 
 
+def check_called_with(function: Callable[..., Any], what: str, names: Sequence[str]) -> None:
+    """Refuse a function that cannot be called with so many arguments.
+
+    Raises
+    ------
+    MetagdError
+        ``loss takes (w); here it is called as loss(prediction, target)``.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a library in C: its own error says it
+        return
+    try:
+        signature.bind(*names)
+    except TypeError:
+        taken = ", ".join(str(one.replace(annotation=_EMPTY)) for one in signature.parameters.values())
+        raise MetagdError(f"{what} takes ({taken}); here it is called as {what}({', '.join(names)})") from None
+
+
 class Binding:
     """Assignment of parameters and data to the arguments of a function.
 

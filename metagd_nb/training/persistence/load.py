@@ -94,6 +94,8 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     MetagdError
         One line for a file that is damaged or foreign, and for one whose settings are not allowed.
     """
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise MetagdError(f"{shorten(path)} is not the path of a file that Run.save wrote", "load")
     saved = read(path)
     try:
         run = _restored(str(path), saved, session)
