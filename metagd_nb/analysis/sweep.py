@@ -123,7 +123,7 @@ def _axes(over: Mapping[str, Sequence[Any]] | None, given: Mapping[str, Any]) ->
     """Return each setting with the list of its values."""
     if not isinstance(over, Mapping) or not over:
         example = {name: value for name, value in given.items() if isinstance(value, list)} or {"lr": [0.01, 0.1]}
-        raise MetagdError(f"needs a dict of settings and their values, such as {shorten(example)}", "over")
+        raise MetagdError(f"needs a setting and its values, such as {shorten(example)}", "over")
     for name, values in over.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise MetagdError(f"{shorten(values)} is not a list of values, such as [0.01, 0.1]", name)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.errors import MetagdError
-
 
 def linear_regression_model(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Predict by a linear model: x·w.
@@ -38,13 +36,11 @@ def mse_loss(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
     Raises
     ------
-    MetagdError
+    ValueError
         For unlike shapes, such as (n,) and (n, 1).
     """
     if np.shape(y_true) != np.shape(y_pred) and np.shape(y_true) and np.shape(y_pred):
-        raise MetagdError(
-            f"y_true has shape {np.shape(y_true)} and y_pred {np.shape(y_pred)}; mse_loss needs one shape"
-        )
+        raise ValueError(f"y_true has shape {np.shape(y_true)} and y_pred {np.shape(y_pred)}; mse_loss needs one shape")
     return np.mean((y_pred - y_true) ** 2)
 
 

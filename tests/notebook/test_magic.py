@@ -236,7 +236,7 @@ def test_data_options_are_checked(ip: Any) -> None:
     assert "is named both" in cell(ip, "%%metagd gd --data w,a --params w" + body).line
     assert set(cell(ip, "%%metagd gd --data a --wait" + body).value.params) == {"w"}
     line = cell(ip, "%%metagd gd --params w,m" + body.replace("a, b=2.0", "m") + "\nm = a > 1").line
-    assert line == "metagd: --params: m holds booleans, which cannot be trained; data are named by --data m"
+    assert line == "metagd: --params: m must be made of real numbers, not booleans; if it is data: --data m"
     model = "\nmodel, x, y = mlp(1, 2, 1), np.ones(3), np.ones(3)"
     assert cell(ip, "%%metagd gd --data x" + model).line.startswith("metagd: --data: names arguments of a loss")
 

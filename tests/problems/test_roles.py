@@ -294,10 +294,10 @@ def test_files_and_scripts_hold_the_data(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("params", "data", "said"),
     [
-        ({"w": np.array([True, False])}, None, "w holds booleans, which cannot be trained"),
-        ({"w": np.array([True, False])}, {}, "w holds booleans, which cannot be trained"),
-        ({"w": True}, None, "w holds booleans"),
-        ({"w": ["a", "b"]}, None, "w holds text, which cannot be trained"),
+        ({"w": np.array([True, False])}, None, "w must be made of real numbers, not booleans; if it is data"),
+        ({"w": np.array([True, False])}, {}, "w must be made of real numbers, not booleans; if it is data"),
+        ({"w": True}, None, "w must be made of real numbers, not booleans"),
+        ({"w": ["a", "b"]}, None, "w must be made of real numbers, not text; if it is data: --data w"),
         ({"w": 1.0}, {"w": 1.0}, "w is named both as data and as a parameter"),
         ({"w": 1.0}, {"v": 1.0}, "v is not an argument of loss"),
     ],

@@ -184,5 +184,15 @@ def refuse_squares(
             f"{first} meets {second} in {what}{user_line(error)[0]} and gives {(n, n)}; "
             "make both alike: a[:, 0] of the column, or b[:, None] of the vector"
         ) from None
-    except Exception:  # said by the call that counts
-        return
+    except Exception as error:
+        if _raised_in(error) == "mse_loss":
+            raise MetagdError(f"{error}{user_line(error)[0]}") from None
+        # any other is said by the call that counts
+
+
+def _raised_in(error: Exception) -> str:
+    """Return the name of the function that raised an error."""
+    entry = error.__traceback__
+    while entry is not None and entry.tb_next is not None:
+        entry = entry.tb_next
+    return entry.tb_frame.f_code.co_name if entry is not None else ""

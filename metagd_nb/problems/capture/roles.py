@@ -144,9 +144,9 @@ def _refuse_types(params: Mapping[str, Any]) -> None:
     """Raise an error for a boolean or text parameter."""
     for name, value in params.items():
         if (kind := _kind(value)) in ("b", "U", "S"):
-            what = "booleans" if kind == "b" else "text"
+            what = "booleans" if kind == "b" else "str (text)" if isinstance(value, str) else "text"
             raise MetagdError(
-                f"{name} holds {what}, which cannot be trained; data are named by --data {name}", "params"
+                f"{name} must be made of real numbers, not {what}; if it is data: --data {name}", "params"
             )
 
 
