@@ -59,8 +59,8 @@ class LBFGS(Algorithm):
             return float(point.loss[0]), point.grad[0]
 
         memory, cost = Memory(*state), 0
-        if memory.theta is not None and np.array_equal(memory.theta, theta):  # unchanged parameters
-            assert memory.grad is not None
+        unchanged = memory.theta is not None and np.array_equal(memory.theta, theta)
+        if unchanged and memory.grad is not None:
             return StepEvaluation(memory.loss, memory.grad, 0, 0, memory)
         if memory.ahead is not None and np.array_equal(memory.ahead[0], theta):
             _, loss, grad = memory.ahead

@@ -175,6 +175,8 @@ def _mean(
     into, back = (_logit, _expit) if name == "momentum" else (_log, math.exp)
     known = [(PRIOR, into(closed.get(name, float(getattr(run.loop.algorithm, name))) * scale))]
     for weight, best in similar:
+        if name not in best.settings:
+            continue
         known.append((weight, into(best.settings[name] * (best.features.top if curvature else 1.0))))
     weights, values = np.array(known).T
     mean = float(np.average(values, weights=weights))

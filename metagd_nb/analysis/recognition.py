@@ -243,7 +243,7 @@ def recognise(
     if not isinstance(tasks, Tasks) or len(tasks.kinds) < 2:
         raise MetagdError(f"{shorten(tasks)} does not have two kinds or more; mixed() does", "tasks")
     if not 0 < check_float(false_alarm, "false_alarm", low=0) < 1:
-        raise MetagdError(f"{false_alarm!r} is not allowed; needs a number > 0 and < 1", "false_alarm")
+        raise MetagdError(f"{shorten(false_alarm)} is not allowed; needs a number > 0 and < 1", "false_alarm")
     if model is not None:
         check_shapes(model, tasks.inputs, tasks.outputs, "the tasks")
     shots, n_tasks = check_int(shots, "shots", 1), check_int(n_tasks, "n_tasks", 20 * len(tasks.kinds))

@@ -13,7 +13,6 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,50 +23,12 @@ from ..problems.base import Array, Problem
 from ..training.callbacks import ON_END
 from ..training.run import Run
 from .memory_file import MemoryFile
+from .past_run import Past, past_of
 from .problem_features import ProblemFeatures, describe_problem
 
 MEMORY = "METAGD_MEMORY"  # environment variable: the file of past runs, or 1 for the default one
 THETA_BYTES = 4_000_000  # larger parameter vectors are not stored
 POINTS = 40  # of a loss curve
-
-
-class Past(NamedTuple):
-    """One remembered run.
-
-    Attributes
-    ----------
-    id : int
-    at : float
-        Time of storing, in seconds since 1970.
-    method : str
-    choices : str
-        The rules and forms that were chosen, as JSON; they decide what a rate means.
-    problem : str
-        Equal for runs on the same problem from the same start.
-    features : ProblemFeatures
-    settings : dict
-        Numeric settings of the method.
-    curve : array (n, 2)
-        Gradient evaluations and loss, at evaluations about evenly spaced on a log axis.
-    stopped : str
-        Reason of the end.
-    layout : str
-        Names and shapes of the parameters, as JSON.
-    theta : array (P,) or None
-        Parameters at the end, unless the run diverged or they are too large.
-    """
-
-    id: int
-    at: float
-    method: str
-    choices: str
-    problem: str
-    features: ProblemFeatures
-    settings: dict[str, float]
-    curve: Array
-    stopped: str
-    layout: str
-    theta: Array | None
 
 
 def choices_of(algorithm: Algorithm) -> str:
@@ -149,21 +110,11 @@ class RunMemory(MemoryFile):
             ).fetchall()
         found = []
         for row in rows:
-            with contextlib.suppress(ValueError, TypeError, EOFError, OSError):
-                found.append(_unpacked(row))
+            with contextlib.suppress(Exception):  # whatever stands in a row, the others count
+                found.append(past_of(row))
         if len(found) < len(rows):
             self.note = f"{len(rows) - len(found)} of {len(rows)} remembered runs cannot be read and are left out"
         return found
-
-
-def _unpacked(row: tuple[Any, ...]) -> Past:
-    past = Past(*row)
-    return past._replace(
-        features=ProblemFeatures(**json.loads(row[5])),
-        settings=dict(json.loads(row[6])),
-        curve=np.array(json.loads(row[7]), float).reshape(-1, 2),
-        theta=None if past.theta is None else np.load(io.BytesIO(row[10]), allow_pickle=False),
-    )
 
 
 def _problem_name(features: ProblemFeatures) -> str:

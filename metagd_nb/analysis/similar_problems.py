@@ -9,8 +9,9 @@ import numpy as np
 
 from ..algorithms import Meta
 from ..training.run import Run
+from .past_run import Past
 from .problem_features import ProblemFeatures
-from .run_memory import Past, RunMemory, choices_of, layout_of
+from .run_memory import RunMemory, choices_of, layout_of
 
 TUNED = ("lr", "momentum", "inner_lr", "meta_lr")
 DISTANCE = 1.0  # of `ProblemFeatures.place`: scale of the similarity
@@ -111,7 +112,8 @@ def warm_start(
     if memory is None:
         return None, 0
     here, layout = features.place(), layout_of(run.plan.problem)
-    fits = [past for past in memory.past() if past.layout == layout and past.theta is not None]
+    fits = [past for past in memory.past() if past.layout == layout]
+    fits = [past for past in fits if past.theta is not None and past.theta.shape == run.plan.start.shape]
     fits.sort(key=lambda past: float(np.linalg.norm(past.features.place() - here)))
     if not fits:
         return None, 0

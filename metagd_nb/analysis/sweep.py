@@ -15,8 +15,6 @@ from dataclasses import replace
 from pickle import PicklingError
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..algorithms import ALGORITHMS, Algorithm
 from ..core.environment import can_start_threads
 from ..core.errors import MetagdError, one_line, shorten, unknown_name
@@ -29,6 +27,7 @@ from ..training.settings import Settings
 from ..training.tracebacks import shows_users_lines
 from .compare import score
 from .sweep_result import Outcome, Setting, Sweep, Trial
+from .sweep_values import MOST, check_size, listed
 
 SEARCHES = ("grid", "halving")
 REDUCTION_FACTOR = 3  # η of successive halving: the best 1/η of the settings get η times the steps
@@ -86,9 +85,9 @@ def sweep(
     K. Jamieson and A. Talwalkar (2016), Non-stochastic best arm identification and hyperparameter optimization.
     """
     axes = _axes(over, given)
-    names = tuple(axes)
+    names, numbers = tuple(axes), range(check_int(seeds, "seeds", 1, MOST))
+    check_size([len(values) for values in axes.values()], len(numbers))
     _check(method, axes, search)
-    numbers = range(check_int(seeds, "seeds", 1))
     inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in Inputs._fields}))
     given.pop("checkpoint", None)
     combined = list(itertools.product(*axes.values()))
@@ -127,7 +126,7 @@ def _axes(over: Mapping[str, Sequence[Any]] | None, given: Mapping[str, Any]) ->
     for name, values in over.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise MetagdError(f"{shorten(values)} is not a list of values, such as [0.01, 0.1]", name)
-    return {name: list(values) for name, values in over.items()}
+    return {name: listed(values, name) for name, values in over.items()}
 
 
 def _check(method: str, axes: dict[str, list[Any]], search: str) -> None:
@@ -211,38 +210,3 @@ def _outcomes(work: _Work, trials: list[Trial], jobs: int | None) -> Iterator[tu
     except PicklingError as error:
         why = one_line(error.__cause__ or error)
         raise MetagdError(f"a process cannot be given what a trial needs ({why}); use jobs=1", "jobs") from None
-
-
-def parse_values(text: str, name: str, parse: Callable[[str], Any]) -> list[Any] | None:
-    """Parse the values of an option's text ``sweep:0.1,0.2`` or ``log:1e-4:1:9``.
-
-    Parameters
-    ----------
-    text : str
-        ``sweep:`` and comma-separated values, or ``log:LOW:HIGH:N`` for N values evenly spaced on a log axis.
-    name : str
-        The option, for the message.
-    parse : function
-        Parses a single value.
-
-    Returns
-    -------
-    list of values, or None for any other text
-
-    Raises
-    ------
-    MetagdError
-        For a ``log:`` text of another form.
-    """
-    kind, colon, rest = text.partition(":")
-    if not colon or kind not in ("sweep", "log"):
-        return None
-    if kind == "sweep":
-        return [parse(part.strip()) for part in rest.split(",")]
-    try:
-        low, high, n = (float(part) for part in rest.split(":"))
-        if not (0 < low < high < math.inf and n >= 2 and n == int(n)):
-            raise ValueError
-    except ValueError:
-        raise MetagdError(f"{text} is not allowed; needs log:LOW:HIGH:N with 0 < LOW < HIGH and N ≥ 2", name) from None
-    return [parse(repr(float(f"{value:.6g}"))) for value in np.geomspace(low, high, int(n))]

@@ -6,9 +6,11 @@ import difflib
 import textwrap
 from collections.abc import Iterable
 
+LONGEST = 1000  # characters of a message
+
 
 class MetagdError(ValueError):
-    """Mistake in the user's input, described in one line.
+    """Mistake in the user's input, described in one line without control characters.
 
     Parameters
     ----------
@@ -20,6 +22,7 @@ class MetagdError(ValueError):
     """
 
     def __init__(self, what: str, option: str | None = None) -> None:
+        what = printable(what if len(what) <= LONGEST else f"{what[: LONGEST - 1]}…")
         super().__init__(f"{option}: {what}" if option else what)
         self.what = what
         self.option = option
@@ -32,10 +35,25 @@ class MetagdError(ValueError):
 def shorten(value: object) -> str:
     """Return the ``repr`` of a value in at most 60 characters, on one line."""
     try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # a whole number of thousands of digits
+        text = printable(" ".join(repr(value).split()))
+    except Exception:  # a whole number of thousands of digits, a __repr__ that fails
         return f"this {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters, such as those that move a terminal's cursor, are spelt out.
+
+    Parameters
+    ----------
+    text : str
+        Line breaks stay.
+
+    Returns
+    -------
+    str
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def one_line(error: BaseException) -> str:
@@ -116,4 +134,4 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> MetagdError:
     names = list(allowed)
     name = str(getattr(name, "__name__", name))  # of a function that is given for a name
     hint = nearest(name, names) or f"; allowed: {', '.join(names)}"
-    return MetagdError(f"unknown {kind} {name!r}{hint}")
+    return MetagdError(f"unknown {kind} {shorten(name)}{hint}")

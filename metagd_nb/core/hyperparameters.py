@@ -151,9 +151,9 @@ class Hyperparameter:
         try:
             parts = [float(part) for part in text.split(",")]
         except ValueError:
-            raise MetagdError(f"{text!r} is not a number; needs {self.allowed}", self.name) from None
+            raise MetagdError(f"{shorten(text)} is not a number; needs {self.allowed}", self.name) from None
         if len(parts) > 1 and not self.vector:
-            raise MetagdError(f"{text!r} is not allowed; needs {self.allowed}", self.name)
+            raise MetagdError(f"{shorten(text)} is not allowed; needs {self.allowed}", self.name)
         return self.check(parts if len(parts) > 1 else parts[0])
 
 

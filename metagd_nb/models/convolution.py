@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.hyperparameters import check_int
 from .layers import Cache, Dense, Layer, Named, Tangents
-from .net import Net
+from .net import DEEPEST, Net
 
 Array = np.ndarray
 
@@ -132,7 +132,7 @@ class ConvNet(Net):
         self, outputs: int, side: int, channels: int, filters: int, blocks: int, norm: str | None, activation: str
     ) -> None:
         self.side, self.channels = check_int(side, "side", 1), check_int(channels, "channels", 1)
-        self.filters, self.blocks = check_int(filters, "filters", 1), check_int(blocks, "blocks", 1)
+        self.filters, self.blocks = check_int(filters, "filters", 1), check_int(blocks, "blocks", 1, DEEPEST)
         sizes = (side * side * channels, filters, check_int(outputs, "outputs", 1))
         super().__init__(sizes, activation, True, None, norm)
 

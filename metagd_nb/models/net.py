@@ -14,18 +14,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core.errors import MetagdError, unknown_name
+from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_float, check_int
 from ..core.parameters import ParameterLayout
 from .activations import ACTIVATIONS
 from .forward_pass import Pass
 from .layers import NORMS, ActivationLayer, Context, Dense, Layer
 
+DEEPEST = 1000  # layers of a net
+LARGEST = 10**9  # parameters of a net: 8 GB
+
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    if len(sizes) > DEEPEST + 1:
+        raise MetagdError(f"{len(sizes) - 1:,} layers are not allowed; a net has at most {DEEPEST:,}", "sizes")
     whole = all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= 1 for size in sizes)
     if len(sizes) < 2 or not whole:
-        raise MetagdError(f"{tuple(sizes)} is not allowed; needs two or more whole numbers ≥ 1", "sizes")
+        raise MetagdError(f"{shorten(tuple(sizes))} is not allowed; needs two or more whole numbers ≥ 1", "sizes")
     return tuple(int(size) for size in sizes)
 
 
@@ -69,6 +74,10 @@ class Net:
         self.layers = self._chain()
         self.ones = tuple(bool(layer.shift) for layer in self.layers if isinstance(layer, Dense))
         self.layout = ParameterLayout({name: shape for layer in self.layers for name, shape in layer.shapes.items()})
+        if self.layout.size > LARGEST:
+            raise MetagdError(
+                f"{self.layout.size:,} parameters are not allowed; a net has at most {LARGEST:,}", "sizes"
+            )
 
     def _chain(self) -> list[Layer]:
         layers: list[Layer] = [Context(self.context)] if self.context else []

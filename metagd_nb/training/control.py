@@ -15,10 +15,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ..core.errors import MetagdError, unknown_name
+from ..core.messages import logger
 from .loop import TrainingLoop
 from .settings import Settings
 from .stopping import RULES
 
+REOPENING = (*RULES.values(), "checkpoint", "checkpoint_every")  # settings that a run may continue with
 POLL = 0.02  # seconds between two looks of a task that waits
 
 
@@ -108,7 +110,7 @@ async def wait_async(run: R) -> R:
 
 
 def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
-    """Let a run that has ended continue, under changed rules.
+    """Let a run that has ended continue, under changed rules; a run from a file writes to no path that the file names.
 
     Raises
     ------
@@ -118,19 +120,23 @@ def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
     settings = _changed_settings(loop, rules)
     loop.plan.problem.check_available()
     loop.use(settings)
+    saved = loop.saved or {"settings": {}}
+    if isinstance(saved["settings"].get("checkpoint"), str) and not settings.checkpoint:
+        logger.warning("metagd: no checkpoints are written; to write them again: resume(…, checkpoint=FILE)")
     if loop.stopped == "failed":
         loop.note = loop.error = None
     loop.clock.set(loop.record.last("seconds") if len(loop.record) else 0.0)
     loop.steps_requested, loop.paused, loop.stopped = 0, False, None
     loop.requests.clear()
-    loop.write_event("resume", dict(rules) or None)
+    ending = {name: value for name, value in rules.items() if name in RULES.values()}
+    loop.write_event("resume", ending or None)
 
 
 def _changed_settings(loop: TrainingLoop, rules: Mapping[str, Any]) -> Settings:
     """Return the settings of a run with changed rules, unless it cannot continue under them."""
     for name in rules:
-        if name not in RULES.values():
-            raise unknown_name("rule", name, list(RULES.values()))
+        if name not in REOPENING:
+            raise unknown_name("rule", name, REOPENING)
     settings, rule = replace(loop.settings, **rules), RULES.get(loop.stopped or "", "")
     if loop.stopped == "diverged":
         raise MetagdError("the run has ended (diverged); start a new one with a smaller rate", "resume")

@@ -166,7 +166,7 @@ def check_tasks(problem: Problem, tasks: Tasks, embeds: bool = False) -> None:
     if problem.predicts == isinstance(tasks, Quadratics) or (
         isinstance(tasks, Quadratics) and tasks.inputs != problem.layout.size
     ):
-        raise MetagdError(f"{tasks!r} is not of the kind that was learned from", "tasks")
+        raise MetagdError(f"{shorten(tasks)} is not of the kind that was learned from", "tasks")
     if problem.net is not None:
         check_shapes(problem.net, tasks.inputs, None if embeds else tasks.outputs, "the tasks")
 

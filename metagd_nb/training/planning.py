@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS, Algorithm, Meta
-from ..core.errors import MetagdError, unknown_name
+from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import hyperparameters
 from ..models.net import Net
 from ..problems import factory
@@ -32,7 +32,7 @@ class _Parts(NamedTuple):
     note: str | None = None
 
 
-def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs) -> Plan:
+def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs, evaluate: bool = True) -> Plan:
     """Plan of a run.
 
     Parameters
@@ -43,6 +43,8 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
     settings : Settings
         With a backend that is there.
     inputs : Inputs
+    evaluate : bool
+        False computes nothing on tasks: neither the first evaluation of a meta-learning method nor known losses.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
     inputs = inputs._replace(x=_snapshot(inputs.x), y=_snapshot(inputs.y))
     inputs, decided = _with_roles(method, algorithm, inputs)
     if isinstance(algorithm, Meta):
-        parts = _meta_parts(method, algorithm, settings, inputs)
+        parts = _meta_parts(method, algorithm, settings, inputs, evaluate)
     elif inputs.model is not None:
         parts = _fit_parts(method, settings, inputs)
     else:
@@ -71,7 +73,9 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
         begin = _start(inputs.warm_start, problem, settings.seed)
         theta = bound.init_parameters(problem, begin, tasks)
         first = None
-        if isinstance(bound, Meta) and settings.backend != "jax":  # JAX traces the step, which finds misfits too
+        if (
+            evaluate and isinstance(bound, Meta) and settings.backend != "jax"
+        ):  # JAX traces the step, which finds misfits too
             first = bound.evaluate(problem, theta, bound.init(theta), batches(0))
             first = first._replace(grad=first.grad.copy())  # the problem may use its array again
     return Plan(method, bound, problem, batches, settings, begin, theta, first, tasks, references, note, inputs, again)
@@ -176,7 +180,9 @@ class _Always:
 def _fit_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
     """A built-in model on the user's x and y, all rows in every step."""
     if not isinstance(inputs.model, Net):
-        raise MetagdError(f"{inputs.model!r} is not a built-in model; {method} takes linear(…) or mlp(…)", "model")
+        raise MetagdError(
+            f"{shorten(inputs.model)} is not a built-in model; {method} takes linear(…) or mlp(…)", "model"
+        )
     batch, loss = _rows(method, inputs.model, inputs)
     linear = inputs.model.closed_form() == "plain" and len(inputs.model.sizes) == 2
     if linear and loss == "mse" and not callable(inputs.loss):
@@ -199,7 +205,7 @@ def _rows(method: str, model: Net, inputs: Inputs) -> tuple[Batch, str]:
     return Batch(x[None], y[None]), loss
 
 
-def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs) -> _Parts:
+def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs, known_losses: bool) -> _Parts:
     """A model, and tasks that share it."""
     tasks, model = inputs.tasks, inputs.model
     if not isinstance(tasks, Tasks):
@@ -223,10 +229,10 @@ def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs
     sizes = algorithm.meta_batch_size, algorithm.shots, algorithm.queries
     batches = Sampler(tasks, *sizes, settings.seed, settings.dtype, distributions=loss == "cross-entropy")
     known: tuple[Reference, ...] = ()
-    if loss == tasks.loss:
+    if known_losses and loss == tasks.loss:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))
     return _Parts(problem, batches, tasks, known)
 
 
 def _named(value: Any) -> str:
-    return "is missing" if value is None else f"{value!r} is not one"
+    return "is missing" if value is None else f"{shorten(value)} is not one"

@@ -62,7 +62,8 @@ class Run(Results, OldNames):
         ----------
         **changed : settings
             New value of the rule that ended the run: ``run.resume(steps=2000)`` for 2000 steps in all,
-            ``loss_below=…``, ``grad_below=…``, ``patience=…`` or ``seconds=…``.
+            ``loss_below=…``, ``grad_below=…``, ``patience=…`` or ``seconds=…``. ``checkpoint=…`` names the file of
+            checkpoints; a run from a file writes none unless it is given.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.errors import printable
 from ..core.hyperparameters import hyperparameters
 from .loop import TrainingLoop
 from .stopping import REASONS
@@ -50,7 +51,7 @@ def note(loop: TrainingLoop) -> str | None:
         lines.append(_end_by_patience(loop))
     if loop.stopped is not None and len(loop.record):
         lines.append(loop.algorithm.remark(loop.snapshot.state))
-    return "\n".join(filter(None, lines)) or None
+    return printable("\n".join(filter(None, lines))) or None
 
 
 def _end_by_patience(loop: TrainingLoop) -> str:
@@ -65,7 +66,7 @@ def _trained(loop: TrainingLoop) -> str:
     if loop.plan.algorithm.setting == "meta":
         return ""
     shapes = loop.plan.problem.layout.shapes
-    named = ", ".join(f"{name} {shape}" for name, shape in list(shapes.items())[:MOST])
+    named = ", ".join(f"{printable(name)} {shape}" for name, shape in list(shapes.items())[:MOST])
     rest = f" … {len(shapes)} arrays, {loop.plan.problem.layout.size:,} numbers" if len(shapes) > MOST else ""
     return f"trained: {named}{rest}\n"
 
@@ -74,4 +75,4 @@ def _value(value: float | str | tuple[float, ...]) -> str:
     """A setting in words; of many rates only the number and the ends."""
     if isinstance(value, tuple) and len(value) > 4:
         return f"{len(value)} rates from {min(value):.4g} to {max(value):.4g}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -278,7 +278,20 @@ def test_a_writer_that_comes_second_leaves_the_new_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("features", '{"size": 3}'), ("curve", "[[1, 2], [3"), ("theta", b"\x93NUMPY\x01"), ("settings", "7")],
+    [
+        ("features", '{"size": 3}'),
+        ("curve", "[[1, 2], [3"),
+        ("curve", "[]"),
+        ("curve", "[[1, NaN]]"),
+        ("curve", "[" * 100_000),
+        ("theta", b"\x93NUMPY\x01"),
+        ("theta", "text"),
+        ("settings", "7"),
+        ("settings", '{"lr": "fast"}'),
+        ("settings", '{"lr": null}'),
+        ("layout", b"x"),
+        ("at", "yesterday"),
+    ],
 )
 def test_a_row_that_cannot_be_read_loses_no_other(tmp_path: Path, column: str, value: object) -> None:
     memory = remember(tmp_path / "m.sqlite")
@@ -291,6 +304,18 @@ def test_a_row_that_cannot_be_read_loses_no_other(tmp_path: Path, column: str, v
     assert [past.id for past in memory.past()] == [1, 3]
     assert memory.note == "1 of 3 remembered runs cannot be read and are left out"
     assert set(advise("gd", **quadratic(0)[0]).rests_on) <= {1, 3}
+
+
+@pytest.mark.parametrize(("column", "value"), [("settings", "{}"), ("settings", '{"lr": -1e300}'), ("layout", "{}")])
+def test_a_row_that_says_little_stops_no_advice(tmp_path: Path, column: str, value: object) -> None:
+    memory = remember(tmp_path / "m.sqlite")
+    assert memory is not None
+    for lr in (0.1, 0.2, 0.3):
+        mg.train("gd", **quadratic(0)[0], lr=lr, steps=5)
+    with sqlite3.connect(memory.path) as db:
+        db.execute(f"UPDATE runs SET {column} = ?", (value,))
+    db.close()
+    assert 0 < advise("gd", **quadratic(0)[0]).options["lr"] < 100
 
 
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:

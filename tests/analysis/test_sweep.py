@@ -7,9 +7,11 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ import pytest
 from cells import BODY, cell
 
 import metagd_nb as mg
-from metagd_nb.analysis.sweep import _rungs, parse_values
+from metagd_nb.analysis.sweep import _rungs
 from metagd_nb.analysis.sweep_result import Outcome, Sweep, Trial
+from metagd_nb.analysis.sweep_values import parse_values
 from metagd_nb.core.errors import MetagdError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,3 +303,26 @@ def test_over_three_the_best_of_the_third() -> None:
     found = made_up({"a": [1.0, 2.0], "b": [1.0], "c": [3.0, 5.0]}, lambda a, b, c: a + c)
     (ax,) = found.plot().axes
     assert [text.get_text() for text in ax.texts] == ["4.5", "5.5"]
+
+
+@pytest.mark.parametrize(
+    ("over", "more", "said"),
+    [
+        ({"lr": range(1, 10**8)}, {}, "lr: has more than 100,000 values"),
+        ({"lr": itertools.count(1)}, {}, "lr: has more than 100,000 values"),
+        (
+            {"lr": [i / 1e5 for i in range(10**4)], "seconds": range(10**4)},
+            {},
+            "10,000 × 10,000 are 100,000,000 points",
+        ),
+        ({"lr": [0.1, 0.2]}, {"seeds": 60_000}, "2 on 60,000 seeds are 120,000 points"),
+        ({"lr": [0.1, 0.2]}, {"seeds": 10**9}, "seeds: 1000000000 is not allowed"),
+    ],
+)
+def test_a_sweep_without_end_is_refused_at_once(over: Any, more: dict[str, Any], said: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(MetagdError, match=re.escape(said)):
+        mg.sweep("gd", over, loss=lambda w: w * w, params={"w": 1.0}, **more)
+    with pytest.raises(MetagdError, match="lr: has more than 100,000 values"):
+        parse_values("log:1e-4:1:1e8", "lr", float)
+    assert time.perf_counter() - start < 1

@@ -164,3 +164,24 @@ def test_repr() -> None:
 def test_refusals(make: Any, line: str) -> None:
     with pytest.raises(MetagdError, match=line):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: mg.mlp(*[1] * 100_000), "sizes: 99,999 layers are not allowed; a net has at most 1,000"),
+        (lambda: mg.mlp(10**6, 10**6, 1), "sizes: 1,000,002,000,001 parameters are not allowed"),
+        (lambda: mg.conv(2, blocks=10**9), "blocks: 1000000000 is not allowed"),
+        (lambda: mg.mlp("x" * 10**6, 1), "sizes: ('xxx"),
+    ],
+)
+def test_a_net_that_no_machine_holds_is_refused_at_once(make: Any, said: str) -> None:
+    with pytest.raises(MetagdError) as refused:
+        make()
+    assert str(refused.value).startswith(said)
+    assert len(str(refused.value)) < 200
+
+
+def test_messages_are_short_and_without_control_characters() -> None:
+    assert str(MetagdError("\x1b[31mred\x07", "a\n")) == "a\n: \\x1b[31mred\\x07"
+    assert len(str(MetagdError("x" * 10**6))) == 1000

@@ -19,6 +19,7 @@ from PIL import Image
 import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.plotting.export import inner_loop
+from metagd_nb.training.requests import Event
 from metagd_nb.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,3 +209,39 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(MetagdError, match="the text of loss is not known"):
         run.export(tmp_path / "a.py")
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- names that are no names ----------------------------------------------------------------------------------------
+
+ODD = ["my line", "a\nb", "class", "x=1); open('sprung', 'w'); (y", '"""\nopen("sprung", "w")\n"""', "é\u2028z"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_names_are_data_and_never_code(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tasks = mg.mixed("line", **{name: mg.sinusoid()}).only(name)
+    run = mg.train("maml", model=mg.mlp(1, 4, 1), tasks=tasks, steps=2)
+    run.export("x.py")
+    space: dict[str, Any] = {}
+    exec(compile(Path("x.py").read_text(), "x.py", "exec"), space)
+    cases.assert_same(run, space["run"])
+    assert os.listdir() == ["x.py"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_name_of_a_method_or_a_rate(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(mg.ALGORITHMS, name, mg.ALGORITHMS["gd"])
+    run = mg.train(name, model=mg.linear(3), x=X, y=Y, steps=2)
+    run.export("x.py")
+    exec(compile(Path("x.py").read_text(), "x.py", "exec"), {})
+    assert os.listdir() == ["x.py"]
+    run.loop.events.append(Event(1, "set", {name: 0.5}))
+    try:
+        run.export("x.py")
+    except MetagdError:
+        pass
+    else:
+        with pytest.raises((MetagdError, TypeError)):
+            exec(compile(Path("x.py").read_text(), "x.py", "exec"), {})
+    assert os.listdir() == ["x.py"]

@@ -802,6 +802,40 @@ def test_checkpoints_are_written_in_time_and_at_the_end(tmp_path: Path, monkeypa
     assert mg.load(tmp_path / "run.npz").stopped == "steps"
 
 
+def test_a_path_in_a_file_is_not_written_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    victim = tmp_path / "victim"
+    cases.trained("gd", steps=4, checkpoint=str(victim)).save(tmp_path / "run.npz")
+    victim.write_text("mine")
+    for goes_on in ({}, {"checkpoint": str(tmp_path / "mine.npz"), "checkpoint_every": 0.0}):
+        loaded = mg.load(tmp_path / "run.npz")
+        loaded.resume(steps=8, **goes_on)
+        loaded.wait()
+        loaded.replay()
+        assert loaded.note is None
+        assert victim.read_text() == "mine"
+        assert loaded.events[-1].value == {"steps": 8}
+        said = "metagd: no checkpoints are written; to write them again: resume(…, checkpoint=FILE)"
+        assert caplog.messages.count(said) == (not goes_on)
+        caplog.clear()
+    assert mg.load(tmp_path / "mine.npz").iteration == 8
+    again = mg.load(tmp_path / "mine.npz")
+    again.save(tmp_path / "run.npz")
+    assert b"victim" not in (tmp_path / "run.npz").read_bytes()
+
+
+def test_a_path_in_a_file_is_not_read(tmp_path: Path) -> None:
+    names = np.array([f"{i // 5}/{i}" for i in range(30)])
+    bits = np.random.default_rng(0).integers(0, 256, (600, 98), np.uint8)
+    np.savez(tmp_path / "images.npz", bits=bits, names=names)
+    tasks = mg.omniglot(tmp_path / "images.npz", ways=2, train=20)
+    run = mg.train("protonet", model=mg.mlp(784, 4), tasks=tasks, shots=1, queries=1, steps=2)
+    run.save(tmp_path / "run.npz")
+    loaded = mg.load(tmp_path / "run.npz")
+    with pytest.raises(MetagdError, match="tasks is not in"):
+        loaded.replay()
+    same(run, loaded.replay(tasks=tasks))
+
+
 def test_without_a_file_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cases.trained("gd", checkpoint_every=0.0)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ...algorithms import ALGORITHMS
-from ...core.errors import MetagdError, nearest
+from ...core.errors import MetagdError, nearest, shorten
 from ...core.hyperparameters import Hyperparameter
 from .options import COMMANDS, Declared, Extra, allowed
 
@@ -188,7 +188,7 @@ def _swept_values(one: Hyperparameter, text: str) -> list[Any] | None:
     """Return the values of a sweep; None where the text is a single value, which may be a list."""
     if ":" not in text:
         return None
-    from ...analysis.sweep import parse_values
+    from ...analysis.sweep_values import parse_values
 
     return parse_values(text, one.option, partial(_value, one))
 
@@ -217,7 +217,7 @@ def _names(option: str, names: Sequence[str]) -> tuple[str, ...]:
     stripped = tuple(name.strip() for name in names)
     for name in stripped:
         if not _is_name(name):
-            raise MetagdError(f"{name!r} is not a name; names are separated by commas, as in w,b", option)
+            raise MetagdError(f"{shorten(name)} is not a name; names are separated by commas, as in w,b", option)
     return stripped
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter, hyperparameters
+from ...training.control import REOPENING
 from ...training.settings import Settings
-from ...training.stopping import RULES
 
 
 class Command(NamedTuple):
@@ -76,7 +76,7 @@ OF_COMMANDS: dict[str, tuple[Declared, ...]] = {
         Hyperparameter("seed", int, 0, "seed of the tasks to learn from", 0),
         Extra("-o", "NAME", "the name of the recognizer (default tell)"),
     ),
-    "resume": tuple(one for name, one in hyperparameters(Settings).items() if name in RULES.values()),
+    "resume": tuple(one for name, one in hyperparameters(Settings).items() if name in REOPENING),
 }  # fmt: skip
 
 

@@ -91,8 +91,10 @@ class Mixed(Tasks):
         Raises
         ------
         MetagdError
-            For a kind that the mixture does not have.
+            For a kind that the mixture does not have, and without any.
         """
+        if not kinds:
+            raise MetagdError(f"needs one or more of {', '.join(self.kinds)}", "only")
         for kind in kinds:
             if kind not in self.families:
                 raise unknown_name("kind", str(kind), self.kinds)

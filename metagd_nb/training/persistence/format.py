@@ -145,7 +145,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             version = int(header.pop("version"))
             if version > VERSION:
                 raise MetagdError(f"{path} is of version {version}; this metagd_nb reads up to {VERSION}: update it")
-            arrays = {name.removesuffix(".npy"): _array(content) for name, content in members.items()}
+            arrays = {name.removesuffix(".npy"): array_of(content) for name, content in members.items()}
         return {key: unpack(value, arrays) for key, value in header.items()}
     except MetagdError:
         raise
@@ -174,8 +174,8 @@ def _members(bag: zipfile.ZipFile, size: int) -> dict[str, bytes]:
     return contents
 
 
-def _array(content: bytes) -> Array:
-    """The array of a ``.npy`` file; ValueError where its header promises other than what follows."""
+def array_of(content: bytes) -> Array:
+    """Return the array of a ``.npy`` file; ValueError where its header promises other than what follows."""
     file = io.BytesIO(content)
     version = npy.read_magic(file)
     header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ...algorithms import ALGORITHMS, Algorithm
 from ...core.errors import MetagdError, shorten, unknown_name
@@ -18,8 +18,7 @@ from ...core.messages import logger
 from ...core.parameters import ParameterLayout
 from ...core.provenance import rebuild
 from ...models.builtin import MODELS
-from ...problems.base import Problem
-from ...tasks import FAMILIES, Batch, Reference
+from ...tasks import FAMILIES, Reference
 from ..backend_choice import has_jax
 from ..plan import Inputs, Plan
 from ..planning import planned
@@ -27,49 +26,15 @@ from ..record import Record
 from ..requests import Event
 from ..run import Run
 from ..settings import Settings
-from .format import SESSION, read
+from .format import SESSION, damaged, read
 from .function_source import is_own, missing_method
+from .missing_problem import MissingProblem
 from .replay import expected
 from .state import restore
+from .validation import check_contents, check_loop, require
 
 Array = np.ndarray
 TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {"model": MODELS, "tasks": FAMILIES}
-
-
-class MissingProblem(Problem):
-    """Stands in for a problem whose loss, model or data a file does not hold: it starts, but cannot be evaluated."""
-
-    def __init__(self, path: str, missing: list[str], layout: ParameterLayout, start: Array) -> None:
-        self.path, self.missing, self.layout, self.dtype = path, tuple(missing), layout, start.dtype
-        self._start = start
-
-    def start(self, rng: np.random.Generator) -> Array:
-        """The starting values (P,) that the file holds."""
-        return self._start.copy()
-
-    def check_available(self) -> NoReturn:
-        """Raise a MetagdError that names what is missing and what to type."""
-        names = " and ".join(self.missing)
-        arguments = ", ".join(f"{name}={name}" for name in self.missing)
-        one = len(self.missing) == 1
-        be, it = ("is", "it") if one else ("are", "them")
-        raise MetagdError(f"{names} {be} not in {self.path}; give {it} from here: metagd_nb.load(…, {arguments})")
-
-    def linearize(self, phi: ArrayLike, batch: Batch) -> Any:
-        """Refuse."""
-        self.check_available()
-
-    def embed(self, theta: np.ndarray, x: np.ndarray) -> Any:
-        """Refuse."""
-        self.check_available()
-
-    def flat(self, phi: ArrayLike, tasks: int) -> Array:
-        """Refuse."""
-        self.check_available()
-
-    def __call__(self, step: int) -> Any:
-        """Refuse: no batches either."""
-        self.check_available()
 
 
 def load(path: str | os.PathLike[str], **session: Any) -> Run:
@@ -100,7 +65,7 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     try:
         run = _restored(str(path), saved, session)
     except _CorruptFile as error:
-        raise MetagdError(f"{path} is not a run that metagd saved, or it is damaged") from error.__cause__
+        raise damaged(path) from error.__cause__
     if session and (lines := expected(saved, run.plan)[1:]):
         logger.warning("\n".join(lines))
     return run
@@ -115,7 +80,7 @@ def _trusting_nothing() -> Iterator[None]:
     """A file may hold anything: whatever does not fit is the file's fault."""
     try:
         yield
-    except (MetagdError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise _CorruptFile from error
 
 
@@ -145,7 +110,10 @@ class _Parts(NamedTuple):
         )  # what the saved run trained is trained again
         found = {"params": self.layout.views(self.start), **settled, **self.own, **session}
         if not missing:
-            made = planned(self.method, self.algorithm, self.settings, Inputs(**{**found, "check": False}))
+            made = planned(
+                self.method, self.algorithm, self.settings, Inputs(**{**found, "check": False}), bool(session)
+            )
+            made = made if session else made._replace(references=self.references)
         else:
             absent = MissingProblem(self.path, missing, self.layout, self.start)
             made = Plan(
@@ -167,15 +135,12 @@ def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     own: dict[str, Any] = {}
     missing = []
     for name, value in given.items():
-        if isinstance(value, dict) and value == SESSION:
+        provenance = value["recipe"] if name in TABLES and isinstance(value, dict) and value != SESSION else None
+        session = isinstance(value, dict) and value == SESSION
+        if session or (provenance is not None and _reads(provenance, TABLES[name])):
             missing.append(name)
-            continue
-        try:
-            own[name] = rebuild(value["recipe"], TABLES[name]) if name in TABLES and isinstance(value, dict) else value
-        except MetagdError as error:
-            if error.option != "path":
-                raise
-            missing.append(name)  # the person's own files, which have moved since
+        else:
+            own[name] = value if provenance is None else rebuild(provenance, TABLES[name])
     return own, missing
 
 
@@ -199,20 +164,31 @@ def _method(path: str, method: str, fields: Mapping[str, Any]) -> type[Algorithm
     return kind
 
 
+def _reads(provenance: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> bool:
+    """True where a model or family was made from files: a path in a file is not followed."""
+    if "of" in provenance:
+        return _reads(provenance["of"], functions)
+    inner = [one["recipe"] for one in (*provenance["args"], *provenance["kwargs"].values()) if isinstance(one, dict)]
+    reads = "path" in inspect.signature(functions[provenance["name"]]).parameters
+    return reads or any(_reads(one, functions) for one in inner)
+
+
 def _parts(path: str, saved: dict[str, Any]) -> _Parts:
     with _trusting_nothing():
         origin, method, fields = saved["origin"], str(saved["method"]), dict(saved["algorithm"])
     kind = _method(path, method, fields)
     with _trusting_nothing():
         given = origin["given"]
+        check_contents(saved)
         own, missing = _again(given)
-        if unfit := own.keys() - set(Inputs._fields):
-            raise KeyError(unfit)
+        model = own.get("model")
+        if model is not None:  # before its parameters are drawn
+            require({n: list(shape) for n, shape in model.layout.shapes.items()} == origin["shapes"], "model")
         return _Parts(
             path,
             method,
             kind(**fields),
-            _available(Settings(**saved["settings"])),
+            _available(Settings(**{**saved["settings"], "checkpoint": None})),  # a file names no file to write to
             ParameterLayout({name: tuple(shape) for name, shape in origin["shapes"].items()}),
             origin["start"],
             saved["state"]["theta"],
@@ -236,7 +212,10 @@ def _available(settings: Settings) -> Settings:
 
 def _restored(path: str, saved: dict[str, Any], session: dict[str, Any]) -> Run:
     parts = _parts(path, saved)
-    plan = parts.plan(**session)
+    with _trusting_nothing():
+        plan = parts.plan()
+    if session:
+        plan = parts.plan(**session)
     with _trusting_nothing():
         run = Run(plan)
         loop = run.loop
@@ -245,5 +224,6 @@ def _restored(path: str, saved: dict[str, Any], session: dict[str, Any]) -> Run:
         loop.events = [Event(*event) for event in saved["events"]]
         loop.stopped, loop.paused = saved["stopped"], saved["stopped"] is None  # a checkpoint of a run that went on
         present = replace(loop.algorithm, **saved["present"])
+        check_loop(loop, saved, present)
         restore(loop, saved["state"], present, Record.of(saved["columns"], saved["record"]))
     return run

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core.environment import differences, environment
+from ...core.errors import printable
 from ...core.messages import logger
 from ..executors.base import Snapshot
 from ..loop import TrainingLoop
@@ -79,6 +80,7 @@ def expected(saved: Mapping[str, Any], plan: Plan) -> list[str]:
     differ = changed(saved["prints"], fingerprints(plan))
     if any(line.startswith("python ") for line in elsewhere):  # its compiled code differs by itself
         differ = [name for name in differ if not name.startswith("code ")]
+    elsewhere, differ = [printable(text) for text in elsewhere], [printable(text) for text in differ]
     if elsewhere:
         lines = [f"metagd: not to the bit but to 1e-9 relative, because of {', '.join(elsewhere)}"]
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import keyword
 import math
 import textwrap
 from types import FunctionType, ModuleType
@@ -10,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MetagdError, shorten
+from ...core.errors import MetagdError, one_line, shorten
 from ...core.hyperparameters import hyperparameters
 from ...core.provenance import strip
 from ...problems.capture.fingerprint import global_names
 from ..loop import TrainingLoop
 from ..plan import Plan
 from ..stopping import RULES
+from .code_names import identifier, keywords, plain
 from .function_source import belongs_to_user, importable, is_own, missing_method, source
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
@@ -39,7 +42,8 @@ def script(loop: TrainingLoop) -> str:
     parts = _Parts()
     call, steps = parts.call(loop), max(loop.snapshot.step, 0)
     head = [
-        f'"""{loop.plan.method}, as it ran with metagd_nb: {steps} steps, last loss {loop.snapshot.loss!r}."""',
+        f'"""{plain(loop.plan.method)}, as it ran with metagd_nb: {steps:d} steps,'
+        f' last loss {float(loop.snapshot.loss)!r}."""',
         "",
         "from __future__ import annotations",
         "",
@@ -51,7 +55,12 @@ def script(loop: TrainingLoop) -> str:
     method = _own_method(loop.plan)
     body = [*sorted(imports), *([HELPER] if parts.packed else []), "", *method, *data, *parts.functions.values(), ""]
     body += call
-    return "\n".join([*head, *body, "print(run)", ""])
+    code = "\n".join([*head, *body, "print(run)", ""])
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise MetagdError(f"the run cannot be written as code ({one_line(error)})", "script") from None
+    return code
 
 
 def _own_method(plan: Plan) -> list[str]:
@@ -115,15 +124,15 @@ class _Parts:
         changes = [event for event in loop.events if event.kind == "set"]
         settings = _settings(loop, bool(changes))
         written = arguments | {n: self.value(v, n) for n, v in settings.items() if v is not None}
-        written_out = "".join(f"    {name}={text},\n" for name, text in written.items())
+        written_out = "".join(f"    {line},\n" for line in keywords(written))
         if not changes:
             return [f"run = mg.train(\n    {plan.method!r},\n{written_out})"]
         lines, at = [f"run = mg.prepare(\n    {plan.method!r},\n{written_out})"], 0
         for event in changes:
-            lines += [f"run.step({event.step - at})"] if event.step > at else []
-            lines.append(f"run.set({', '.join(f'{n}={self.value(v, n)}' for n, v in event.value.items())})")
+            lines += [f"run.step({event.step - at:d})"] if event.step > at else []
+            lines.append(f"run.set({', '.join(keywords({n: self.value(v, n) for n, v in event.value.items()}))})")
             at = max(at, event.step)
-        return [*lines, *([f"run.step({last - at})"] if last > at else [])]
+        return [*lines, *([f"run.step({last - at:d})"] if last > at else [])]
 
     # ---- values as code --------------------------------------------------------------------------------------------
 
@@ -144,7 +153,8 @@ class _Parts:
             inside = ", ".join(self.value(item, what) for item in value)
             return f"[{inside}]" if type(value) is list else f"({inside}{',' * (len(value) == 1)})"
         if type(value) is dict:
-            return "{" + ", ".join(f"{k!r}: {self.value(v, f'{what}[{k!r}]')}" for k, v in value.items()) + "}"
+            pairs = (f"{self.value(k, what)}: {self.value(v, f'{what}[{k!r}]')}" for k, v in value.items())
+            return "{" + ", ".join(pairs) + "}"
         raise MetagdError(f"{what} is {shorten(value)}; a script can hold numbers, text and arrays", "script")
 
     def _array(self, value: np.ndarray) -> str:
@@ -166,11 +176,12 @@ class _Parts:
             inner = isinstance(value, dict) and "recipe" in value
             return self._provenance(value["recipe"], what) if inner else self.value(value, what)
 
-        inside = [*map(one, provenance["args"]), *(f"{n}={one(v)}" for n, v in provenance["kwargs"].items())]
+        inside = [*map(one, provenance["args"]), *keywords({n: one(v) for n, v in provenance["kwargs"].items()})]
+        call = f"{identifier(provenance['name'], what)}({', '.join(inside)})"
         if "of" not in provenance:
-            return f"mg.{provenance['name']}({', '.join(inside)})"
-        part = "" if provenance["part"] is None else f"[{provenance['part']}]"
-        return f"{self._provenance(provenance['of'], what)}.{provenance['name']}({', '.join(inside)}){part}"
+            return f"mg.{call}"
+        part = "" if provenance["part"] is None else f"[{provenance['part']:d}]"
+        return f"{self._provenance(provenance['of'], what)}.{call}{part}"
 
     # ---- functions -------------------------------------------------------------------------------------------------
 
@@ -178,7 +189,8 @@ class _Parts:
         """Take in a function of the person's and all that it reads; the name that the script knows it by."""
         if not isinstance(function, FunctionType):
             raise MetagdError(f"{name} is {shorten(function)}; a script can hold a function written with def", "script")
-        called = function.__name__ if function.__name__.isidentifier() else name
+        own = function.__name__
+        called = own if own.isidentifier() and not keyword.iskeyword(own) else name
         self.name(called, function)
         return called
 
@@ -188,12 +200,15 @@ class _Parts:
             if self._met[name] is not value and not isinstance(value, (ModuleType, FunctionType)):
                 raise MetagdError(f"{name} stands for two different things; give one of them another name", "script")
             return
-        self._met[name] = value
+        self._met[identifier(name, "script")] = value
         if isinstance(value, ModuleType):
+            for part in value.__name__.split("."):
+                identifier(part, name)
             self.imports[f"import {value.__name__} as {name}" if name != value.__name__ else f"import {name}"] = None
         elif isinstance(value, FunctionType) and belongs_to_user(value):
             self._definition(name, value)
         elif (found := importable(value)) is not None:
+            identifier(found[1], name)
             self.imports[f"from {found[0]} import {found[1]}" + (f" as {name}" if name != found[1] else "")] = None
         else:
             self.data[name] = self.value(value, name)

@@ -1,0 +1,34 @@
+"""Names in the code of a script: checked, so that no text of a file is ever code."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+
+from ...core.errors import MetagdError, shorten
+
+
+def plain(name: str) -> str:
+    """A name for a docstring: letters, digits, spaces and dashes."""
+    return re.sub(r"[^\w .-]", "?", name)
+
+
+def identifier(name: str, what: str) -> str:
+    """``name``, if code can hold it as a name; all that a script writes outside quotes passes here.
+
+    Raises
+    ------
+    MetagdError
+        For any other text.
+    """
+    if not (isinstance(name, str) and name.isidentifier()) or keyword.iskeyword(name):
+        raise MetagdError(f"{shorten(name)} cannot be a name in a script", what)
+    return name
+
+
+def keywords(arguments: Mapping[str, str]) -> list[str]:
+    """Arguments of a call by name; names that code cannot hold stand in a dict."""
+    held = {n: text for n, text in arguments.items() if n.isidentifier() and not keyword.iskeyword(n)}
+    rest = ", ".join(f"{n!r}: {text}" for n, text in arguments.items() if n not in held)
+    return [f"{n}={text}" for n, text in held.items()] + ([f"**{{{rest}}}"] if rest else [])
