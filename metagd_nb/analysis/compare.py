@@ -8,16 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..algorithms import Meta
 from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_int, hyperparameters
 from ..core.messages import warn
 from ..tasks import Tasks
+from ..tasks.identity import held_out_or
 from ..training.drivers import foreground
+from ..training.evaluation_result import Evaluation
 from ..training.planning import configured, planned
+from ..training.results import evaluated
 from ..training.run import Run
 from ..training.tracebacks import shows_users_lines
-from .comparison import Comparison, Entry
+from .comparison import Comparison
+from .comparison_entry import Entry
 
 BASELINES = {"meta": ("scratch", "pretrain"), "single": ("lbfgs",)}
 SHARED = ("inner_lr", "inner_steps", "shots", "queries", "meta_batch_size")  # settings that a baseline shares
@@ -47,9 +50,10 @@ def compare(
     baselines : bool
         True adds training from scratch and pretraining (for single-task methods: L-BFGS).
     tasks : Tasks, optional
-        Tasks on which meta-learning methods are scored; by default new tasks of the family they learned from.
+        Tasks on which meta-learning methods are scored; by default the held-out tasks of the family they learned from,
+        or where it holds none out the family itself. The result says if tasks were learned from.
     n_tasks : int
-        Number of these tasks.
+        Number of these tasks, at most; each group of a table is judged at most once a seed.
     metric : "loss" | "accuracy"
         Score of meta-learning methods. Single-task methods are compared by their last loss.
     train : function, optional
@@ -73,13 +77,40 @@ def compare(
         numbers, trained = _trained(found | extra, numbers, train or _train_here)
     else:
         numbers, trained = (0,), {name: (run.wait(),) for name, run in found.items()}
-    entries = []
-    for name, each in trained.items():
-        scores = [score(run, seed, tasks, n_tasks, metric) for run, seed in zip(each, numbers, strict=True)]
-        entries.append(Entry(name, each, np.array(scores), name in extra))
     if first.loop.algorithm.setting == "single":
+        losses = {name: np.array([run.loss for run in each]) for name, each in trained.items()}
+        entries = [Entry(name, each, losses[name], name in extra) for name, each in trained.items()]
         return Comparison(tuple(entries), numbers, "last loss", False, first.plan.references)
-    return Comparison(tuple(entries), numbers, f"{metric} on {n_tasks} new tasks", metric == "accuracy")
+    judged = {
+        name: [
+            evaluated(run, tasks, n_tasks=n_tasks, seed=1 + seed, metric=metric)
+            for run, seed in zip(each, numbers, strict=True)
+        ]
+        for name, each in trained.items()
+    }
+    entries = [_entry(name, trained[name], each, tasks, name in extra) for name, each in judged.items()]
+    heavy = [name for name, each in judged.items() if any(one.few_carry for one in each)]
+    if heavy:
+        warn(f"a few tasks carry the mean of {', '.join(heavy)}; the intervals may be far too short")
+    return Comparison(tuple(entries), numbers, metric, metric == "accuracy")
+
+
+def _entry(name: str, runs: tuple[Run, ...], each: list[Evaluation], tasks: Tasks | None, baseline: bool) -> Entry:
+    """Scores of a method after the last adaptation step, with those of each task where seeds judge the same tasks."""
+    scores = np.array([one.mean[-1] for one in each])
+    trained = runs[0].plan.tasks
+    family = held_out_or(trained) if tasks is None and trained is not None else tasks
+    if not each[0].judged.fixed:
+        return Entry(name, runs, scores, baseline, each[0].judged, family)
+    numbers = np.unique(np.concatenate([_numbers(one) for one in each]))
+    by_task = np.full((len(each), len(numbers)), np.nan)
+    for row, one in zip(by_task, each, strict=True):
+        row[np.searchsorted(numbers, _numbers(one))] = one.scores[-1]
+    return Entry(name, runs, scores, baseline, each[0].judged, family, by_task, each[0].numbers is not None)
+
+
+def _numbers(evaluation: Evaluation) -> np.ndarray:
+    return np.arange(evaluation.n_tasks) if evaluation.numbers is None else evaluation.numbers
 
 
 def _check_comparable(runs: Mapping[str, Run]) -> None:
@@ -182,27 +213,3 @@ def _baselines(given: Mapping[str, Run], first: Run) -> dict[str, Run]:
             continue  # this baseline cannot learn from such tasks
         baselines[method] = Run(plan)
     return baselines
-
-
-def score(run: Run, seed: int, tasks: Tasks | None, n_tasks: int, metric: str) -> float:
-    """Score a finished run.
-
-    Parameters
-    ----------
-    run : Run
-    seed : int
-        Of the new tasks, which are the same for all runs of one seed.
-    tasks : Tasks or None
-        Default: the family that was learned from.
-    n_tasks : int
-        New tasks to adapt to.
-    metric : "loss" | "accuracy"
-
-    Returns
-    -------
-    float
-        Mean after adaptation to the new tasks; of single-task methods the last loss.
-    """
-    if not isinstance(run.loop.algorithm, Meta):
-        return run.loss
-    return float(run.evaluate(tasks, n_tasks=n_tasks, seed=1 + seed, metric=metric).mean[-1])

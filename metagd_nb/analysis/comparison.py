@@ -1,7 +1,9 @@
 """Result of comparing several methods on the same seeds: scores, differences, a table and the curves of a figure.
 
 The difference of two methods is the mean over seeds of the difference on one seed, where both see the same tasks and
-start from the same numbers; its interval is that of Student's t with 95 %.
+start from the same numbers; its interval is that of Student's t with 95 %. Where every seed judges the same few tasks,
+such as the hospitals of a table, more seeds tell nothing about other hospitals: the interval then has two sources,
+seeds and tasks. Its half-width is √(h_seeds² + h_tasks²), with h = t·s/√n of the means of each seed and of each task.
 """
 
 from __future__ import annotations
@@ -13,13 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import unknown_name
-from ..core.statistics import Array, half_width
 from ..core.tables import html_table, text_table
 from ..tasks import Reference
-from ..training.run import Run
-
-AXES = {"steps": "step", "evaluations": "grad_evals", "seconds": "seconds"}  # axis of a curve → column of the record
-POINTS = 64  # of a curve
+from ..tasks.identity import remarks
+from .comparison_entry import AXES, Entry, combined_half_width, half_widths, judged_alike
 
 
 class Difference(NamedTuple):
@@ -29,77 +28,16 @@ class Difference(NamedTuple):
     ----------
     mean, interval : float
         Mean over seeds, and half-width of its 95 % interval.
-    verdict : "better" | "worse" | "no significant difference"
+    verdict : "better" | "worse" | "no significant difference" | "not comparable"
+    over_seeds, over_tasks : float
+        Half-widths over seeds alone and over tasks alone; nan for ``over_tasks`` where every seed has tasks of its own.
     """
 
     mean: float
     interval: float
     verdict: str
-
-
-class Curves(NamedTuple):
-    """Loss over an axis.
-
-    Attributes
-    ----------
-    x, median, low, high : array (n,)
-        Points of the axis; median and quartiles over seeds.
-    """
-
-    x: Array
-    median: Array
-    low: Array
-    high: Array
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One method of a comparison: its runs, one for each seed, and their scores."""
-
-    name: str
-    runs: tuple[Run, ...]
-    scores: Array  # (seeds,)
-    baseline: bool = False
-
-    def curves(self, x: str = "steps") -> Curves:
-        """Loss over ``steps``, ``evaluations`` or ``seconds``, over the range that every seed has covered.
-
-        Parameters
-        ----------
-        x : "steps" | "evaluations" | "seconds"
-
-        Returns
-        -------
-        Curves
-            Of sampled runs, means over intervals between grid points; of others, the loss at the grid points.
-        """
-        if x not in AXES:
-            raise unknown_name("axis", x, AXES)
-        columns = [(run.record.since(AXES[x], 0), run.record.since("loss", 0)) for run in self.runs]
-        points, averaged = self._resolution()
-        grid = np.linspace(max(at[0] for at, _ in columns), min(at[-1] for at, _ in columns), points + 1)
-        losses = [_means(at, loss, grid) if averaged else np.interp(grid, at, loss) for at, loss in columns]
-        with np.errstate(all="ignore"):
-            low, median, high = np.quantile(np.stack(losses), (0.25, 0.5, 0.75), axis=0)
-        return Curves((grid[:-1] + grid[1:]) / 2 if averaged else grid, median, low, high)
-
-    def _resolution(self) -> tuple[int, bool]:
-        """Number of intervals of a curve; True where the loss is noisy and is averaged over each interval."""
-        if not any(run.loop.sampled for run in self.runs):
-            return POINTS, False
-        rows = min(len(run.record) for run in self.runs)
-        return min(POINTS, max(2, rows // 8)), rows >= 16
-
-
-def _means(at: Array, loss: Array, grid: Array) -> Array:
-    """Means (n,) of a noisy loss between n+1 grid points; where no row lies between two, the loss is interpolated."""
-    edges = np.searchsorted(at, grid)
-    edges[-1] = np.searchsorted(at, grid[-1], side="right")
-    total = np.concatenate([[0.0], np.cumsum(loss)])
-    count = np.diff(edges)
-    with np.errstate(all="ignore"):
-        mean = np.diff(total[edges]) / count
-    return np.where(count > 0, mean, np.interp((grid[:-1] + grid[1:]) / 2, at, loss))
+    over_seeds: float = math.nan
+    over_tasks: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -112,7 +50,7 @@ class Comparison:
         The given methods, then the baselines.
     seeds : tuple of int
     what : str
-        Description of the scores.
+        Description of the scores; `heading` adds the tasks.
     higher : bool
         True if a higher score is better.
     references : tuple of Reference
@@ -142,13 +80,28 @@ class Comparison:
         Returns
         -------
         Difference
-            Score of ``one`` minus that of ``other``; "better" or "worse" only if the interval excludes zero.
+            Score of ``one`` minus that of ``other``; "better" or "worse" only if the interval excludes zero;
+            "not comparable" if they were judged on different tasks, or if only one had learned from them.
         """
-        paired = self[one].scores - self[other].scores
-        mean, half = float(paired.mean()), half_width(paired)
+        a, b = self[one], self[other]
+        paired = a.scores - b.scores
+        mean = float(paired.mean())
+        if not judged_alike(a, b):
+            return Difference(mean, math.nan, "not comparable")
+        fixed = a.by_task is not None and b.by_task is not None
+        by_task = a.by_task - b.by_task if a.by_task is not None and b.by_task is not None else None
+        sources = half_widths(paired, by_task, a.aligned and b.aligned)
+        half = combined_half_width(*sources, fixed)
         if not abs(mean) > half:  # also for nan, the half-width of a single seed
-            return Difference(mean, half, "no significant difference")
-        return Difference(mean, half, "better" if (mean > 0) == self.higher else "worse")
+            return Difference(mean, half, "no significant difference", *sources)
+        return Difference(mean, half, "better" if (mean > 0) == self.higher else "worse", *sources)
+
+    @property
+    def heading(self) -> str:
+        """Description of the scores, with the tasks that were judged where all methods were judged on the same."""
+        judged = {entry.judged for entry in self.entries}
+        tasks = next(iter(judged)) if len(judged) == 1 else None
+        return f"{self.what} on {tasks}" if tasks else self.what
 
     def rows(self, measured: bool = True) -> list[tuple[str, ...]]:
         """Return the rows of the table, head first.
@@ -165,7 +118,7 @@ class Comparison:
         baselines = [entry for entry in self.entries if entry.baseline]
         best = sorted(baselines, key=lambda entry: float(entry.scores.mean()), reverse=self.higher)[:1]
         against = list(dict.fromkeys(entry.name for entry in (self.entries[0], *best)))
-        head = ("", self.what, *(f"against {name}" for name in against), "steps", "gradient evaluations", "seconds")
+        head = ("", self.heading, *(f"against {name}" for name in against), "steps", "gradient evaluations", "seconds")
         lines: list[tuple[str, ...]] = [head, *(self._row(entry, against) for entry in self.entries)]
         lines += [(reference.label, f"{reference.value:.4g}", *[""] * (len(head) - 2)) for reference in self.references]
         return lines if measured else [line[:-1] for line in lines]
@@ -177,7 +130,9 @@ class Comparison:
         diverged = sum(run.stopped == "diverged" for run in entry.runs)
         name = entry.name + (" (baseline)" if entry.baseline else "")
         name += f", {diverged} of {len(entry.runs)} diverged" if diverged else ""
-        score = _number(entry.scores.mean(), half_width(entry.scores))
+        score = _number(float(entry.scores.mean()), *entry.sources, entry.by_task is not None)
+        if entry.judged and self.heading == self.what:
+            score += f" on {entry.judged}"
         differences = [self._difference_text(entry.name, other) for other in against]
         return name, score, *differences, f"{step:,.0f}", f"{evaluations:,.0f}", f"{seconds:.2g}"
 
@@ -185,13 +140,16 @@ class Comparison:
         if one == other:
             return "–"
         found = self.difference(one, other)
-        return f"{'+' if found.mean > 0 else ''}{_number(found.mean, found.interval)}: {found.verdict}"
+        sources = (found.over_seeds, found.over_tasks)
+        text = _number(found.mean, *sources, not math.isnan(found.over_tasks))
+        return f"{'+' if found.mean > 0 else ''}{text}: {found.verdict}"
 
     @property
     def caption(self) -> str:
         """Number of seeds and meaning of the intervals."""
         n = len(self.seeds)
-        return f"{n} seed{'s' * (n != 1)}; mean ± half-width of the 95 % interval, differences paired by seed"
+        text = f"{n} seed{'s' * (n != 1)}; mean ± half-width of the 95 % interval, differences paired by seed"
+        return text + remarks((entry.judged for entry in self.entries), "both, seeds and tasks, as in brackets")
 
     def __repr__(self) -> str:
         return "\n".join([*text_table(self.rows(measured=False)), self.caption])
@@ -216,5 +174,10 @@ class Comparison:
         return comparison_figure(self, x)
 
 
-def _number(value: float, half: float) -> str:
-    return f"{value:.4g}" if math.isnan(half) else f"{value:.4g} ± {half:.2g}"
+def _number(value: float, over_seeds: float, over_tasks: float, fixed: bool) -> str:
+    """A mean with its interval in words, and where the tasks are fixed with both sources of the interval."""
+    half = combined_half_width(over_seeds, over_tasks, fixed)
+    text = f"{value:.4g}" if math.isnan(half) else f"{value:.4g} ± {half:.2g}"
+    known = {"seeds": over_seeds, "tasks": over_tasks} if fixed else {}
+    parts = [f"{source} {half:.2g}" for source, half in known.items() if not math.isnan(half)]
+    return f"{text} ({', '.join(parts)})" if parts else text

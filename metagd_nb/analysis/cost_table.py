@@ -11,6 +11,7 @@ from ..algorithms import Meta
 from ..core.hyperparameters import check_int
 from ..core.tables import html_table, text_table
 from ..training.costs import Costs
+from ..training.results import evaluated
 from ..training.run import Run
 from .compare import as_named
 
@@ -102,7 +103,7 @@ def cost_table(runs: Sequence[Run] | Mapping[str, Run], n_tasks: int = 50, seed:
     for name, run in found.items():
         if isinstance(run.loop.algorithm, Meta):
             steps = run.loop.algorithm.inner_steps
-            adapting[name] = run.evaluate(steps=steps, n_tasks=check_int(n_tasks, "n_tasks", 1), seed=seed).adaptation[
-                -1
-            ]
+            adapting[name] = evaluated(
+                run, steps=steps, n_tasks=check_int(n_tasks, "n_tasks", 1), seed=seed
+            ).adaptation[-1]
     return CostTable(training, adapting)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import check_float, check_int
-from ..core.statistics import normal_half_width
+from ..core.statistics import half_width
 from ..tasks.user_data.series_tasks import Series
 from .forecasting_methods import Array, Method
 
@@ -168,7 +168,7 @@ def over_series(score: Array) -> tuple[float, float]:
     mean, half_width : float
     """
     each = np.asarray(score, float).mean(axis=1)
-    return float(each.mean()), normal_half_width(each)
+    return float(each.mean()), half_width(each)
 
 
 def forecasts(

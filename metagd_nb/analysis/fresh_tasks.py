@@ -8,6 +8,7 @@ from ..algorithms import Meta
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
 from ..tasks import TaskBatch, Tasks
+from ..tasks.identity import held_out_or
 from ..training.run import Run
 
 
@@ -44,6 +45,11 @@ def family_of(run: Run, tasks: Tasks | None) -> Tasks:
     if family is None:
         raise MetagdError(f"is missing; {run.plan.method} was trained on one task only", "tasks")
     return family
+
+
+def fresh_family(run: Run, tasks: Tasks | None) -> Tasks:
+    """Return ``tasks``; where that is None the held-out tasks of the family learned from, or that family itself."""
+    return held_out_or(family_of(run, None)) if tasks is None else tasks
 
 
 def draw_tasks(run: Run, family: Tasks, n_tasks: int, seed: int) -> TaskBatch:

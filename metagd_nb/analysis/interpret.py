@@ -13,12 +13,12 @@ from ..algorithms import Meta
 from ..algorithms.inner_loop import Parameters
 from ..core.errors import MetagdError
 from ..core.hyperparameters import check_int
-from ..core.statistics import Calibration, measure_calibration, normal_half_width
+from ..core.statistics import Calibration, half_width, measure_calibration
 from ..models.logistic import softmax
 from ..problems.base import Array, Problem
 from ..tasks import Batch, Tasks
 from ..training.run import Run
-from .fresh_tasks import draw_tasks, family_of, trained_method
+from .fresh_tasks import draw_tasks, fresh_family, trained_method
 
 __all__ = ["InitialFunction", "Movement", "calibration", "cka", "initial_function", "movement"]
 
@@ -81,7 +81,7 @@ def movement(
     algorithm, problem = trained_method(run, "movement"), run.plan.problem
     if algorithm.embeds:
         raise MetagdError(f"{run.plan.method} does not adapt by moving parameters", "run")
-    support, query = draw_tasks(run, family_of(run, tasks), n_tasks, seed)
+    support, query = draw_tasks(run, fresh_family(run, tasks), n_tasks, seed)
     ends = _ends(run, algorithm, support, steps)
     before, after = (np.asarray(problem.flat(phi, len(support)), float) for phi in ends)
     moved, half = [], []
@@ -89,7 +89,7 @@ def movement(
         size = np.linalg.norm(before[:, part], axis=1)
         each = np.linalg.norm((after - before)[:, part], axis=1) / np.where(size > 0, size, 1.0)
         moved.append(each.mean())
-        half.append(normal_half_width(each))
+        half.append(half_width(each))
     layers, same = _similarity(problem, before, after, query.x)
     return Movement(tuple(problem.layout.slices), np.array(moved), np.array(half), layers, same)
 
@@ -181,7 +181,7 @@ def initial_function(
         For more than one input or output.
     """
     algorithm, problem = trained_method(run, "initial_function"), run.plan.problem
-    support, query = draw_tasks(run, family_of(run, tasks), max(n_tasks, 2), seed)
+    support, query = draw_tasks(run, fresh_family(run, tasks), max(n_tasks, 2), seed)
     if (support.x.shape[-1], support.y.shape[-1]) != (1, 1) or algorithm.embeds:
         raise MetagdError("initial_function draws a curve: it needs one input and one output", "run")
     support = support[: check_int(n_tasks, "n_tasks", 1)]
@@ -221,9 +221,9 @@ def calibration(
         For tasks that are not about classes.
     """
     algorithm, problem = trained_method(run, "calibration"), run.plan.problem
-    if family_of(run, None).loss != "cross-entropy":
+    if fresh_family(run, None).loss != "cross-entropy":
         raise MetagdError("calibration is of probabilities: it needs tasks about classes", "run")
-    support, query = draw_tasks(run, family_of(run, tasks), n_tasks, seed)
+    support, query = draw_tasks(run, fresh_family(run, tasks), n_tasks, seed)
     phi = algorithm.adapt(problem, run.loop.snapshot.theta, support, steps)
     logits = np.asarray(algorithm.predict(problem, phi, query.x), float)
     classes = logits.shape[-1]

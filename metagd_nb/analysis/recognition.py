@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_float, check_int
-from ..core.statistics import Array, normal_half_width
+from ..core.statistics import Array, half_width
 from ..models.builtin import mlp
 from ..models.logistic import Classifier
 from ..models.net import Net
@@ -187,7 +187,7 @@ class Recognizer:
         share, half_width : float
         """
         called = self.unlike(self._new(tasks, n_tasks, seed))
-        return float(called.mean()), normal_half_width(called)
+        return float(called.mean()), half_width(called)
 
     def _new(self, tasks: Tasks, n_tasks: int, seed: int) -> Batch:
         if not isinstance(tasks, Tasks) or (tasks.inputs, tasks.outputs) != (self.tasks.inputs, self.tasks.outputs):

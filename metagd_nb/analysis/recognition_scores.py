@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.statistics import Array, Calibration, measure_calibration, normal_half_width
+from ..core.statistics import Array, Calibration, half_width, measure_calibration
 
 
 class Recognition(NamedTuple):
@@ -87,6 +87,6 @@ def score_recognition(probabilities: Array, kind: Array, unlike: Array, kinds: t
         kinds=kinds,
         confusion=confusion,
         accuracy=float(hit.mean()),
-        interval=normal_half_width(hit),
+        interval=half_width(hit),
         alarms=float(unlike.mean()),
     )

@@ -19,13 +19,15 @@ from ..algorithms import ALGORITHMS, Algorithm
 from ..core.environment import can_start_threads
 from ..core.errors import MetagdError, one_line, shorten, unknown_name
 from ..core.hyperparameters import check_int
+from ..core.messages import warn
+from ..tasks.identity import held_out_or, judged
 from ..training.drivers import drive
 from ..training.plan import Inputs
 from ..training.planning import configured, planned
+from ..training.results import evaluated
 from ..training.run import Run
 from ..training.settings import Settings
 from ..training.tracebacks import shows_users_lines
-from .compare import score
 from .sweep_result import Outcome, Setting, Sweep, Trial
 from .sweep_values import MOST, check_size, listed
 
@@ -65,7 +67,9 @@ def sweep(
         Number of processes; by default one for each processor where joblib is installed, or what
         ``joblib.parallel_config`` says. Without threads (Pyodide) always one.
     n_tasks : int
-        New tasks on which a meta-learning method is scored; single-task methods are scored by their last loss.
+        Tasks on which a meta-learning method is scored, at most: the held-out tasks of the family, or where it holds
+        none out the family itself. The best score is lower than it is on yet other tasks, since it was chosen by
+        these. Single-task methods are scored by their last loss.
     watch : function, optional
         Called with the results so far, the trials done and the trials in all, after each trial.
     **given
@@ -94,9 +98,9 @@ def sweep(
     work = _Work(method, ALGORITHMS.get(method, Algorithm), names, given, inputs._replace(check=False), n_tasks)
     checked = [work.configured(values) for values in combined]  # refused here, not in a worker
     algorithm, settings = checked[0]
-    planned(method, algorithm, settings, inputs)
-    metric = "last loss" if algorithm.setting != "meta" else f"loss on {n_tasks} new tasks"
-    found = Sweep(method, names, axes, {}, metric)
+    tasks = planned(method, algorithm, settings, inputs).tasks
+    on = None if tasks is None else judged(held_out_or(tasks), tasks, n_tasks)
+    found = Sweep(method, names, axes, {}, "last loss" if on is None else f"loss on {on}", judged=on)
     rungs = _rungs(len(combined), settings.steps) if search == "halving" else [(len(combined), settings.steps)]
     total = sum(n for n, _ in rungs) * len(numbers)
     try:
@@ -105,7 +109,12 @@ def sweep(
             if watch is not None:
                 watch(found, len(found.outcomes), total)
     except KeyboardInterrupt:
-        return replace(found, complete=False)
+        found = replace(found, complete=False)
+    heavy = sum(outcome.few_carry for outcome in found.outcomes.values())
+    if heavy:
+        warn(
+            f"a few tasks carry the mean of {heavy} of {len(found.outcomes)} trials; their order may be that of chance"
+        )
     return found
 
 
@@ -180,10 +189,18 @@ class _Work(NamedTuple):
             raise KeyboardInterrupt
         if run.loop.error is not None:
             raise run.loop.error
-        diverged = run.stopped == "diverged"
-        value = math.inf if diverged else score(run, trial.seed, None, self.n_tasks, "loss")
+        value, few_carry = math.inf, False
+        if run.stopped != "diverged":
+            value, few_carry = self._score(run, trial.seed)
         step, evaluations, seconds = (run.record.last(column) for column in ("step", "grad_evals", "seconds"))
-        return trial, Outcome(value, str(run.stopped), int(step), int(evaluations), seconds)
+        return trial, Outcome(value, str(run.stopped), int(step), int(evaluations), seconds, few_carry)
+
+    def _score(self, run: Run, seed: int) -> tuple[float, bool]:
+        """Return the score of a run, and True if a few tasks carry it."""
+        if run.plan.tasks is None:
+            return run.loss, False
+        evaluation = evaluated(run, n_tasks=self.n_tasks, seed=1 + seed)
+        return float(evaluation.mean[-1]), evaluation.few_carry is not None
 
 
 def _run_trial(work: _Work, trial: Trial) -> tuple[Trial, Outcome]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..core.errors import MetagdError
 from ..core.statistics import half_width
 from ..core.tables import html_table, text_table
+from ..tasks.identity import Judged, remarks
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +36,7 @@ class Outcome(NamedTuple):
     steps: int
     grad_evals: int
     seconds: float
+    few_carry: bool = False  # True if a few tasks carry the score
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Sweep:
         Description of the scores; lower is better.
     complete : bool
         True if all trials were made.
+    judged : Judged or None
+        Tasks that were judged; None for single-task methods.
     """
 
     method: str
@@ -61,6 +65,7 @@ class Sweep:
     outcomes: dict[Trial, Outcome]
     what: str
     complete: bool = True
+    judged: Judged | None = None
 
     def ranked(self) -> list[tuple[Setting, int, float, float]]:
         """Rank the settings: those with most steps first, and among these the best first.
@@ -121,7 +126,8 @@ class Sweep:
         """Number of seeds and meaning of the intervals."""
         interrupted = "" if self.complete else "; interrupted: not all were tried"
         plural = "s" * (self.seeds != 1)
-        return f"{self.method}, {self.seeds} seed{plural}; mean ± half-width of the 95 % interval{interrupted}"
+        tasks = remarks([self.judged], "seeds alone")
+        return f"{self.method}, {self.seeds} seed{plural}; mean ± half-width of the 95 % interval{tasks}{interrupted}"
 
     def __repr__(self) -> str:
         return "\n".join([*text_table(self.rows()), self.caption])

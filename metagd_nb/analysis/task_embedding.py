@@ -9,7 +9,7 @@ import numpy as np
 from ..problems.base import Array, Problem
 from ..tasks import Batch, Tasks
 from ..training.run import Run
-from .fresh_tasks import draw_tasks, family_of, trained_method
+from .fresh_tasks import draw_tasks, fresh_family, trained_method
 
 __all__ = ["TaskMap", "task_map"]
 
@@ -118,7 +118,7 @@ def task_map(run: Run, tasks: Tasks | None = None, n_tasks: int = 300, seed: int
     -------
     TaskMap
     """
-    algorithm, family = trained_method(run, "task_map"), family_of(run, tasks)
+    algorithm, family = trained_method(run, "task_map"), fresh_family(run, tasks)
     support = draw_tasks(run, family, n_tasks, seed).support
     theta = run.loop.snapshot.theta[: run.plan.problem.layout.size]
     embedding = embed(run.plan.problem, theta, support, steps=3, rate=float(np.mean(algorithm.inner_lr)))

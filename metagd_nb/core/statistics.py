@@ -34,23 +34,6 @@ def half_width(values: Array) -> float:
     return t_point(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
 
 
-def normal_half_width(values: Array) -> float:
-    """Half-width of the 95 % interval of a mean of many values, 1.96·s/√n.
-
-    Parameters
-    ----------
-    values : array (n,)
-        Independent values, some dozens or more.
-
-    Returns
-    -------
-    float
-        nan for fewer than two values.
-    """
-    n = len(values)
-    return 1.96 * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-
-
 def t_point(freedom: int) -> float:
     """97.5 % point of Student's t distribution.
 

@@ -19,7 +19,7 @@ class TaskPanel:
 
     def __init__(self, ax: Axes, task: Panel) -> None:
         self.ax = ax
-        title = textwrap.shorten(f"held-out task: {task.label}", 44, placeholder="…")
+        title = textwrap.shorten(f"{task.origin} task: {task.label}", 44, placeholder="…")
         style.live_axes(ax, title)
         ax.yaxis.label.set_fontsize(style.MEDIUM if len(title) < 36 else style.SMALL - 0.5)
         self.truth = empty_line(ax, style.REFERENCE, "true curve", 1.2, zorder=2)

@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import MetagdError
+from .batch import Batch, TaskBatch
 
-
-class Batch:
-    """Data of T tasks.
-
-    Attributes
-    ----------
-    x : array (T, K, D)
-        Inputs.
-    y : array (T, K, C)
-        Targets.
-    kind : array (T,) of int, optional
-        Number of each task's kind, where there are several kinds and they are known.
-    """
-
-    __slots__ = ("kind", "x", "y")
-
-    def __init__(self, x: np.ndarray, y: np.ndarray, kind: np.ndarray | None = None) -> None:
-        self.x, self.y, self.kind = x, y, kind
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, tasks: slice) -> Batch:
-        return Batch(self.x[tasks], self.y[tasks], None if self.kind is None else self.kind[tasks])
-
-    def cast(self, dtype: np.typing.DTypeLike) -> Batch:
-        """Convert to another precision; returns itself if it has that precision."""
-        if self.x.dtype == dtype and self.y.dtype == dtype:
-            return self
-        return Batch(self.x.astype(dtype), self.y.astype(dtype), self.kind)
-
-
-class TaskBatch(NamedTuple):
-    """T tasks: the support set that each learns from, and the query set that it is evaluated on."""
-
-    support: Batch
-    query: Batch
-
-    def __len__(self) -> int:  # tasks, not fields
-        return len(self.support)
-
-    def tasks(self, chosen: slice) -> TaskBatch:
-        """Return some of the tasks."""
-        return TaskBatch(self.support[chosen], self.query[chosen])
-
-    def cast(self, dtype: np.typing.DTypeLike) -> TaskBatch:
-        """Convert to another precision."""
-        return TaskBatch(self.support.cast(dtype), self.query.cast(dtype))
+__all__ = ["Batch", "Example", "Reference", "TaskBatch", "Tasks"]
 
 
 class Reference(NamedTuple):
@@ -126,6 +80,37 @@ class Tasks:
         if name in _RENAMED:
             return getattr(self, _renamed(name))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def test(self) -> Tasks | None:
+        """Family of the tasks that are held out, where there are some; `evaluate` and `compare` judge on it."""
+        return None
+
+    def task_keys(self) -> list[set[Hashable]]:
+        """Return what identifies each task (of episodes: each class): two with a key in common are the same one.
+
+        Returns
+        -------
+        list of sets
+            Empty where every draw is a new task.
+        """
+        return []
+
+    def n_shared(self, other: Tasks) -> int:
+        """Count the tasks (of episodes: the classes) that are in another family too.
+
+        Parameters
+        ----------
+        other : Tasks
+
+        Returns
+        -------
+        int
+        """
+        if other is self:
+            return self.n_available or len(self.task_keys())
+        known: set[Hashable] = set().union(*other.task_keys())
+        return sum(not known.isdisjoint(keys) for keys in self.task_keys())
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """Draw batches of tasks; many at a time cost little more than one.

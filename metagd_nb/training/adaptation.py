@@ -16,6 +16,7 @@ from ..core.hyperparameters import check_int
 from ..problems.base import Problem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Example, Tasks
+from ..tasks.identity import held_out_or, judged
 from ..tasks.validation import class_indices, labels, numbers_2d, targets
 from .loop import TrainingLoop
 
@@ -79,7 +80,7 @@ def _wanted(y: ArrayLike, tasks: Tasks | None, embeds: bool) -> tuple[Array, Arr
 
 
 class Panel(NamedTuple):
-    """One held-out task on one-dimensional inputs, before and after adaptation."""
+    """One task on one-dimensional inputs, before and after adaptation; ``origin`` is that of `Judged`."""
 
     x_support: Array  # (K,)
     y_support: Array  # (K,)
@@ -88,6 +89,12 @@ class Panel(NamedTuple):
     before: Array  # (N,)
     after: Array  # (N,)
     label: str
+    origin: str = "held-out"
+
+
+def origin(tasks: Tasks) -> str:
+    """Return if the tasks on which a learner of this family is judged are ``held-out`` or ``training`` ones."""
+    return "held-out" if tasks.test is not None else judged(tasks, tasks, 1).origin
 
 
 def held_out(
@@ -95,11 +102,12 @@ def held_out(
 ) -> tuple[Example, list[Any]] | None:
     """Draw one task on one-dimensional inputs; return it and φ after 0…``steps`` adaptation steps from ``theta`` (M,).
 
-    The task is the same at every call, and from a stream that training does not use; None for other tasks.
+    The task is the same at every call, and from a stream that training does not use; of a finite family one that is
+    held out, or where there are none one of those learned from (`origin` says which). None for other tasks.
     """
     if not problem.predicts:
         return None
-    example = tasks.example(np.random.default_rng([seed, 0, 0xA]), algorithm.shots)
+    example = held_out_or(tasks).example(np.random.default_rng([seed, 0, 0xA]), algorithm.shots)
     if example is None:
         return None
     with np.errstate(all="ignore"):
@@ -113,7 +121,7 @@ def curve(problem: Problem, algorithm: Meta, phi: Parameters, x: Array) -> Array
 
 
 def held_out_panel(loop: TrainingLoop) -> Panel | None:
-    """Adapt the present parameters to one held-out task; None for tasks that cannot be drawn."""
+    """Adapt the present parameters to one task, held out if there is one; None for tasks that cannot be drawn."""
     plan, algorithm = loop.plan, loop.algorithm
     if plan.tasks is None or not isinstance(algorithm, Meta):
         return None
@@ -124,4 +132,5 @@ def held_out_panel(loop: TrainingLoop) -> Panel | None:
     example, path = found
     before, after = (curve(problem, algorithm, phi, example.x) for phi in (path[0], path[-1]))
     support = example.support
-    return Panel(support.x.ravel(), support.y.ravel(), example.x, example.truth, before, after, example.label)
+    points = (support.x.ravel(), support.y.ravel(), example.x, example.truth)
+    return Panel(*points, before, after, example.label, origin(plan.tasks))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,67 +10,15 @@ from ..algorithms import Meta
 from ..algorithms.inner_loop import Parameters
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
-from ..core.tables import html_table, text_table
 from ..problems.base import Problem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Quadratics, TaskBatch, Tasks
+from ..tasks.identity import judged
 from ..tasks.validation import check_distributions
 from .costs import Costs, CountingProblem, Peak, in_fresh_thread
+from .evaluation_result import Evaluation
 
 CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores over many tasks, indexed by the number of adaptation steps 0…steps.
-
-    Attributes
-    ----------
-    mean : array (steps+1,)
-    interval : array (steps+1,)
-        Half-width of the 95 % interval of the mean: 1.96·s/√n_tasks.
-    metric : str
-    n_tasks : int
-        How many were judged: a family of so many groups has no more than these.
-    adaptation : tuple of Costs (steps+1,)
-        What it costs to adapt to one task that far: counted, and memory measured, on the first; seconds are the mean.
-    training : Costs or None
-        What it cost to learn the start.
-    """
-
-    mean: np.ndarray
-    interval: np.ndarray
-    metric: str
-    n_tasks: int
-    adaptation: tuple[Costs, ...] = ()
-    training: Costs | None = None
-
-    def __repr__(self) -> str:
-        steps = ", ".join(f"{m:.4g} ± {h:.2g}" for m, h in zip(self.mean, self.interval, strict=True))
-        return f"{self.metric} after 0…{len(self.mean) - 1} steps on {self.n_tasks} tasks: {steps}"
-
-    def rows(self, measured: bool = True) -> list[tuple[str, ...]]:
-        """The table in words, its head first; ``measured`` adds what differs from run to run: seconds and memory."""
-        head = ("steps", self.metric, "gradient evaluations", "Hessian·vectors", "seconds", "peak MB")
-        lines: list[tuple[str, ...]] = [head]
-        for step, (m, h, cost) in enumerate(zip(self.mean, self.interval, self.adaptation, strict=True)):
-            memory = "–" if math.isnan(cost.peak_bytes) else f"{cost.peak_bytes / 2**20:.2f}"
-            score = f"{m:.4g} ± {h:.2g}"
-            lines.append((str(step), score, str(cost.grad_evals), str(cost.hvps), f"{cost.seconds:.2g}", memory))
-        return lines if measured else [line[:4] for line in lines]
-
-    def table(self) -> str:
-        """Scores and costs step by step, for printing: adaptation of one task, then the training."""
-        text = text_table(self.rows(), str.rjust)
-        text.append(f"on {self.n_tasks} tasks; costs of adapting to one")
-        if self.training is not None:
-            text.append(f"training: {self.training.words()}")
-        return "\n".join(text)
-
-    def _repr_mimebundle_(self, **chosen: Any) -> dict[str, str]:
-        """A table for the notebook, of what is the same at each run: a check of the notebook can compare it."""
-        note = f"{self.n_tasks} tasks, mean ± half-width of the 95 % interval; costs of adapting to one"
-        return {"text/plain": repr(self), "text/html": html_table(self.rows(measured=False), note)}
 
 
 @np.errstate(all="ignore")  # a step too many may diverge: that is what the numbers then say
@@ -89,6 +34,7 @@ def evaluate(
     queries: int | None = None,
     metric: str = "loss",
     training: Costs | None = None,
+    trained: Tasks | None = None,
 ) -> Evaluation:
     """Adapt ``theta`` (P,) to ``n_tasks`` tasks and score their query sets after each of 0…``steps`` steps.
 
@@ -101,6 +47,8 @@ def evaluate(
         ``accuracy`` compares the largest output with the largest target.
     training : Costs, optional
         What it cost to learn ``theta``, to stand beside the costs of adapting.
+    trained : Tasks, optional
+        Family that was learned from.
 
     Raises
     ------
@@ -114,8 +62,22 @@ def evaluate(
     n_tasks, queries = check_int(n_tasks, "n_tasks", 1), None if queries is None else check_int(queries, "queries", 1)
     if metric == "accuracy" and (tasks.outputs < 2 or isinstance(tasks, Quadratics)):
         raise MetagdError("'accuracy' compares classes and needs two or more outputs", "metric")
+    description = judged(tasks, trained, n_tasks)
     n_tasks = min(n_tasks, tasks.n_available or n_tasks)
     drawn = _new_tasks(tasks, n_tasks, shots, queries or tasks.test_queries, seed).cast(problem.dtype)
+    scores, seconds = _scores(problem, algorithm, theta, drawn, steps, metric)
+    counted = in_fresh_thread(lambda: _counted(problem, algorithm, theta, drawn.support[:1], steps))
+    adaptation = tuple(cost._replace(seconds=s) for cost, s in zip(counted, seconds.tolist(), strict=True))
+    numbers = drawn.support.number
+    if numbers is not None:
+        scores, numbers = scores[:, np.argsort(numbers, kind="stable")], np.sort(numbers)
+    return Evaluation(scores, metric, description._replace(n_tasks=len(drawn)), adaptation, training, numbers)
+
+
+def _scores(
+    problem: Problem, algorithm: Meta, theta: np.ndarray, drawn: TaskBatch, steps: int, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score T tasks after each of 0…``steps`` steps, (steps+1, T), and measure the mean seconds of a task so far."""
     count = len(drawn)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * problem.layout.size + drawn.query.x[0].size * 64)))
     scores, seconds = np.empty((steps + 1, count)), np.zeros(steps + 1)
@@ -128,11 +90,7 @@ def evaluate(
             phi = next(path)
             seconds[step:] += time.perf_counter() - begun
             scores[step, part] = _score(problem, algorithm, phi, batch.query, metric)
-    spread = scores.std(axis=1, ddof=1) if count > 1 else np.full(steps + 1, np.nan)
-    counted = in_fresh_thread(lambda: _counted(problem, algorithm, theta, drawn.support[:1], steps))
-    adaptation = tuple(cost._replace(seconds=s / count) for cost, s in zip(counted, seconds.tolist(), strict=True))
-    half = 1.96 * spread / np.sqrt(count)
-    return Evaluation(scores.mean(axis=1), half, metric, count, adaptation, training)
+    return scores, seconds / count
 
 
 def _new_tasks(tasks: Tasks, n: int, shots: int, queries: int, seed: int) -> TaskBatch:

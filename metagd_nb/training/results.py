@@ -13,15 +13,16 @@ from numpy.typing import ArrayLike
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError
-from ..core.messages import logger
+from ..core.messages import logger, warn
 from ..tasks import Tasks
+from ..tasks.identity import held_out_or
 from . import control
 from .loop import TrainingLoop
 from .tracebacks import shows_users_lines
 
 if TYPE_CHECKING:
     from .costs import Costs
-    from .evaluation import Evaluation
+    from .evaluation_result import Evaluation
 
 Array = np.ndarray
 
@@ -115,12 +116,13 @@ class Results:
         queries: int | None = None,
         metric: str = "loss",
     ) -> Evaluation:
-        """Adapt to new tasks, and score after each of 0…``steps`` adaptation steps.
+        """Adapt to new tasks, and score after each of 0…``steps`` adaptation steps; warn if a few tasks carry the mean.
 
         Parameters
         ----------
         tasks : Tasks, optional
-            Default: the family that was learned from.
+            Default: the held-out tasks of the family that was learned from, or where it holds none out the family
+            itself. The result says which they are.
         shots, steps : int, optional
             Support points of a task (or class), and adaptation steps; by default those of training.
         n_tasks : int
@@ -135,22 +137,53 @@ class Results:
         -------
         Evaluation
         """
-        from .evaluation import evaluate
+        found = evaluated(self, tasks, shots, steps, n_tasks, seed, queries, metric)
+        if found.few_carry:
+            warn(found.few_carry)
+        return found
 
-        loop, algorithm = _meta_learner(self, "evaluate")
-        return evaluate(
-            self.loop.plan.problem,
-            algorithm,
-            loop.snapshot.theta,
-            self.loop.plan.tasks if tasks is None else tasks,  # type: ignore[arg-type]  # a meta run always has tasks
-            algorithm.shots if shots is None else shots,
-            algorithm.inner_steps if steps is None else steps,
-            n_tasks,
-            seed,
-            queries,
-            metric,
-            self.costs,
-        )
+
+def evaluated(
+    run: Results,
+    tasks: Tasks | None = None,
+    shots: int | None = None,
+    steps: int | None = None,
+    n_tasks: int = 600,
+    seed: int = 1,
+    queries: int | None = None,
+    metric: str = "loss",
+) -> Evaluation:
+    """Evaluate as `Results.evaluate` does, without warnings.
+
+    Parameters
+    ----------
+    run : Run
+    tasks, shots, steps, n_tasks, seed, queries, metric
+        As in `Results.evaluate`.
+
+    Returns
+    -------
+    Evaluation
+    """
+    from .evaluation import evaluate
+
+    loop, algorithm = _meta_learner(run, "evaluate")
+    trained = loop.plan.tasks
+    assert trained is not None  # a meta-learning run always has tasks
+    return evaluate(
+        loop.plan.problem,
+        algorithm,
+        loop.snapshot.theta,
+        held_out_or(trained) if tasks is None else tasks,
+        algorithm.shots if shots is None else shots,
+        algorithm.inner_steps if steps is None else steps,
+        n_tasks,
+        seed,
+        queries,
+        metric,
+        run.costs,
+        trained,
+    )
 
 
 def settled(run: Results, result: str) -> TrainingLoop:

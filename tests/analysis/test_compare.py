@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import metagd_nb as mg
-from metagd_nb.analysis.comparison import Comparison, Entry
+from metagd_nb.analysis.comparison import Comparison
+from metagd_nb.analysis.comparison_entry import Entry
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.statistics import half_width, t_point
+from metagd_nb.tasks.identity import Judged
 
 
 def scored(**scores: list[float]) -> Comparison:
@@ -110,6 +112,7 @@ def test_baselines_take_over_what_they_have_in_common() -> None:
     assert found["scratch"].runs[0].plan.settings.steps == 2
 
 
+@pytest.mark.filterwarnings("ignore:a few tasks carry")
 def test_a_finished_run_is_taken_as_it_is() -> None:
     run = cases.trained("maml", seed=1)
     found = mg.compare({"mine": run}, seeds=2, n_tasks=5, baselines=False)
@@ -217,7 +220,8 @@ def test_the_table_says_what_it_is(meta: Comparison) -> None:
     head, *lines = meta.rows()
     baseline = min(("scratch", "pretrain"), key=lambda name: meta[name].scores.mean())
     assert head == (
-        "", "loss on 50 new tasks", "against maml", f"against {baseline}", "steps", "gradient evaluations", "seconds",
+        "", "loss on 50 held-out tasks", "against maml", f"against {baseline}", "steps", "gradient evaluations",
+        "seconds",
     )  # fmt: skip
     assert [line[0] for line in lines] == ["maml", "reptile", "scratch (baseline)", "pretrain (baseline)"]
     assert lines[0][2] == "–"
@@ -254,3 +258,127 @@ def test_the_cell(ip: Any) -> None:
         "metagd: --over: 'sec' is not one of steps, evaluations, seconds; did you mean 'seconds'?"
     )
     assert "--seeds" in cell(ip, "%metagd compare --help").text
+
+
+# ---- the same few tasks for every seed ------------------------------------------------------------------------------
+
+
+def crossed(seeds: int, tasks: int, rng: np.random.Generator, of_seed: float, of_task: float, of_both: float) -> Any:
+    """Differences (seeds, tasks) that have a part of the seed, a part of the task and a rest; the mean is 0."""
+    return (
+        of_seed * rng.standard_normal((seeds, 1))
+        + of_task * rng.standard_normal(tasks)
+        + of_both * rng.standard_normal((seeds, tasks))
+    )
+
+
+def on_fixed_tasks(off: Any, aligned: bool = True) -> Comparison:
+    """A comparison of two methods that differ by ``off`` (seeds, tasks)."""
+    told = Judged(off.shape[1], "training", False, True)
+    one, other = (np.nanmean(by, axis=1) for by in (1 + off, 1 + 0 * off))
+    entries = (
+        Entry("a", (), one, False, told, None, 1 + off, aligned),
+        Entry("b", (), other, False, told, None, 1 + 0 * off, aligned),
+    )
+    return Comparison(entries, tuple(range(len(off))), "loss")
+
+
+def test_more_seeds_do_not_tell_of_other_hospitals() -> None:
+    """Three hospitals that differ by ±1: two hundred seeds narrow the seeds' part alone."""
+    rng = np.random.default_rng(0)
+    hospital = np.array([0.2, 1.0, 1.9])
+    for seeds in (5, 20, 200):
+        found = on_fixed_tasks(hospital + 0.1 * rng.standard_normal((seeds, 3))).difference("a", "b")
+        assert found.verdict == "no significant difference"
+        assert found.over_seeds < 0.2 < 1.5 < found.over_tasks
+        assert found.interval == pytest.approx(np.hypot(found.over_seeds, found.over_tasks))
+    assert found.over_seeds < 0.02
+    assert on_fixed_tasks(1 + 0.01 * rng.standard_normal((5, 3))).difference("a", "b").verdict == "worse"
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("parts", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.2, 1, 0.3), (1, 1, 1), (0, 1, 3)])
+def test_false_alarms_are_one_in_twenty_at_most(parts: tuple[float, float, float], aligned: bool) -> None:
+    rng = np.random.default_rng(0)
+    for seeds, tasks in ((5, 3), (20, 3), (4, 12)):
+        called = 0
+        for _ in range(200):
+            off = crossed(seeds, tasks, rng, *parts)
+            off = off if aligned else rng.permuted(off, axis=1)
+            called += on_fixed_tasks(off, aligned).difference("a", "b").verdict != "no significant difference"
+        assert called <= 20  # of 200; 10 are expected where one source alone makes the difference
+
+
+def test_one_seed_or_one_task_tells_nothing_apart() -> None:
+    for off in (5 + np.arange(4.0)[None], 5 + np.arange(4.0)[:, None]):
+        found = on_fixed_tasks(off).difference("a", "b")
+        assert np.isnan(found.interval)
+        assert found.verdict == "no significant difference"
+        assert not np.isnan([found.over_seeds, found.over_tasks]).all()
+
+
+def test_tasks_that_a_seed_has_not_judged_count_for_the_others() -> None:
+    off = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, 5.0]])
+    found = on_fixed_tasks(off).difference("a", "b")
+    assert found.over_tasks == pytest.approx(half_width(np.array([2.0, 2.0, 5.0])))
+
+
+def hospitals(n: int = 3, test: float = 0.0, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(n), 12)
+    x = rng.standard_normal((12 * n, 2))
+    return mg.groups(x, x @ [1.0, -1.0] + rng.standard_normal(n)[group], group, test=test)
+
+
+def on_hospitals(tasks: Any, *methods: str) -> list[Any]:
+    given: dict[str, Any] = {"model": mg.linear(2), "shots": 4, "queries": 4, "steps": 20, "inner_lr": 0.05}
+    return [mg.prepare(method, tasks=tasks, **given) for method in methods]
+
+
+def test_hospitals_that_were_learned_from_are_called_so() -> None:
+    found = mg.compare(on_hospitals(hospitals(), "maml", "reptile"), seeds=4, baselines=False)
+    text = repr(found)
+    assert "loss on 3 training tasks" in text
+    assert (
+        "4 seeds; mean ± half-width of the 95 % interval, differences paired by seed; every seed judges the same"
+        in text
+    )
+    assert "fewer than 10 tasks: it may be too short; the tasks were learned from" in text
+    maml = found["maml"]
+    assert maml.by_task is not None
+    for row, run, seed in zip(maml.by_task, maml.runs, range(4), strict=True):
+        np.testing.assert_array_equal(row, run.evaluate(seed=1 + seed).scores[-1])
+    seeds, tasks = maml.sources
+    assert seeds == pytest.approx(half_width(maml.scores))
+    assert tasks == pytest.approx(half_width(maml.by_task.mean(axis=0)))
+    assert f"{maml.scores.mean():.4g} ± {np.hypot(seeds, tasks):.2g} (seeds {seeds:.2g}, tasks {tasks:.2g})" in text
+    only = repr(mg.compare(on_hospitals(hospitals(), "maml"), seeds=1, baselines=False))
+    assert "(tasks " in only
+    assert "±" not in only.splitlines()[1]
+
+
+def test_hospitals_held_out_are_judged_and_called_so() -> None:
+    tasks = hospitals(12, test=0.25)
+    found = mg.compare(on_hospitals(tasks, "maml"), seeds=2)
+    assert "loss on 3 held-out tasks" in repr(found)
+    assert "learned from" not in repr(found)
+    assert found["scratch"].tasks is tasks.test
+    held = mg.compare(on_hospitals(tasks, "maml"), seeds=2, tasks=tasks.test)
+    np.testing.assert_array_equal(found["maml"].scores, held["maml"].scores)
+    assert "loss on 9 training tasks" in repr(mg.compare(on_hospitals(tasks, "maml"), seeds=2, tasks=tasks))
+
+
+def test_methods_judged_on_other_tasks_are_not_compared() -> None:
+    every, some = hospitals(8), hospitals(8).split(0.5)
+    for a, b, tasks in ((every, some[0], some[1]), (every, hospitals(8, seed=1), None), (every, some[0], None)):
+        runs = {"a": on_hospitals(a, "maml")[0], "b": on_hospitals(b, "maml")[0]}
+        found = mg.compare(runs, seeds=2, tasks=tasks, baselines=False)
+        assert found.difference("a", "b").verdict == "not comparable"
+        assert found.rows()[2][2].endswith(": not comparable")
+    head, first, second = mg.compare({"a": runs["a"], "b": runs["b"]}, seeds=2, baselines=False).rows()
+    assert head[1] == "loss"
+    assert first[1].endswith(" on 8 training tasks")
+    assert second[1].endswith(" on 4 training tasks")
+    twin = {"a": on_hospitals(every, "maml")[0], "b": on_hospitals(hospitals(8), "reptile")[0]}
+    verdict = mg.compare(twin, seeds=2, baselines=False).difference("a", "b").verdict
+    assert verdict != "not comparable"  # two objects of the same rows

@@ -74,6 +74,24 @@ def test_halving_gives_all_steps_to_the_best_alone() -> None:
     assert found.best["lr"] == next(t.values[0] for t in found.outcomes if t.steps == 90)
 
 
+def test_groups_that_were_learned_from_are_called_so() -> None:
+    rng = np.random.default_rng(0)
+    table = (rng.standard_normal((80, 2)), rng.standard_normal(80), np.repeat(np.arange(8), 10))
+    given: dict[str, Any] = {"model": mg.linear(2), "shots": 3, "queries": 3, "steps": 2}
+    over = {"inner_lr": [0.01, 0.02]}
+    found = mg.sweep("maml", over, jobs=1, seeds=2, tasks=mg.groups(*table), **given)
+    assert found.rows()[0][1] == found.what == "loss on 8 training tasks"
+    assert "every seed judges the same tasks, and the interval is over seeds alone" in found.caption
+    assert "fewer than 10 tasks" in found.caption
+    assert "learned from" in found.caption
+    tasks = mg.groups(*table, test=0.25)
+    found = mg.sweep("maml", over, jobs=1, seeds=2, tasks=tasks, **given)
+    assert found.what == "loss on 2 held-out tasks"
+    run = mg.train("maml", tasks=tasks, inner_lr=0.02, seed=1, **given)
+    assert found.outcomes[Trial((0.02,), 1, 2)].score == run.evaluate(tasks.test, n_tasks=200, seed=2).mean[-1]
+    assert mg.sweep("maml", over, jobs=1, n_tasks=20, **META).what == "loss on 20 held-out tasks"
+
+
 def test_processes_find_the_same() -> None:
     over = {"inner_lr": [0.01, 0.1], "outer": ["sgd", "adam"]}
     here = mg.sweep("maml", over, seeds=2, jobs=1, n_tasks=20, **META)

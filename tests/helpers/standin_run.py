@@ -54,5 +54,5 @@ def held_out() -> Any:
     support = np.array([-4.2, -3.1, -1, -0.4, 0.3, 1.2, 2.2, 3, 3.9, 4.6])
     return SimpleNamespace(
         x_support=support, y_support=3.4 * np.sin(support - 1), x=x, truth=3.4 * np.sin(x - 1),
-        before=-1.1 * np.cos(x), after=3 * np.sin(x - 1.1) + 0.1 * x, label="3.4·sin(x − 1.0)",
+        before=-1.1 * np.cos(x), after=3 * np.sin(x - 1.1) + 0.1 * x, label="3.4·sin(x − 1.0)", origin="held-out",
     )  # fmt: skip

@@ -344,6 +344,7 @@ def test_a_task_starts_at_the_mean_of_the_starts() -> None:
     np.testing.assert_array_equal(told.recognise(problem, theta, batch.support), np.eye(2)[batch.support.kind])
 
 
+@pytest.mark.filterwarnings("ignore:a few tasks carry")
 @pytest.mark.parametrize("family", [mg.sinusoid(), mg.mixed("line"), mg.regression(1)])
 def test_one_kind_is_maml(family: Any) -> None:
     given = {"model": NET, "tasks": family, "inner_lr": 0.05, "inner_steps": 2, "meta_batch_size": 4, "steps": 15}

@@ -131,12 +131,16 @@ def test_table_for_reading_and_for_comparing(run: Run) -> None:
     assert shown == again._repr_mimebundle_()  # no time, no memory: a notebook's check compares it
     assert shown["text/plain"] == repr(found)
     assert shown["text/html"].count("<tr>") == 4
-    assert f"<td>{found.mean[1]:.4g} ± {found.interval[1]:.2g}</td><td>1</td><td>0</td>" in shown["text/html"]
+    assert (
+        f"<td>{found.mean[1]:.4g} ± {found.interval[1]:.2g}</td><td>{found.median[1]:.4g}</td><td>1</td><td>0</td>"
+        in shown["text/html"]
+    )
     lines = found.table().splitlines()
-    assert lines[0].split() == ["steps", "loss", "gradient", "evaluations", "Hessian·vectors", "seconds", "peak", "MB"]
+    head = ["steps", "loss", "median", "gradient", "evaluations", "Hessian·vectors", "seconds", "peak", "MB"]
+    assert lines[0].split() == head
     assert [line.split()[0] for line in lines[1:4]] == ["0", "1", "2"]
     assert len({len(line) for line in lines[:4]}) == 1  # aligned
-    assert lines[4] == "on 30 tasks; costs of adapting to one"
+    assert lines[4] == "on 30 held-out tasks; costs of adapting to one"
     assert lines[5].startswith(f"training: {run.costs.grad_evals:,} gradient evaluations, {run.costs.hvps:,} Hess")
 
 

@@ -25,7 +25,7 @@ def run() -> Run:
 
 
 def test_mean_and_interval_are_what_they_say(run: Run) -> None:
-    """Recomputed task by task: adapt on the support set, judge on the query set, 1.96·s/√n."""
+    """Recomputed task by task: adapt on the support set, judge on the query set, t·s/√n."""
     found = run.evaluate(shots=7, steps=3, n_tasks=25, seed=4, queries=9)
     drawn = mg.sinusoid().sample(np.random.default_rng([4, 25, 0xE]), 1, 25, 7, 9)
     theta = run.plan.problem.layout.flatten(run.params)
@@ -38,9 +38,13 @@ def test_mean_and_interval_are_what_they_say(run: Run) -> None:
             phi = phi - 0.02 * run.plan.problem.linearize(phi, support).grad
     np.testing.assert_allclose(found.mean, scores.mean(axis=1), rtol=1e-10)
     deviation = np.sqrt(((scores - scores.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) / 24)
-    np.testing.assert_allclose(found.interval, 1.96 * deviation / 5, rtol=1e-10)
+    np.testing.assert_allclose(found.interval, 2.0638985616 * deviation / 5, rtol=1e-8)  # t of 24 degrees of freedom
+    np.testing.assert_allclose(found.median, np.median(scores, axis=1), rtol=1e-10)
+    assert list(found.quantiles) == [0.05, 0.25, 0.5, 0.75, 0.95]
+    for share, values in found.quantiles.items():
+        np.testing.assert_allclose(values, np.quantile(scores, share, axis=1), rtol=1e-10)
     assert (found.metric, found.n_tasks) == ("loss", 25)
-    assert repr(found).startswith("loss after 0…3 steps on 25 tasks: ")
+    assert repr(found).startswith("loss after 0…3 steps on 25 held-out tasks: ")
 
 
 def test_steps_and_shots_default_to_those_of_training(run: Run) -> None:
@@ -124,7 +128,7 @@ def test_accuracy(wrong: int) -> None:
     assert found.metric == "accuracy"
     assert found.mean[1] == pytest.approx(1 - wrong / 8)
     assert found.interval[1] == pytest.approx(0, abs=1e-12)
-    assert "accuracy after 0…1 steps on 30 tasks" in repr(found)
+    assert "accuracy after 0…1 steps on 30 held-out tasks" in repr(found)
 
 
 def test_adapting_helps_where_it_was_learned(run: Run) -> None:
@@ -204,7 +208,7 @@ def test_each_group_is_judged_once() -> None:
     run = mg.train("maml", model=mg.linear(2, outputs=2), tasks=tasks, shots=4, queries=4, steps=3)
     every, more = run.evaluate(), run.evaluate(n_tasks=5)
     assert (every.n_tasks, more.n_tasks, run.evaluate(n_tasks=3).n_tasks) == (5, 5, 3)
-    assert "on 5 tasks" in repr(every)
+    assert "on 5 training tasks (few: the interval may be too short)" in repr(every)
     np.testing.assert_array_equal(every.mean, more.mean)
     np.testing.assert_array_equal(every.interval, more.interval)
     seen: list[Any] = []
@@ -313,6 +317,8 @@ def test_no_panel_where_inputs_have_more_dimensions() -> None:
 def test_adaptation_that_diverges_says_so_in_numbers_alone() -> None:
     """Warnings are errors here: none may come out of the kit's own arithmetic."""
     run = mg.prepare("maml", model=mg.mlp(1, 20, 1), tasks=mg.sinusoid(), inner_lr=1e3)
-    found = run.evaluate(steps=60, n_tasks=5)
+    with pytest.warns(UserWarning, match="the largest score makes up") as caught:
+        found = run.evaluate(steps=60, n_tasks=5)
+    assert len(caught) == 1
     assert np.isfinite(found.mean[0])
     assert not np.isfinite(found.mean[-1])

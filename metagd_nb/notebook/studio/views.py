@@ -12,7 +12,7 @@ from ...core.errors import MetagdError
 from ...plotting import style
 from ...plotting.figures import RunFigure, titled
 from ...plotting.interpretation import layer_rates as rates_figure
-from ...training.adaptation import curve, held_out
+from ...training.adaptation import curve, held_out, origin
 from ...training.executors.base import Snapshot
 from ...training.loop import TrainingLoop
 from ...training.persistence.replay import replay_into, replay_plan
@@ -83,11 +83,11 @@ def inner_loop(run: Run, shot: Shot) -> RunFigure:
         raise MetagdError(f"{run.plan.method} has one task and no inner loop")
     theta, steps = shot.theta.astype(problem.dtype), max(algorithm.inner_steps, 1)
     path = None if tasks is None else held_out(problem, algorithm, tasks, theta, run.plan.settings.seed, steps)
-    if path is None:
+    if path is None or tasks is None:
         raise MetagdError("these tasks have no curve to draw: their inputs are not one number")
-    example, steps_taken = path
+    (example, steps_taken), kind = path, origin(tasks)
     curves = [curve(problem, algorithm, phi, example.x) for phi in steps_taken]
-    figure, ax = titled(f"held-out task {example.label}, learned for {shot.step:,} steps", "x", "y")
+    figure, ax = titled(f"{kind} task {example.label}, learned for {shot.step:,} steps", "x", "y")
     if example.truth is not None:
         ax.plot(
             example.x, example.truth, color=style.REFERENCE, linewidth=1.2, linestyle=(0, (4, 3)), label="true curve"
@@ -104,7 +104,7 @@ def inner_loop(run: Run, shot: Shot) -> RunFigure:
     ax.set_ylim(known.min() - room, known.max() + room)
     ax.grid(True, color=style.GRID, linewidth=0.8)
     ax.legend(fontsize=style.SMALL, frameon=False, ncols=4, loc="upper left")
-    figure.alt = f"{run.plan.method} on one held-out task at step {shot.step}: the curve before and after adapting"
+    figure.alt = f"{run.plan.method} on one {kind} task at step {shot.step}: the curve before and after adapting"
     return figure
 
 

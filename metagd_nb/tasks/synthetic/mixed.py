@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -104,6 +104,7 @@ class Mixed(Tasks):
         kind = self._kinds(rng, batches, n)
         points = shots + queries
         x, y = np.empty((len(kind), points, self.inputs)), np.empty((len(kind), points, self.outputs))
+        number, first = np.full(len(kind), -1), 0
         for g, family in enumerate(self.families.values()):
             members = np.flatnonzero(kind == g)
             if len(members):
@@ -111,7 +112,14 @@ class Mixed(Tasks):
                 x[members], y[members] = (
                     np.concatenate([getattr(drawn.support, a), getattr(drawn.query, a)], 1) for a in "xy"
                 )
-        return TaskBatch(Batch(x[:, :shots], y[:, :shots], kind), Batch(x[:, shots:], y[:, shots:], kind))
+                if drawn.support.number is not None:
+                    number[members] = first + drawn.support.number
+            first += family.n_available or 0
+        known = number if (number >= 0).all() else None
+        return TaskBatch(Batch(x[:, :shots], y[:, :shots], kind, known), Batch(x[:, shots:], y[:, shots:], kind, known))
+
+    def task_keys(self) -> list[set[Hashable]]:
+        return [keys for g in self._drawn for keys in self.families[self.kinds[g]].task_keys()]
 
     def _kinds(self, rng: np.random.Generator, batches: int, n: int) -> np.ndarray:
         """Draw kinds (batches·n,) in random order: in a batch the counts of two kinds differ by one at most."""

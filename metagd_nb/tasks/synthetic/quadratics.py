@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from ...core import MetagdError, records_call
@@ -38,8 +40,12 @@ class Quadratics(Tasks):
         return f"quadratics({len(self.c)} tasks, d={self.inputs})"
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
-        data = Batch(np.tile(self.a, (batches, 1, 1)), np.tile(self.c, (batches, 1)))
+        number = np.tile(np.arange(len(self.c)), batches)
+        data = Batch(np.tile(self.a, (batches, 1, 1)), np.tile(self.c, (batches, 1)), number=number)
         return TaskBatch(data, data)
+
+    def task_keys(self) -> list[set[Hashable]]:
+        return [{("quadratic", a.tobytes(), c.tobytes())} for a, c in zip(self.a, self.c, strict=True)]
 
     def adapted(self, inner_lr: np.typing.ArrayLike, inner_steps: int) -> np.ndarray:
         """Return the curvature of each task before adaptation (T, d, d): W_i = (Rᵏ)ᵀA_iRᵏ with R = I − DA_i.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Self
 
 import numpy as np
 
 from ...core import MetagdError, check_int, records_call, records_derivation
 from ..base import Batch, Reference, TaskBatch, Tasks
+from ..identity import name_keys, rows_key
 from ..validation import labels, numbers_2d, refuse_unequal
 
 
@@ -120,6 +121,11 @@ class Episodes(Tasks):
         part._set_rows(self.x[rows], np.unique(self.number[rows], return_inverse=True)[1])
         part.names, part.parents = (labels[np.sort(classes)] for labels in (self.names, self.parents))
         return part
+
+    def task_keys(self) -> list[set[Hashable]]:
+        rows = np.split(self._rows, self._first[1:])
+        names = zip(rows, name_keys(self.names), strict=True)
+        return [{("rows", rows_key(self.x[mine]))} | name for mine, name in names]
 
     def sample(self, rng: np.random.Generator, batches: int, n: int, shots: int, queries: int) -> TaskBatch:
         """Draw ``shots`` and ``queries`` points of each class, class by class; support and query share no row.

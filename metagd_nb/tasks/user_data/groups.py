@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from ...core import MetagdError, records_call, records_derivation
+from ...core import MetagdError, check_float, records_call, records_derivation
 from ..base import Batch, Example, Reference, TaskBatch, Tasks
+from ..identity import name_keys, rows_key
 from ..sampler import draw_without_repeats, split_numbers
 from ..validation import labels, numbers_2d, refuse_unequal, targets
 
@@ -35,6 +36,8 @@ class Groups(Tasks):
         self._inside = np.arange(self.sizes.max()) < self.sizes[:, None]
         self._rows = np.zeros_like(self._inside, int)
         self._rows[self._inside] = np.argsort(member, kind="stable")
+        self._names = dict(zip(self.labels.tolist(), name_keys(self.labels), strict=True))
+        self._held_out: Groups | None = None
         self.n_available = len(self.labels)
         self.test_queries = int(self.sizes.max())
 
@@ -44,7 +47,26 @@ class Groups(Tasks):
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {self.outputs} classes"
         rows = f"{self.sizes.min()}–{self.sizes.max()} rows"
-        return f"{self.name}({len(self)} groups of {rows}, D={self.inputs}{classes})"
+        held_out = "" if self._held_out is None else f"; {len(self._held_out)} held out"
+        return f"{self.name}({len(self)} groups of {rows}, D={self.inputs}{classes}{held_out})"
+
+    @property
+    def test(self) -> Groups | None:
+        """Family of the groups that are held out, with ``groups(…, test=)``."""
+        return None if self._held_out is None else self.held_out()
+
+    @records_derivation
+    def held_out(self) -> Groups | None:
+        """Return `test`; a method, because files name methods only."""
+        return self._held_out
+
+    def task_keys(self) -> list[set[Hashable]]:
+        keys: list[set[Hashable]] = []
+        for label, rows, size in zip(self.labels.tolist(), self._rows, self.sizes, strict=True):
+            mine = np.concatenate([self.x[rows[:size]], self.y[rows[:size]]], axis=1)
+            own = self._names[label] or {(str(label), row.tobytes()) for row in mine}  # a number alone says nothing
+            keys.append({("rows", rows_key(mine)), *own})
+        return keys
 
     @records_derivation
     def split(self, fraction: float = 0.75, seed: int = 0) -> tuple[Groups, Groups]:
@@ -104,10 +126,34 @@ class Groups(Tasks):
         rows = np.take_along_axis(self._rows, np.argsort(keys, axis=1)[:, :width], axis=1)
         return self.x[rows], self.y[rows], self._inside[:, :width]
 
+    def holding_out(self, share: float) -> Groups:
+        """Return the family without a share of the groups, which are its `test`.
+
+        Parameters
+        ----------
+        share : float
+
+        Returns
+        -------
+        Groups
+
+        Raises
+        ------
+        MetagdError
+            For a share that leaves one side empty.
+        """
+        count = round(share * len(self))
+        if not 0 < count < len(self):
+            raise MetagdError(f"{share!r} of {len(self)} groups leaves one side empty", "test")
+        family, test = self.split(1 - count / len(self))
+        family._held_out = test
+        return family
+
     def _part(self, numbers: np.ndarray) -> Groups:
         rows = np.isin(self.group, self.labels[numbers])
         part = Groups(self.x[rows], self.y[rows], self.group[rows], self.loss, name=self.name)
         part.classes = self.classes  # including those without a row in this part
+        part._names = self._names
         return part
 
     def references(self, inner_lr: np.typing.ArrayLike, inner_steps: int, shots: int) -> list[Reference]:
@@ -132,7 +178,7 @@ class Groups(Tasks):
         rest = self.sizes[chosen, None] - shots
         query = np.take_along_axis(rows, shots + np.arange(queries) % rest, axis=1)
         support = rows[:, :shots]
-        return TaskBatch(Batch(self.x[support], self.y[support]), Batch(self.x[query], self.y[query]))
+        return TaskBatch(*(Batch(self.x[mine], self.y[mine], number=chosen) for mine in (support, query)))
 
     def example(self, rng: np.random.Generator, shots: int) -> Example | None:
         if self.inputs != 1 or self.outputs != 1:
@@ -146,9 +192,17 @@ class Groups(Tasks):
 
 @records_call
 def groups(
-    x: np.typing.ArrayLike, y: np.typing.ArrayLike, group: np.typing.ArrayLike, loss: str | None = None
+    x: np.typing.ArrayLike,
+    y: np.typing.ArrayLike,
+    group: np.typing.ArrayLike,
+    loss: str | None = None,
+    *,
+    test: float = 0.0,
 ) -> Groups:
     """Make a family of tasks from your own data: the rows of one group are one task.
+
+    With ``test`` a share of the groups is held out: training does not see them, and ``evaluate``, ``compare`` and
+    ``sweep`` judge on them. They are the family's attribute ``test``.
 
     Parameters
     ----------
@@ -161,6 +215,8 @@ def groups(
     loss : "mse" | "cross-entropy", optional
         Loss to learn with. By default ``y`` of text are class labels and numbers are quantities;
         ``cross-entropy`` makes whole numbers class labels too.
+    test : float
+        Share of the groups that is held out, 0 ≤ test < 1.
 
     Returns
     -------
@@ -169,6 +225,9 @@ def groups(
     Raises
     ------
     MetagdError
-        For lengths that differ, values that are not numbers or not finite.
+        For lengths that differ, values that are not numbers or not finite, and a share that leaves one side empty.
     """
-    return Groups(x, y, group, loss)
+    family, share = Groups(x, y, group, loss), check_float(test, "test", low=0)
+    if not share:
+        return family
+    return family.holding_out(share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -187,7 +187,7 @@ class Series(Tasks):
         tasks, overhead = batches * n, self.window + 2 * self.horizon - 2
         if self._make is not None:
             values = self.transform(self._make(rng, tasks, shots + queries + overhead))
-            lengths = np.full(tasks, values.shape[1])
+            lengths, which = np.full(tasks, values.shape[1]), None
         else:
             which = draw_without_repeats(rng, len(self), batches, n)
             values, lengths = self._table[which], self._lengths[which]
@@ -200,7 +200,11 @@ class Series(Tasks):
         end = start + n_support + self.window + self.horizon - 1  # the first value that is not known yet
         scale = _step(values, start, end)[:, None, None]
         parts = (self._windows(values, at) for at in (support, query))
-        return TaskBatch(*(Batch(x / scale, y / scale) for x, y in parts))
+        return TaskBatch(*(Batch(x / scale, y / scale, number=which) for x, y in parts))
+
+    def task_keys(self) -> list[set[Hashable]]:
+        starts = [(str(name), one[:4].tobytes()) for name, one in zip(self.names, self.values, strict=False)]
+        return [{("values", one.tobytes()), start} for one, start in zip(self.values, starts, strict=True)]
 
     def _windows(self, values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Windows (T, K, W) from ``at`` (T, K) on, and their targets (T, K, H), relative to a window's last value."""
