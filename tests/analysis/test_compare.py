@@ -10,7 +10,6 @@ import pytest
 from cells import cell
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 import metagd_nb as mg
 from metagd_nb.analysis.comparison import Comparison
@@ -18,6 +17,11 @@ from metagd_nb.analysis.comparison_entry import Entry
 from metagd_nb.core.errors import MetagdError
 from metagd_nb.core.statistics import half_width, t_point
 from metagd_nb.tasks.identity import Judged
+
+
+@pytest.fixture(scope="module")
+def stats() -> Any:
+    return pytest.importorskip("scipy.stats")
 
 
 def scored(**scores: list[float]) -> Comparison:
@@ -30,19 +34,19 @@ def scored(**scores: list[float]) -> Comparison:
 
 
 @pytest.mark.parametrize("freedom", [*range(1, 41), 60, 100, 1000])
-def test_the_points_of_students_t(freedom: int) -> None:
+def test_the_points_of_students_t(freedom: int, stats: Any) -> None:
     assert t_point(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=3e-8)
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=3, max_size=12, unique=True))
-def test_intervals_are_scipys(values: list[int]) -> None:
+def test_intervals_are_scipys(stats: Any, values: list[int]) -> None:
     off = np.array(values) / 100
     low, high = stats.t.interval(0.95, len(off) - 1, off.mean(), stats.sem(off))
     assert half_width(off) == pytest.approx((high - low) / 2, rel=1e-7)
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), min_size=2, max_size=8))
-def test_better_is_what_a_paired_t_test_finds(pairs: list[tuple[float, float]]) -> None:
+def test_better_is_what_a_paired_t_test_finds(stats: Any, pairs: list[tuple[float, float]]) -> None:
     one, other = (list(side) for side in zip(*pairs, strict=True))
     found = scored(one=one, other=other).difference("one", "other")
     off = np.subtract(one, other)

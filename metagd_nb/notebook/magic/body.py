@@ -113,7 +113,9 @@ def trimmed_error(ip: InteractiveShell, error: BaseException) -> BaseException:
     if hasattr(type(error), "_render_traceback_"):  # every MetagdError has it
         return error
     if isinstance(error, SyntaxError):
-        return _substitute(error, ip.SyntaxTB.structured_traceback(type(error), error))
+        return _substitute(
+            error, ip.SyntaxTB.structured_traceback(type(error), error, None)
+        )  # None: IPython 8.18 needs it
     if isinstance(error, UsageError):  # IPython would print it and leave no error in the notebook
         return _substitute(error, [f"UsageError: {error}"])
     error = trimmed(error)
