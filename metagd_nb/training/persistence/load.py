@@ -152,6 +152,8 @@ def _method(path: str, method: str, fields: Mapping[str, Any]) -> type[Algorithm
     MetagdError
         For a method of the user's own whose class is not here, or is another one.
     """
+    if method not in ALGORITHMS and not method.replace("-", "_").isidentifier():
+        raise _CorruptFile
     if method not in ALGORITHMS:
         raise MetagdError(f"{path} holds a run of {missing_method(method)}")
     kind = ALGORITHMS[method]
