@@ -61,7 +61,7 @@ def prepared(method: str, source: str, **variant: Any) -> Run:
         given: dict[str, Any] = {
             "built-in model": {"model": mg.mlp(3, 2, 1, activation="tanh"), "x": x, "y": y},
             "least squares": {"model": mg.linear(3), "x": x, "y": y},
-            "user's loss": {"loss": bowl, "params": {"w": np.array([0.3, -0.2]), "b": 0.1}},
+            "user's loss": {"loss": bowl, "params": {"w": np.array([0.3, -0.2]), "b": 0.1}, "data": {}},
         }[source]
         return mg.prepare(method, **given, **more, **fitting(method, {"lr": 0.05, "horizon": 3} | variant))
     settings = {"inner_steps": 2, "meta_batch_size": 3, "shots": 4, "queries": 3} | EXTRA.get(method, {}) | variant
