@@ -83,7 +83,7 @@ def remember(line: Line, names: Names) -> None:
     if memory is None:
         print("metagd: runs are not remembered any more")
         return
-    print(f"metagd: {memory} in {memory.path}")
+    print(f"metagd: {memory} in {target if line.words else memory.path}")
     if memory.note:
         print(f"metagd: {memory.note}")
 
