@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOSS = "def loss(w):\n    return (w[0] - 3.0) ** 2 + w[1] ** 2\nw = np.zeros(2)"
 CELL = f"%%metagd gd --lr 0.001 --steps 2000\n{LOSS}"
 FOREVER = CELL.replace("2000", "100000000")
-SUMMARY = f"metagd gd: lr=0.001\ntrained: w ()\nall steps done after 2000 steps\nloss 9 → {9 * 0.998**4000:.6g}"
+SUMMARY = f"metagd gd: lr=0.001\ntrained: w (2,)\nall steps done after 2000 steps\nloss 9 → {9 * 0.998**4000:.6g}"
 
 
 def notebook(place: Path, *sources: str) -> Path:
