@@ -75,7 +75,8 @@ def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
         if (seconds := loop.clock.seconds()) >= breath:
             breath = seconds + SLICE
             yield False
-            continue  # meanwhile others may have paused or stopped it
+            if loop.stopped is not None:  # by others, meanwhile; a step follows otherwise, however long they took
+                break
         if loop.executor.processes is not None:  # once before each step, on each process
             agree(loop)
         if loop.requests.pending:
