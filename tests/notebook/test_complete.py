@@ -63,7 +63,7 @@ def test_runs_and_functions(ip: Any, complete: Any) -> None:
     assert complete("%metagd recognise mi|") == ["%metagd recognise mine"]
     assert complete("%metagd recognise mine --by cu|") == ["%metagd recognise mine --by curvature"]
     assert complete("%metagd check lo|") == ["%metagd check loss"]
-    assert complete("%metagd check --|") == ["%metagd check --params"]
+    assert complete("%metagd check --|") == ["%metagd check --data", "%metagd check --params"]
     assert complete("%metagd gd --params |") == ["%metagd gd --params w"]
     cell(ip, "def loss(w, bias, x): pass")
     assert complete("%metagd gd --params w,|") == ["%metagd gd --params w,bias", "%metagd gd --params w,x"]
