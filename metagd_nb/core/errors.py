@@ -108,7 +108,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
         matches = [word]
     elif not matches:
         swapped = [one for one in by_word if sorted(one) == sorted(word)]
-        matches = (swapped or difflib.get_close_matches(word, list(by_word), n=1, cutoff=0.6))[:1]
+        cutoff = 0.6 if len(word) > 3 else 0.5
+        matches = (swapped or difflib.get_close_matches(word, list(by_word), n=1, cutoff=cutoff))[:1]
     return f"; did you mean {' or '.join(repr(by_word[one]) for one in matches)}?" if matches else ""
 
 

@@ -270,7 +270,7 @@ def test_conv_is_the_net_for_omniglot() -> None:
     assert np.abs(net.layout.views(theta)["W1"]).max() <= 2 * np.sqrt(2 / 576)
     assert repr(net) == "conv(5, side=28, channels=1, filters=64, blocks=4, norm='batch')"
     assert net.layout.last == ["W4", "b4"]
-    with pytest.raises(MetagdError, match=r"^blocks: 0 is not allowed; needs a whole number ≥ 1$"):
+    with pytest.raises(MetagdError, match=r"^blocks: 0 is not allowed; needs a whole number ≥ 1 and ≤ 1,000$"):
         mg.conv(5, blocks=0)
 
 
