@@ -75,7 +75,7 @@ def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
         if (seconds := loop.clock.seconds()) >= breath:
             breath = seconds + SLICE
             yield False
-            if loop.stopped is not None:  # by others, meanwhile; a step follows otherwise, however long they took
+            if _has_ended(loop):  # by others, meanwhile; a step follows otherwise, however long they took
                 break
         if loop.executor.processes is not None:  # once before each step, on each process
             agree(loop)
@@ -119,6 +119,10 @@ def _together(loop: TrainingLoop) -> Generator[None]:
         raise
     finally:
         processes.end(error)
+
+
+def _has_ended(loop: TrainingLoop) -> bool:
+    return loop.stopped is not None
 
 
 def _call_due(callbacks: list[Callback], seconds: float) -> float:
