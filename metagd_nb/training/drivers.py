@@ -75,8 +75,8 @@ def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
         if (seconds := loop.clock.seconds()) >= breath:
             breath = seconds + SLICE
             yield False
-            if _has_ended(loop):  # by others, meanwhile; a step follows otherwise, however long they took
-                break
+            if loop.stopped is not None:  # by others, meanwhile; a step follows otherwise, however long they took
+                break  # type: ignore[unreachable]
         if loop.executor.processes is not None:  # once before each step, on each process
             agree(loop)
         if loop.requests.pending:
@@ -119,10 +119,6 @@ def _together(loop: TrainingLoop) -> Generator[None]:
         raise
     finally:
         processes.end(error)
-
-
-def _has_ended(loop: TrainingLoop) -> bool:
-    return loop.stopped is not None
 
 
 def _call_due(callbacks: list[Callback], seconds: float) -> float:
