@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from ..core.errors import MetagdError
-from ..problems.capture.errors import is_users, trimmed
+from ..problems.capture.errors import entries, is_users, trimmed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,12 +35,8 @@ def shows_users_lines(function: Callable[P, T]) -> Callable[P, T]:
 
 def _mark(error: BaseException) -> None:
     """Have IPython show only the user's lines of an interrupt, or of an error that is the user's own."""
-    innermost = error.__traceback__
-    own = False
-    while innermost is not None:
-        own = own or is_users(innermost)
-        innermost = innermost.tb_next
-    if (own or isinstance(error, KeyboardInterrupt)) and not hasattr(error, "_render_traceback_"):
+    own = isinstance(error, KeyboardInterrupt) or any(map(is_users, entries(error)))
+    if own and not hasattr(error, "_render_traceback_"):
         error._render_traceback_ = functools.partial(_lines, error)  # type: ignore[attr-defined]
 
 

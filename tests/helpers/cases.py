@@ -10,6 +10,8 @@ import numpy as np
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
 from metagd_nb.core.hyperparameters import hyperparameters
+from metagd_nb.problems.base import Problem
+from metagd_nb.tasks import Batch
 from metagd_nb.training.run import Run
 
 METHODS = list(ALGORITHMS)
@@ -90,6 +92,18 @@ def assert_same(a: Run, b: Run) -> None:
         np.testing.assert_array_equal(left, right, err_msg=name)
     np.testing.assert_array_equal(a.loop.snapshot.theta, b.loop.snapshot.theta)
     assert a.stopped == b.stopped
+
+
+def assert_derivatives(problem: Problem, theta: np.ndarray, batch: Batch, v: np.ndarray) -> Any:
+    """Compare gradient and Hessian·vector at θ (P,) with central differences along v (T, P); return the point."""
+    step = 1e-5
+    point, many = problem.linearize(theta, batch), np.tile(theta, (len(v), 1))
+    ahead, behind = (problem.linearize(many + sign * step * v, batch) for sign in (1, -1))
+    along = (ahead.loss - behind.loss) / (2 * step)
+    np.testing.assert_allclose((np.asarray(point.grad) * v).sum(axis=1), along, rtol=1e-7, atol=1e-8)
+    second = (np.asarray(ahead.grad) - np.asarray(behind.grad)) / (2 * step)
+    np.testing.assert_allclose(np.asarray(point.hvp(v)), second, rtol=1e-6, atol=1e-7)
+    return point
 
 
 def differences(f: Callable[[np.ndarray], Any], theta: np.ndarray, step: float = 1e-5) -> np.ndarray:

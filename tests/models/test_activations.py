@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import assert_derivatives
 
 import metagd_nb as mg
 from metagd_nb.models.activations import ACTIVATIONS, Activation
@@ -66,16 +67,11 @@ def test_derivatives_are_central_differences(
 ) -> None:
     monkeypatch.setattr(nets, "ACCELERATED", accelerated)
     net = models()[which]
-    (theta, batch, v), problem, step = case(net), nets.NetProblem(net), 1e-5
+    (theta, batch, v), problem = case(net), nets.NetProblem(net)
     assert (problem.accelerator is not None) == (accelerated and net.closed_form() != "layers")
     if problem.accelerator is not None:
         problem.accelerator.narrow = problem.accelerator.pairs = rank
-    point, many = problem.linearize(theta, batch), np.tile(theta, (3, 1))
-    ahead, behind = (problem.linearize(many + sign * step * v, batch) for sign in (1, -1))
-    along = (ahead.loss - behind.loss) / (2 * step)
-    np.testing.assert_allclose((np.asarray(point.grad) * v).sum(axis=1), along, rtol=1e-7, atol=1e-8)
-    bent = (np.asarray(ahead.grad) - np.asarray(behind.grad)) / (2 * step)
-    np.testing.assert_allclose(np.asarray(point.hvp(v)), bent, rtol=1e-6, atol=1e-7)
+    point = assert_derivatives(problem, theta, batch, v)
     for direction in (point.grad, problem.linearize(theta + 0.1, batch).grad):  # low rank, where these are
         chain = ChainPoint(net, mse, theta, batch)
         np.testing.assert_allclose(np.asarray(point.hvp(direction)), chain.hvp(np.asarray(direction)), atol=1e-11)

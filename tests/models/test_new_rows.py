@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import assert_derivatives
 
 import metagd_nb as mg
 from metagd_nb.models.layers import NORMS, Cache, Layer, Tangents, row
@@ -93,16 +94,11 @@ def test_derivatives_are_central_differences(
 ) -> None:
     monkeypatch.setattr(nets, "ACCELERATED", accelerated)
     net, theta, batch, v = case(which, monkeypatch)
-    problem, step = factory.net(net, "log-cosh", "numpy", "float64"), 1e-5
+    problem = factory.net(net, "log-cosh", "numpy", "float64")
     assert (problem.accelerator is not None) == (accelerated and which == "mlp")
     if problem.accelerator is not None:
         problem.accelerator.narrow = problem.accelerator.pairs = rank
-    point, many = problem.linearize(theta, batch), np.tile(theta, (3, 1))
-    ahead, behind = (problem.linearize(many + sign * step * v, batch) for sign in (1, -1))
-    along = (ahead.loss - behind.loss) / (2 * step)
-    np.testing.assert_allclose((np.asarray(point.grad) * v).sum(axis=1), along, rtol=1e-7, atol=1e-8)
-    second = (np.asarray(ahead.grad) - np.asarray(behind.grad)) / (2 * step)
-    np.testing.assert_allclose(np.asarray(point.hvp(v)), second, rtol=1e-6, atol=1e-7)
+    assert_derivatives(problem, theta, batch, v)
 
 
 @pytest.mark.slow

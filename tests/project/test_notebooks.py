@@ -98,7 +98,7 @@ def test_pictures(path: Path) -> None:
 def test_size(path: Path) -> None:
     lines = sorted(len(source(cell).splitlines()) for cell in code_of(path))
     assert lines[-1] <= 20
-    assert lines[len(lines) // 2] <= 6
+    assert lines[len(lines) // 2] <= 5
     assert 30 <= len(read(path)) <= 50
     assert 1500 <= len(prose(path).split()) <= 2500
     assert sum("assert" in source(cell) for cell in code_of(path)) >= 5

@@ -12,7 +12,7 @@ import numpy as np
 from ...core.errors import MetagdError
 from ..autograd.numpy_shim import ShimModule, Shims
 from .closure import capture
-from .errors import user_line
+from .errors import entries, user_line
 from .snapshot import DataSnapshot
 
 Array = np.ndarray
@@ -185,14 +185,6 @@ def refuse_squares(
             "make both alike: a[:, 0] of the column, or b[:, None] of the vector"
         ) from None
     except Exception as error:
-        if _raised_in(error) == "mse_loss":
+        if entries(error)[-1].tb_frame.f_code.co_name == "mse_loss":
             raise MetagdError(f"{error}{user_line(error)[0]}") from None
         # any other is said by the call that counts
-
-
-def _raised_in(error: Exception) -> str:
-    """Return the name of the function that raised an error."""
-    entry = error.__traceback__
-    while entry is not None and entry.tb_next is not None:
-        entry = entry.tb_next
-    return entry.tb_frame.f_code.co_name if entry is not None else ""

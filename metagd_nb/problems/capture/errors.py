@@ -23,15 +23,19 @@ def is_users(traceback: TracebackType) -> bool:
     return frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE and written_by_user(frame.f_code)
 
 
+def entries(error: BaseException) -> list[TracebackType]:
+    """List the entries of an error's traceback, the innermost last."""
+    found, entry = [], error.__traceback__
+    while entry is not None:
+        found.append(entry)
+        entry = entry.tb_next
+    return found
+
+
 def trimmed(error: BaseException) -> BaseException:
     """The same error, with only the user's own lines left in its traceback."""
-    entries = []
-    entry = error.__traceback__
-    while entry is not None:
-        entries.append(entry)
-        entry = entry.tb_next
     trimmed_traceback: TracebackType | None = None
-    for entry in reversed(entries):
+    for entry in reversed(entries(error)):
         if is_users(entry):
             trimmed_traceback = TracebackType(trimmed_traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     error.__context__ = None
@@ -62,12 +66,7 @@ def explain_tracing_failure(
 
 def user_line(error: BaseException) -> tuple[str, str]:
     """``line 3: `float(w)` `` and its text, of the innermost line of the user's."""
-    found: TracebackType | None = None
-    entry = error.__traceback__
-    while entry is not None:
-        if is_users(entry):
-            found = entry
-        entry = entry.tb_next
+    found = next(filter(is_users, reversed(entries(error))), None)
     if found is None:
         return "", ""
     text = linecache.getline(found.tb_frame.f_code.co_filename, found.tb_lineno).strip()
@@ -85,15 +84,14 @@ def assigns(text: str) -> bool:
 
 def _library(error: BaseException) -> str:
     """The library function, called from the user's line, that the error came out of; NumPy and autograd are none."""
-    name, entry = "", error.__traceback__
-    while entry is not None:
+    name = ""
+    for entry in entries(error):
         module = entry.tb_frame.f_globals.get("__name__", "")
         if is_users(entry):
             name = ""
         elif name in ("", "a library's wrapper") and module.partition(".")[0] not in ("numpy", "autograd", _PACKAGE):
             called = entry.tb_frame.f_code.co_name
             name = "a library's wrapper" if called == "wrapper" else f"{module.partition('.')[0]}'s {called}"
-        entry = entry.tb_next
     return name
 
 

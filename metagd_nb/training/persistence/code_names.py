@@ -14,6 +14,11 @@ def plain(name: str) -> str:
     return re.sub(r"[^\w .-]", "?", name)
 
 
+def is_name(text: object) -> bool:
+    """Return True for a text that code can hold as a name."""
+    return isinstance(text, str) and text.isidentifier() and not keyword.iskeyword(text)
+
+
 def identifier(name: str, what: str) -> str:
     """``name``, if code can hold it as a name; all that a script writes outside quotes passes here.
 
@@ -22,13 +27,13 @@ def identifier(name: str, what: str) -> str:
     MetagdError
         For any other text.
     """
-    if not (isinstance(name, str) and name.isidentifier()) or keyword.iskeyword(name):
+    if not is_name(name):
         raise MetagdError(f"{shorten(name)} cannot be a name in a script", what)
     return name
 
 
 def keywords(arguments: Mapping[str, str]) -> list[str]:
     """Arguments of a call by name; names that code cannot hold stand in a dict."""
-    held = {n: text for n, text in arguments.items() if n.isidentifier() and not keyword.iskeyword(n)}
+    held = {n: text for n, text in arguments.items() if is_name(n)}
     rest = ", ".join(f"{n!r}: {text}" for n, text in arguments.items() if n not in held)
     return [f"{n}={text}" for n, text in held.items()] + ([f"**{{{rest}}}"] if rest else [])

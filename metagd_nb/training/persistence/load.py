@@ -72,7 +72,7 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
 
 
 class _CorruptFile(Exception):
-    """Raise a MetagdError for a file whose parts do not fit together."""
+    """Parts of a file do not fit together."""
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import keyword
 import math
 import textwrap
 from types import FunctionType, ModuleType
@@ -19,7 +18,7 @@ from ...problems.capture.fingerprint import global_names
 from ..loop import TrainingLoop
 from ..plan import Plan
 from ..stopping import RULES
-from .code_names import identifier, keywords, plain
+from .code_names import identifier, is_name, keywords, plain
 from .function_source import belongs_to_user, importable, is_own, missing_method, source
 
 INLINE = 12  # entries of an array that are written out; longer ones are text in base 64
@@ -190,7 +189,7 @@ class _Parts:
         if not isinstance(function, FunctionType):
             raise MetagdError(f"{name} is {shorten(function)}; a script can hold a function written with def", "script")
         own = function.__name__
-        called = own if own.isidentifier() and not keyword.iskeyword(own) else name
+        called = own if is_name(own) else name
         self.name(called, function)
         return called
 
