@@ -61,7 +61,8 @@ class LiveRunFigure:
         self.height = HEIGHT if self.task is None else TALL
         self.redraws = 0  # of the static artists; few, or frames are not cheap
         self.rates = [name for name in run.rates if name in run.record]
-        self.columns = {name: MinMaxBuckets() for name in ("loss", "grad_norm", *self.rates)}
+        names = ("loss", "grad_norm", *(name for name in ("validation",) if name in run.record), *self.rates)
+        self.columns = {name: MinMaxBuckets() for name in names}
         self.rows = 0  # read so far
         self.right = 0.0  # steps shown
         self.moved: list[str] = []  # rates that have changed; they have a panel
@@ -95,7 +96,10 @@ class LiveRunFigure:
         base = 50 + (112 if self.moved else 0)
         title = ("query loss" if "meta_lr" in run.record else "loss") + (": mean and range" if sampled else "")
         ax = self._axes(62, base, 358, top - base)
-        loss = StepPanel(ax, title, [Curve(ax, self.columns["loss"], style.BLUE, sampled)])
+        curves = [Curve(ax, self.columns["loss"], style.BLUE, sampled, "training")]
+        if "validation" in self.columns:
+            curves.append(Curve(ax, self.columns["validation"], style.VERMILLION, False, "validation"))
+        loss = StepPanel(ax, title, curves)
         loss.add_references(run.plan.references)
         if not self.moved:
             return [loss]

@@ -98,6 +98,10 @@ class Problem:
         """Evaluate at ``phi``: (P,) shared by all tasks, (T, P) one a task, or the result of ``step``."""
         raise NotImplementedError
 
+    def value_at(self, theta: Array, batch: Batch | None) -> float:
+        """Evaluate the loss of a batch of one task at ``theta`` (P,), without derivatives where that is cheaper."""
+        return float(self.linearize(theta, batch).loss[0])  # type: ignore[arg-type]  # None where it brings its data
+
     def flat(self, phi: ArrayLike, tasks: int) -> Array:
         """Return ``phi`` as an array of parameters (T, P)."""
         return np.broadcast_to(np.asarray(phi), (tasks, self.layout.size))

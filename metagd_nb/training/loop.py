@@ -7,117 +7,24 @@ parameters belong together; ``advance_many()`` takes several steps. `drivers` ca
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from ..core.environment import keep_freed_memory
 from ..core.errors import one_line
-from .callbacks import Callback
-from .clock import Clock
 from .executors.base import Snapshot
 from .executors.least_squares import LeastSquaresExecutor
-from .executors.selection import make_executor
-from .plan import Plan
-from .record import Record
-from .requests import Event, requests_of, validate
-from .settings import Settings
-from .stopping import StoppingRule, divergence
-
-if TYPE_CHECKING:
-    import asyncio
-
-Array = np.ndarray
-COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")
+from .loop_state import LoopState
+from .requests import validate
+from .stopping import divergence
 
 
-class TrainingLoop:
-    """One training, step by step.
+class TrainingLoop(LoopState):
+    """One training, step by step; `LoopState` has its attributes.
 
     Parameters
     ----------
     plan : Plan
-
-    Attributes
-    ----------
-    algorithm : Algorithm
-        With its present rates; ``plan.algorithm`` has those of the start.
-    snapshot, best : Snapshot
-        Step, loss, parameters and state that belong together: now, and at the best row.
-    stopped : str or None
-        Reason of the end, a key of `stopping.REASONS`.
-    error : exception or None
-        Raised by the user's function.
-    cell, saved : str or None, dict or None
-        Text of the cell that started the run; contents of the file that it was read from.
-    driver, task : threading.Thread, asyncio.Task or None
-        Thread that takes the steps; task of an event loop where there are no threads.
-    waiting : int
-        Number of threads that wait for the end.
-    grad_evals, hvps : int
-        Numbers of gradient evaluations and of Hessian·vectors so far.
     """
-
-    def __init__(self, plan: Plan) -> None:
-        keep_freed_memory()
-        self.plan, self.algorithm, self.settings = plan, plan.algorithm, plan.settings
-        self.record = Record((*COUNTED, *self.algorithm.live_rates()))
-        self.events: list[Event] = []
-        self.stopped: str | None = None
-        self.error: BaseException | None = None
-        self.cell: str | None = None
-        self.saved: dict[str, Any] | None = None
-        self.driver: threading.Thread | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.waiting, self.paused = 0, False
-        self.callbacks: list[Callback] = []
-        self.clock, self.steps_requested = Clock(), 0  # steps while paused
-        self.executor = make_executor(plan)
-        self.requests = requests_of(self.executor.processes)
-        self.note = plan.note or self.executor.note
-        self.snapshot = self.best = Snapshot(-1, plan.theta, math.nan, self.executor.state)
-        self.stopping = StoppingRule(plan.settings, plan.sampled)
-        self.grad_evals = self.hvps = 0
-
-    # ---- state -----------------------------------------------------------------------------------------------------
-
-    @property
-    def sampled(self) -> bool:
-        """True where losses carry sampling noise."""
-        return self.stopping.sampled
-
-    @property
-    def theta(self) -> Array:
-        """All that is learned (M,), now: the parameters (P,) first; a rate that was set is in it at once."""
-        return self.executor.theta
-
-    @property
-    def running(self) -> bool:
-        """True while a driver holds the loop, paused or not; False once the last frame is drawn."""
-        return self.driver is not None
-
-    @property
-    def idle(self) -> bool:
-        """True while it is paused with no step requested: the driver has nothing to do."""
-        return self.paused and not self.steps_requested
-
-    def seconds(self) -> float:
-        """Return the seconds of training so far; 0 before the first row."""
-        return self.clock.seconds() if len(self.record) else 0.0
-
-    def peek(self) -> dict[str, Any]:
-        """Return the present ``step``, ``loss`` and ``params`` (copies by name), which belong together; never waits."""
-        problem, snapshot = self.plan.problem, self.snapshot
-        flat = self.algorithm.result(problem, snapshot.theta, snapshot.state)
-        params = {name: view.copy() for name, view in problem.layout.views(flat).items()}
-        return {"step": snapshot.step, "loss": snapshot.loss, "params": params}
-
-    def use(self, settings: Settings) -> None:
-        """Continue under other settings."""
-        self.plan = self.plan._replace(settings=settings)
-        self.settings = self.stopping.settings = settings
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -129,10 +36,11 @@ class TrainingLoop:
         loss = snapshot.loss
         self.grad_evals += grad_evals
         self.hvps += hvps
-        line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates)
-        self.record.append(line, not step % self.settings.record_every)
+        validation, no_better = self._validate(snapshot)
+        line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates, *validation)
+        self.record.append(line, not step % self.settings.record_every or any(map(math.isfinite, validation)))
         self.snapshot = snapshot  # next to the row it belongs to: an interrupt may come between any two lines
-        reason = self.stopping.judge(step, loss, norm, seconds) or ("no-descent" if no_descent else None)
+        reason = self.stopping.judge(step, loss, norm, seconds) or no_better or ("no-descent" if no_descent else None)
         if self.stopping.best_step == step and reason != "diverged":
             self.best = snapshot
         if self.steps_requested:
@@ -149,7 +57,19 @@ class TrainingLoop:
         else:
             self.clock.go()
         allowed = self.steps_requested if self.paused else self.settings.steps - step + 1
+        if self.plan.validation is not None:
+            allowed = min(allowed, self.plan.validation.steps_left(step))  # parameters are read there
         return step, max(allowed, 1)
+
+    def _validate(self, snapshot: Snapshot) -> tuple[tuple[float, ...], str | None]:
+        """Return the columns of the loss on held-out rows, and the reason to stop that follows from it."""
+        validation = self.plan.validation
+        if validation is None:
+            return (), None
+        if not validation.due(snapshot.step):
+            return (math.nan,), None
+        loss = validation(self.algorithm.result(self.plan.problem, snapshot.theta, snapshot.state))
+        return (loss,), self.stopping.judge_validation(snapshot.step, loss)
 
     def advance_many(self) -> None:
         """Take as many steps as the executor takes at once, a few milliseconds' worth: equal to repeated `advance`."""
@@ -187,10 +107,6 @@ class TrainingLoop:
         self.error = error
         self.note = f"failed at step {self.snapshot.step + 1}: {one_line(error)}"
         self._end("failed")
-
-    def add_note(self, line: str) -> None:
-        """Add a line to the note."""
-        self.note = "\n".join(filter(None, [self.note, line]))
 
     # ---- requests --------------------------------------------------------------------------------------------------
 
@@ -243,8 +159,3 @@ class TrainingLoop:
         if not self.paused:
             self.paused = True
             self.write_event("pause")
-
-    def write_event(self, kind: str, value: Any = None) -> None:
-        """Write an event at the step of the last row, which is then recorded."""
-        self.record.keep_latest()
-        self.events.append(Event(self.snapshot.step, kind, value))

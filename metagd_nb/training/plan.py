@@ -13,6 +13,7 @@ from ..models.net import Net
 from ..problems.base import Problem
 from ..tasks import Reference, Tasks
 from .settings import Settings
+from .validation import Validation
 
 Array = np.ndarray
 
@@ -31,6 +32,7 @@ class Inputs(NamedTuple):
     check: bool = True
     warm_start: ArrayLike | Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
+    validation: tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | None = None
 
 
 class Batches(Protocol):
@@ -53,6 +55,8 @@ class Plan(NamedTuple):
         Evaluation at ``theta``, where preparing has computed it.
     again : function, optional
         Makes a plan of the same settings from other inputs: ``again(loss=…)``.
+    validation : Validation, optional
+        Loss on rows that are held out.
     """
 
     method: str
@@ -68,6 +72,7 @@ class Plan(NamedTuple):
     note: str | None = None
     inputs: Inputs = Inputs()
     again: Callable[..., Plan] | None = None
+    validation: Validation | None = None
 
     @property
     def sampled(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,20 +16,11 @@ from ..problems import factory
 from ..problems.base import Problem
 from ..problems.capture.fingerprint import LIMIT
 from ..problems.factory import check_shapes
-from ..tasks import Batch, Quadratics, Reference, Sampler, Tasks
-from ..tasks.validation import check_loss_name, numbers_2d, targets
-from .plan import Batches, Inputs, Plan
+from ..tasks import Quadratics, Reference, Sampler, Tasks
+from ..tasks.validation import check_loss_name
+from .plan import Inputs, Plan
 from .settings import Settings
-
-
-class _Parts(NamedTuple):
-    """Parts of a plan that follow from the inputs."""
-
-    problem: Problem
-    batches: Batches
-    tasks: Tasks | None = None
-    references: tuple[Reference, ...] = ()
-    note: str | None = None
+from .single_task import Parts, fit_parts, loss_parts, with_roles
 
 
 def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs, evaluate: bool = True) -> Plan:
@@ -51,14 +42,19 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
     MetagdError
         For inputs that do not fit each other or the method.
     """
-    inputs = inputs._replace(x=_snapshot(inputs.x), y=_snapshot(inputs.y))
-    inputs, decided = _with_roles(method, algorithm, inputs)
+    held_out: Any = inputs.validation
+    if isinstance(held_out, (tuple, list)):
+        held_out = tuple(map(_snapshot, held_out))
+    elif isinstance(held_out, Mapping):
+        held_out = {name: _snapshot(value) for name, value in held_out.items()}
+    inputs = inputs._replace(x=_snapshot(inputs.x), y=_snapshot(inputs.y), validation=held_out)
+    inputs, decided = with_roles(method, algorithm, inputs)
     if isinstance(algorithm, Meta):
         parts = _meta_parts(method, algorithm, settings, inputs, evaluate)
     elif inputs.model is not None:
-        parts = _fit_parts(method, settings, inputs)
+        parts = fit_parts(method, settings, inputs)
     else:
-        parts = _loss_parts(method, settings, inputs)
+        parts = loss_parts(method, settings, inputs)
 
     def again(**other: Any) -> Plan:
         for name in other:
@@ -66,7 +62,7 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
                 raise unknown_name("argument", name, Inputs._fields)
         return planned(method, algorithm, settings, inputs._replace(**other))
 
-    problem, batches, tasks, references, note = parts
+    problem, batches, tasks, references, note, validation = parts
     note = "\n".join(line for line in (decided, note) if line) or None
     bound = algorithm.bind(tasks)
     with np.errstate(all="ignore"):
@@ -78,7 +74,8 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
         ):  # JAX traces the step, which finds misfits too
             first = bound.evaluate(problem, theta, bound.init(theta), batches(0))
             first = first._replace(grad=first.grad.copy())  # the problem may use its array again
-    return Plan(method, bound, problem, batches, settings, begin, theta, first, tasks, references, note, inputs, again)
+    remarks = (tasks, references, note, inputs, again, validation)
+    return Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks)
 
 
 def _snapshot(column: ArrayLike | None) -> ArrayLike | None:
@@ -125,89 +122,13 @@ def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Sett
     return algorithm, Settings(**{name: value for name, value in options.items() if name in shared})
 
 
-def _with_roles(method: str, algorithm: Algorithm, inputs: Inputs) -> tuple[Inputs, str | None]:
-    """Separate the arguments of a loss into data and parameters; return the line that says what was decided."""
-    if isinstance(algorithm, Meta) or inputs.model is not None:
-        if inputs.data is not None:
-            raise MetagdError("names arguments of a loss of the parameters; a model takes x and y, or tasks", "data")
-        return inputs, None
-    if not callable(inputs.loss) or not isinstance(inputs.params, Mapping) or not inputs.params:
-        return inputs, None  # refused later, with its own message
-    from ..problems.capture.roles import assigned, settled
-
-    if inputs.data is not None:
-        roles = settled(inputs.params, inputs.data)
-    else:
-        roles = assigned(inputs.loss, inputs.params, namespace=inputs.namespace)
-    data = roles.data if roles.data or inputs.data is not None else None
-    return inputs._replace(params=roles.params, data=data), roles.note
-
-
-def _loss_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
-    """The user's own loss of the parameters."""
-    if not callable(inputs.loss):
-        raise MetagdError(f"{method} needs a loss of the parameters, or a model with x and y", "loss")
-    if not inputs.params:
-        raise MetagdError("needs a dict of starting values, one for each parameter of the loss", "params")
-    from ..problems.gradient_check import check_gradient
-
-    problem = factory.loss(
-        settings.backend, settings.dtype, inputs.loss, inputs.params, inputs.gradient, inputs.namespace, inputs.data
-    )
-    note = None
-    if inputs.gradient is not None and inputs.check:
-        report = check_gradient(problem)
-        if report.fatal:
-            raise MetagdError(report.lines[0])
-        note = report.lines[0] if report.wrong else None
-    return _Parts(problem, _nothing, note=note)
-
-
-def _nothing(step: int) -> None:
-    """The batch of a loss that brings its own data."""
-
-
-class _Always:
-    """The same batch at every step."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def __call__(self, step: int) -> Batch:
-        return self.batch
-
-
-def _fit_parts(method: str, settings: Settings, inputs: Inputs) -> _Parts:
-    """A built-in model on the user's x and y, all rows in every step."""
-    if not isinstance(inputs.model, Net):
-        raise MetagdError(
-            f"{shorten(inputs.model)} is not a built-in model; {method} takes linear(…) or mlp(…)", "model"
-        )
-    batch, loss = _rows(method, inputs.model, inputs)
-    linear = inputs.model.closed_form() == "plain" and len(inputs.model.sizes) == 2
-    if linear and loss == "mse" and not callable(inputs.loss):
-        squares = factory.squares(inputs.model, batch, settings.backend, settings.dtype)
-        known = (Reference(squares.best_loss, "least squares (optimum)"),)
-        return _Parts(squares, _nothing, references=known)
-    problem = factory.net(inputs.model, inputs.loss or loss, settings.backend, settings.dtype)
-    return _Parts(problem, _Always(batch.cast(settings.dtype)))
-
-
-def _rows(method: str, model: Net, inputs: Inputs) -> tuple[Batch, str]:
-    """Return the user's data as one task, and the name of the loss that fits them."""
-    if inputs.x is None or inputs.y is None:
-        raise MetagdError(f"{method} with a model needs both x and y", "x, y")
-    x = numbers_2d(inputs.x, "x")
-    y, loss, _ = targets(inputs.y, "y", inputs.loss if isinstance(inputs.loss, str) else None)
-    if len(x) != len(y):
-        raise MetagdError(f"have {len(x)} and {len(y)} rows; need the same number", "x, y")
-    check_shapes(model, x.shape[1], y.shape[1], "the data", "targets" if loss == "mse" else "classes")
-    return Batch(x[None], y[None]), loss
-
-
-def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs, known_losses: bool) -> _Parts:
+def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs, known_losses: bool) -> Parts:
     """A model, and tasks that share it."""
     tasks, model = inputs.tasks, inputs.model
+    if settings.validation is not None or inputs.validation is not None:
+        raise MetagdError(
+            "is for single-task methods; meta-learning is judged on new tasks: run.evaluate()", "validation"
+        )
     if not isinstance(tasks, Tasks):
         raise MetagdError(
             f"{_named(tasks)}; {method} needs a family such as sinusoid() or groups(x, y, group)", "tasks"
@@ -231,7 +152,7 @@ def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs
     known: tuple[Reference, ...] = ()
     if known_losses and loss == tasks.loss:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))
-    return _Parts(problem, batches, tasks, known)
+    return Parts(problem, batches, tasks, known)
 
 
 def _named(value: Any) -> str:

@@ -36,6 +36,7 @@ def prepare(
     check: bool = True,
     warm_start: ArrayLike | Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    validation: float | tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Run:
     """Prepare a run without starting it.
@@ -67,6 +68,9 @@ def prepare(
     data : dict name → value, optional
         Arguments of ``loss`` that are never trained; with it, ``params`` is trained as it stands. Without it,
         arguments with the usual names of data are not trained, and one that may be either is refused.
+    validation : float, pair of arrays or dict name → value, optional
+        Single-task methods: share of the rows that are held out, chosen from the seed; or the rows to validate on,
+        ``(x, y)`` of a model, or the data arguments of a loss by name. The loss on them is a column of the record.
     **options
         Fields of the method and of `Settings`.
 
@@ -81,8 +85,10 @@ def prepare(
     """
     if method not in ALGORITHMS:
         raise unknown_name("algorithm", method, ALGORITHMS)
-    algorithm, settings = configured(method, options)
-    inputs = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data)
+    rows = validation if isinstance(validation, (tuple, list, Mapping)) else None
+    share = validation if rows is None else None
+    algorithm, settings = configured(method, {**options, "validation": share})
+    inputs = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows)
     chosen = resolve_backend(settings, algorithm, model, loss)
     try:
         return Run(planned(method, algorithm, chosen, inputs))

@@ -6,7 +6,7 @@ Reading one waits until the run has ended or is paused; ``rates`` never waits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +27,25 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 
+class Best(NamedTuple):
+    """The best row of a run.
+
+    Attributes
+    ----------
+    step : int
+    loss : float
+        Training loss of that row.
+    params : dict name → array
+    validation : float or None
+        Loss on held-out rows at that step.
+    """
+
+    step: int
+    loss: float
+    params: dict[str, Array]
+    validation: float | None = None
+
+
 class Results:
     """Part of `Run` that reads what was learned.
 
@@ -39,7 +58,7 @@ class Results:
 
     @property
     def params(self) -> dict[str, Array]:
-        """Parameters by name, at the last row; at the best row if the run diverged."""
+        """Parameters by name, at the last row; at the best row if the run diverged or keeps the best."""
         params: dict[str, Array] = settled(self, "params").peek()["params"]
         return params
 
@@ -50,12 +69,24 @@ class Results:
         As in `rates`, a rate that the user has set is included at once.
         """
         loop = settled(self, "what was learned")
-        return loop.algorithm.learned(loop.plan.problem, loop.snapshot.theta)
+        return loop.algorithm.learned(loop.plan.problem, loop.result.theta)
 
     @property
     def loss(self) -> float:
         """Loss at ``params``; in meta-learning the query loss after adaptation with the rates of that row."""
-        return settled(self, "loss").snapshot.loss
+        return settled(self, "loss").result.loss
+
+    @property
+    def best(self) -> Best:
+        """The best row: by the loss on held-out rows where there is validation, otherwise by its own loss.
+
+        Where losses carry sampling noise, the best row is the one that ends the best mean of 20 rows.
+        """
+        loop = settled(self, "best row")
+        problem, row = loop.plan.problem, loop.best
+        flat = loop.algorithm.result(problem, row.theta, row.state)
+        params = {name: view.copy() for name, view in problem.layout.views(flat).items()}
+        return Best(row.step, row.loss, params, loop.stopping.best if loop.stopping.validated else None)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -103,7 +134,7 @@ class Results:
         from .adaptation import predictor
 
         loop, algorithm = _meta_learner(self, "adapt")
-        return predictor(self.loop.plan.problem, algorithm, loop.snapshot.theta, x, y, steps, self.loop.plan.tasks)
+        return predictor(self.loop.plan.problem, algorithm, loop.result.theta, x, y, steps, self.loop.plan.tasks)
 
     @shows_users_lines
     def evaluate(
@@ -173,7 +204,7 @@ def evaluated(
     return evaluate(
         loop.plan.problem,
         algorithm,
-        loop.snapshot.theta,
+        loop.result.theta,
         held_out_or(trained) if tasks is None else tasks,
         algorithm.shots if shots is None else shots,
         algorithm.inner_steps if steps is None else steps,

@@ -14,7 +14,15 @@ class Settings(Checked):
     steps: int = hyperparameter(1000, "updates at most", low=0, high=1_000_000_000)
     loss_below: float | None = hyperparameter(None, "stop when the loss is below this", kind=float)
     grad_below: float | None = hyperparameter(None, "stop when the gradient's norm is below this", low=0, kind=float)
-    patience: int | None = hyperparameter(None, "stop after this many steps without a better loss", low=1, kind=int)
+    patience: int | None = hyperparameter(
+        None, "stop after this many steps (with validation: evaluations) without a better loss", low=1, kind=int
+    )
+    validation: float | None = hyperparameter(
+        None, "share of the rows held out to validate on (single-task methods)", low=0, above=True, high=0.9, kind=float
+    )
+    keep: str = hyperparameter(
+        "last", "parameters that the run holds: of the last step or of the best", choices=("last", "best")
+    )
     seconds: float | None = hyperparameter(None, "stop after this long", low=0, kind=float)
     seed: int = hyperparameter(0, "seed of everything random", low=0, high=2**32 - 1)
     record_every: int = hyperparameter(

@@ -49,23 +49,41 @@ class StoppingRule:
     settings : Settings
     sampled : bool
         True if losses carry sampling noise: the mean of the last 20 rows is then compared.
+    validated : bool
+        True if the best row and the patience are those of the loss on held-out rows (`judge_validation`).
+
+    Attributes
+    ----------
+    best, best_step : float, int
+        Lowest value compared so far, and its step.
     """
 
-    def __init__(self, settings: Settings, sampled: bool) -> None:
-        self.settings, self.sampled = settings, sampled
+    def __init__(self, settings: Settings, sampled: bool, validated: bool = False) -> None:
+        self.settings, self.sampled, self.validated = settings, sampled, validated
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self._limit = math.inf
         self.best = math.inf
         self.best_step = 0
+        self._no_better = 0  # evaluations on held-out rows since the best one
 
     def state(self) -> dict[str, Any]:
         """Return what a restored run needs, for `restore`."""
-        return {"recent": list(self._recent), "limit": self._limit, "best": self.best, "best_step": self.best_step}
+        state = {"recent": list(self._recent), "limit": self._limit, "best": self.best, "best_step": self.best_step}
+        return {**state, "no_better": self._no_better} if self.validated else state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a result of `state`."""
         self._recent.extend(state["recent"])
         self._limit, self.best, self.best_step = state["limit"], state["best"], state["best_step"]
+        self._no_better = state.get("no_better", 0)
+
+    def judge_validation(self, step: int, loss: float) -> str | None:
+        """Compare the loss on held-out rows; return the reason to stop after too many that were no better, or None."""
+        self._no_better += 1
+        if loss < self.best:
+            self.best, self.best_step, self._no_better = loss, step, 0
+        patience = self.settings.patience
+        return "patience" if patience is not None and self._no_better >= patience else None
 
     def judge(self, step: int, loss: float, norm: float, seconds: float) -> str | None:
         """Return the reason to stop at this row, or None; update ``best`` and ``best_step``."""
@@ -77,7 +95,9 @@ class StoppingRule:
         if self.sampled:
             self._recent.append(loss)
             compared = sum(self._recent) / len(self._recent)
-        if compared < self.best or (self.sampled and step == WINDOW - 1):  # means of fewer rows no longer count
+        if self.validated:
+            pass  # the best row is the best on held-out rows
+        elif compared < self.best or (self.sampled and step == WINDOW - 1):  # means of fewer rows no longer count
             self.best, self.best_step = compared, step
         return self._rule(step, compared, norm, seconds)
 
@@ -91,7 +111,8 @@ class StoppingRule:
             return "grad-below"
         if step >= settings.steps:
             return "steps"
-        if settings.patience is not None and step - self.best_step >= settings.patience:
+        patience = None if self.validated else settings.patience
+        if patience is not None and step - self.best_step >= patience:
             return "patience"
         if settings.seconds is not None and seconds >= settings.seconds:
             return "seconds"

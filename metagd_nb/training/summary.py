@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..core.errors import printable
 from ..core.hyperparameters import hyperparameters
 from .loop import TrainingLoop
@@ -31,7 +33,10 @@ def summary(loop: TrainingLoop) -> str:
     state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
     first, last = float(loop.record.since("loss", 0)[0]), loop.record.last_step
     steps = f"{state} after {last} step{'s' * (last != 1)}"
-    return f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}{remarks}"
+    return (
+        f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}"
+        f"{_validated(loop)}{remarks}"
+    )
 
 
 def note(loop: TrainingLoop) -> str | None:
@@ -57,8 +62,25 @@ def note(loop: TrainingLoop) -> str | None:
 def _end_by_patience(loop: TrainingLoop) -> str:
     """Parameters that a run holds which ended for want of progress, in words."""
     best, what = loop.stopping, "mean of 20 losses" if loop.sampled else "loss"
-    last = f"the parameters are those of the last step, {loop.snapshot.step} (loss {loop.snapshot.loss:.6g})"
-    return f"{last}; the lowest {what} was {best.best:.6g}, at step {best.best_step}"
+    held = loop.result
+    which = "the best" if held is loop.best and held is not loop.snapshot else "the last"
+    line = f"the parameters are those of {which} step, {held.step} (loss {held.loss:.6g})"
+    what = "validation loss" if loop.stopping.validated else what
+    return f"{line}; the lowest {what} was {best.best:.6g}, at step {best.best_step}"
+
+
+def _validated(loop: TrainingLoop) -> str:
+    """The line on the losses on held-out rows, and on which parameters the run holds; ``""`` if there is none."""
+    lines = ""
+    if loop.plan.validation is not None:
+        values = loop.record.since("validation", 0)
+        values = values[np.isfinite(values)]
+        if len(values):
+            lowest = f"lowest {loop.stopping.best:.6g} at step {loop.stopping.best_step}"
+            lines = f"\nvalidation loss {values[0]:.6g} → {values[-1]:.6g} ({lowest})"
+    if loop.settings.keep == "best" and loop.stopped != "patience":  # which has a line of its own
+        lines += f"\nkept: the parameters of step {loop.result.step} (loss {loop.result.loss:.6g})"
+    return lines
 
 
 def _trained(loop: TrainingLoop) -> str:

@@ -66,11 +66,6 @@ def test_runs_of_one_plan_are_equal_though_they_share_the_first_evaluation() -> 
     assert fresh.record["grad_norm"].tolist() == run.record["grad_norm"].tolist()
 
 
-def test_a_run_shows_no_more_than_its_users_need() -> None:
-    run = mg.prepare("gd", loss=lambda w: w**2, params={"w": 1.0})
-    assert len([name for name in dir(run) if not name.startswith("_")]) <= 24
-
-
 def test_moved_names_say_where_they_are() -> None:
     run = mg.prepare("gd", loss=lambda w: w**2, params={"w": 1.0})
     with pytest.warns(DeprecationWarning, match=r"run.problem is now run.plan.problem"):

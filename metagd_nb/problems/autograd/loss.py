@@ -137,6 +137,10 @@ class LossProblem(Problem):
         """The loss at (P,), without tracing."""
         return scalar(self._binding.call(self._plain.function, self.layout.pieces(theta.copy())))
 
+    def value_at(self, theta: Array, batch: Batch | None) -> float:
+        """Evaluate the loss at (P,), without tracing."""
+        return float(self.value(theta))
+
     def traced(self, theta: Array) -> Traced:
         """The loss at (P,) with its gradient by automatic differentiation."""
         try:

@@ -43,6 +43,11 @@ class NetProblem(Problem):
             return ChainPoint(self.net, self.loss, np.asarray(phi), batch)
         return self.accelerator.linearize(phi, batch)
 
+    def value_at(self, theta: Array, batch: Batch | None) -> float:
+        """Evaluate the loss of a batch of one task, from the predictions alone."""
+        assert batch is not None
+        return float(self.loss.linearize(self.predict(theta, batch.x), batch.y).loss[0])
+
     def predict(self, phi: ArrayLike, x: Array) -> Array:
         """Predict outputs (T, K, C)."""
         return self.net.predict(np.asarray(phi), x)

@@ -107,6 +107,8 @@ def _origin(plan: Plan) -> dict[str, Any]:
             own[name] = _storable(getattr(inputs, name))
     if inputs.data:
         own["data"] = _storable(dict(inputs.data))
+    if inputs.validation is not None:
+        own["validation"] = _storable(inputs.validation)
     if inputs.warm_start is not None:
         own["warm_start"] = plan.start
     shapes = {name: list(shape) for name, shape in plan.problem.layout.shapes.items()}

@@ -97,9 +97,11 @@ class _Parts:
             arguments["params"] = self.value({name: np.asarray(v) for name, v in start.items()}, "params")
         if inputs.warm_start is not None:
             arguments["warm_start"] = self.value(plan.start, "warm_start")
+        if inputs.validation is not None:
+            arguments["validation"] = self.value(inputs.validation, "validation")
         if inputs.gradient is not None:
             arguments["check"] = "False"
-        for name, value in problem.user_data().items():
+        for name, value in {**problem.user_data(), **(inputs.data or {})}.items():
             self.name(name, value)
         if inputs.data is not None:
             arguments["data"] = "{" + ", ".join(f"{name!r}: {name}" for name in inputs.data) + "}"

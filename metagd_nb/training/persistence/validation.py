@@ -17,7 +17,17 @@ from ..stopping import REASONS, RULES, WINDOW
 
 Array = np.ndarray
 EXACT = 2.0**53  # whole numbers up to here are exact
-GIVEN = ("loss", "gradient", "model", "tasks", "x", "y", "data", "warm_start")  # inputs that a file may name
+GIVEN = (
+    "loss",
+    "gradient",
+    "model",
+    "tasks",
+    "x",
+    "y",
+    "data",
+    "warm_start",
+    "validation",
+)  # inputs that a file may name
 TEXT = (str, type(None))
 TYPES: dict[str, type | tuple[type, ...]] = {
     "kit": str, "method": str, "algorithm": dict, "present": dict, "settings": dict, "origin": dict, "prints": dict,
@@ -152,6 +162,8 @@ def _check_stopping(stopping: Mapping[str, Any], last: int) -> None:
     require(type(recent) is list and len(recent) <= WINDOW and all(type(loss) is float for loss in recent), "recent")
     require(_number(stopping["limit"]) and _number(stopping["best"]), "verdict")
     require(_whole(stopping["best_step"]) and 0 <= stopping["best_step"] <= last, "verdict")
+    no_better = stopping.get("no_better", 0)  # evaluations on held-out rows
+    require(_whole(no_better) and 0 <= no_better <= last + 1, "verdict")
 
 
 def _try_update(algorithm: Algorithm, theta: Array, evaluation: StepEvaluation, loop: TrainingLoop) -> None:
