@@ -27,6 +27,7 @@ from .task_panel import TaskPanel
 if TYPE_CHECKING:
     from ..training.run import Run
 
+LOW = 112  # pixels that a panel below that of the loss takes up
 CHUNK = 1 << 18  # rows read at once, so that reading a long record needs little memory
 
 
@@ -58,10 +59,11 @@ class LiveRunFigure:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.task = held_out_panel(run.loop)
-        self.height = HEIGHT if self.task is None else TALL
+        self.metrics = [] if run.plan.metrics is None else list(run.plan.metrics.functions)
+        self.height = (HEIGHT if self.task is None else TALL) + (LOW if self.metrics else 0)
         self.redraws = 0  # of the static artists; few, or frames are not cheap
         self.rates = [name for name in run.rates if name in run.record]
-        names = ("loss", "grad_norm", *(name for name in ("validation",) if name in run.record), *self.rates)
+        names = ("loss", "grad_norm", *run.plan.measured(), *self.rates)
         self.columns = {name: MinMaxBuckets() for name in names}
         self.rows = 0  # read so far
         self.right = 0.0  # steps shown
@@ -84,34 +86,43 @@ class LiveRunFigure:
         self._text(20, self.height - 42, "\n".join(lines), style.WARN, style.SMALL, va="top", linespacing=1.4)
         top = self.height - 68 - (6 + 14 * len(lines) if lines else 0)
         self.panels = self._left(top)
-        ax = self._axes(490, 50, 204, (128 if self.task is not None else top) - 50)
+        more = LOW if self.metrics else 0  # height that the panel of the gradient takes
+        ax = self._axes(490, 50, 204, (128 + more if self.task is not None else top) - 50)
         norm = Curve(ax, self.columns["grad_norm"], style.GREEN, self.run.loop.sampled)
         self.panels.append(StepPanel(ax, "gradient norm (log scale)", [norm], "log", most=4))
-        self.held_out = TaskPanel(self._axes(490, 212, 204, top - 212), self.task) if self.task is not None else None
+        self.held_out = None
+        if self.task is not None:
+            self.held_out = TaskPanel(self._axes(490, 212 + more, 204, top - 212 - more), self.task)
         self._background = None
 
     def _left(self, top: int) -> list[StepPanel]:
-        """Make the panel of the loss, and under it one of the rates that have changed."""
+        """Make the panel of the loss, and under it those of the rates that have changed and of the user's metrics."""
         run, sampled = self.run, self.run.loop.sampled
-        base = 50 + (112 if self.moved else 0)
+        lower = [names for names in (self.metrics, self.moved) if names]
+        base = 50 + LOW * len(lower)
         title = ("query loss" if "meta_lr" in run.record else "loss") + (": mean and range" if sampled else "")
         ax = self._axes(62, base, 358, top - base)
         curves = [Curve(ax, self.columns["loss"], style.BLUE, sampled, "training")]
         if "validation" in self.columns:
             curves.append(Curve(ax, self.columns["validation"], style.VERMILLION, False, "validation"))
-        loss = StepPanel(ax, title, curves)
-        loss.add_references(run.plan.references)
-        if not self.moved:
-            return [loss]
+        panels = [StepPanel(ax, title, curves)]
+        panels[0].add_references(run.plan.references)
+        for place, names in reversed(list(enumerate(lower))):
+            self._without_step_labels(panels[-1].ax)
+            ax = self._axes(62, 50 + LOW * place, 358, 66)
+            curves = [
+                Curve(ax, self.columns[name], color, False, name)
+                for name, color in zip(names, (style.VERMILLION, style.PURPLE, style.GREEN), strict=False)
+            ]
+            several = "metrics" if names is self.metrics else "learning rates"
+            panels.append(StepPanel(ax, words(names[0]) if len(curves) == 1 else several, curves, most=3))
+        return panels
+
+    @staticmethod
+    def _without_step_labels(ax: Axes) -> None:
+        """Leave the labels of the steps to the panel below."""
         ax.tick_params(labelbottom=False)
         ax.set_xlabel("")
-        ax = self._axes(62, 50, 358, 66)
-        curves = [
-            Curve(ax, self.columns[name], color, False, name)
-            for name, color in zip(self.moved, (style.VERMILLION, style.PURPLE, style.GREEN), strict=False)
-        ]
-        title = words(self.moved[0]) if len(curves) == 1 else "learning rates"
-        return [loss, StepPanel(ax, title, curves, most=3)]
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Add axes; positions and sizes are in pixels from the lower left."""

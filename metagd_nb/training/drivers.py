@@ -96,6 +96,8 @@ def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
             continue
         if seconds >= due and loop.executor.ready:
             due = _call_due(callbacks, seconds)
+            if loop.stopped is not None or loop.idle:  # by one of them
+                continue
         yield_to_renderer(loop)
         loop.advance_many()
 
@@ -136,7 +138,9 @@ def _due(callbacks: list[Callback]) -> float:
 
 def _callbacks(run: Driven, frame: Frame | None) -> list[Callback]:
     """Callbacks of a run, in the order of their last call: the last frame shows the notes of the others."""
-    found: list[Callback] = [_EndFunctions(run)]
+    watchers = run.loop.plan.watchers
+    found: list[Callback] = [] if watchers is None else [watchers.of(run)]
+    found.append(_EndFunctions(run))
     if run.loop.settings.checkpoint:
         from .persistence.checkpoint import Checkpointer
 
@@ -168,11 +172,6 @@ def drive(run: R, frame: Frame | None = None) -> R:
     run : Run
     frame : Frame, optional
         Display that shows the run between steps.
-
-    Returns
-    -------
-    Run
-        The same.
     """
     loop = run.loop
     loop.driver = threading.current_thread()

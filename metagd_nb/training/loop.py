@@ -36,9 +36,9 @@ class TrainingLoop(LoopState):
         loss = snapshot.loss
         self.grad_evals += grad_evals
         self.hvps += hvps
-        validation, no_better = self._validate(snapshot)
-        line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates, *validation)
-        self.record.append(line, not step % self.settings.record_every or any(map(math.isfinite, validation)))
+        measured, no_better = self._measure(snapshot) if self.measures else ((), None)
+        line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates, *measured)
+        self.record.append(line, not step % self.settings.record_every or any(map(math.isfinite, measured)))
         self.snapshot = snapshot  # next to the row it belongs to: an interrupt may come between any two lines
         reason = self.stopping.judge(step, loss, norm, seconds) or no_better or ("no-descent" if no_descent else None)
         if self.stopping.best_step == step and reason != "diverged":
@@ -57,19 +57,24 @@ class TrainingLoop(LoopState):
         else:
             self.clock.go()
         allowed = self.steps_requested if self.paused else self.settings.steps - step + 1
-        if self.plan.validation is not None:
-            allowed = min(allowed, self.plan.validation.steps_left(step))  # parameters are read there
-        return step, max(allowed, 1)
+        measured = self.plan.validation or self.plan.metrics
+        if measured is not None:
+            allowed = min(allowed, -step % measured.every + 1)  # parameters are read there
+        return step, int(max(min(allowed, self.next_call - step + 1), 1))
 
-    def _validate(self, snapshot: Snapshot) -> tuple[tuple[float, ...], str | None]:
-        """Return the columns of the loss on held-out rows, and the reason to stop that follows from it."""
-        validation = self.plan.validation
-        if validation is None:
-            return (), None
-        if not validation.due(snapshot.step):
-            return (math.nan,), None
-        loss = validation(self.algorithm.result(self.plan.problem, snapshot.theta, snapshot.state))
-        return (loss,), self.stopping.judge_validation(snapshot.step, loss)
+    def _measure(self, snapshot: Snapshot) -> tuple[list[float], str | None]:
+        """Return the columns that are measured at some steps only, and the reason to stop that follows from them."""
+        plan, step = self.plan, snapshot.step
+        every = plan.validation or plan.metrics
+        if every is None or not every.due(step):
+            return [math.nan] * len(plan.measured()), None
+        params, values, reason = self.algorithm.result(plan.problem, snapshot.theta, snapshot.state), [], None
+        if plan.validation is not None:
+            values.append(plan.validation(params))
+            reason = self.stopping.judge_validation(step, values[0])
+        if plan.metrics is not None:
+            values += plan.metrics(plan.problem.layout, params)
+        return values, reason
 
     def advance_many(self) -> None:
         """Take as many steps as the executor takes at once, a few milliseconds' worth: equal to repeated `advance`."""

@@ -14,7 +14,7 @@ from .clock import Clock
 from .executors.base import Snapshot
 from .executors.selection import make_executor
 from .plan import Plan
-from .record import Record
+from .record import COUNTED, Record
 from .requests import Event, requests_of
 from .settings import Settings
 from .stopping import StoppingRule
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import asyncio
 
 Array = np.ndarray
-COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")
 
 
 class LoopState:
@@ -49,6 +48,10 @@ class LoopState:
         Thread that takes the steps; task of an event loop where there are no threads.
     waiting : int
         Number of threads that wait for the end.
+    next_call : float
+        Step at which a callback wants to be called, so that no more steps are taken at once.
+    measures : bool
+        True if the record has columns that are measured at some steps only.
     grad_evals, hvps : int
         Numbers of gradient evaluations and of Hessian·vectors so far.
     """
@@ -56,8 +59,7 @@ class LoopState:
     def __init__(self, plan: Plan) -> None:
         keep_freed_memory()
         self.plan, self.algorithm, self.settings = plan, plan.algorithm, plan.settings
-        validated = () if plan.validation is None else ("validation",)
-        self.record = Record((*COUNTED, *self.algorithm.live_rates(), *validated))
+        self.record = Record((*COUNTED, *self.algorithm.live_rates(), *plan.measured()))
         self.events: list[Event] = []
         self.stopped: str | None = None
         self.error: BaseException | None = None
@@ -66,6 +68,7 @@ class LoopState:
         self.driver: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
         self.waiting, self.paused = 0, False
+        self.next_call, self.measures = math.inf, bool(plan.measured())
         self.callbacks: list[Callback] = []
         self.clock, self.steps_requested = Clock(), 0  # steps while paused
         self.executor = make_executor(plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..models.net import Net
 from ..problems.base import Problem
 from ..tasks import Reference, Tasks
 from .settings import Settings
+from .user_callbacks import Metrics, Watchers
 from .validation import Validation
 
 Array = np.ndarray
@@ -33,6 +34,9 @@ class Inputs(NamedTuple):
     warm_start: ArrayLike | Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
     validation: tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | None = None
+    metrics: Mapping[str, Callable[..., Any]] | tuple[str, ...] | None = None
+    callbacks: Sequence[Callable[..., object]] | None = None
+    callback_every: int | None = None
 
 
 class Batches(Protocol):
@@ -57,6 +61,8 @@ class Plan(NamedTuple):
         Makes a plan of the same settings from other inputs: ``again(loss=…)``.
     validation : Validation, optional
         Loss on rows that are held out.
+    metrics, watchers : Metrics, Watchers, optional
+        The user's own metrics and callbacks.
     """
 
     method: str
@@ -73,6 +79,13 @@ class Plan(NamedTuple):
     inputs: Inputs = Inputs()
     again: Callable[..., Plan] | None = None
     validation: Validation | None = None
+    metrics: Metrics | None = None
+    watchers: Watchers | None = None
+
+    def measured(self) -> tuple[str, ...]:
+        """Names of the columns that are measured at some steps only."""
+        validated = () if self.validation is None else ("validation",)
+        return (*validated, *(self.metrics.functions if self.metrics is not None else ()))
 
     @property
     def sampled(self) -> bool:

@@ -19,8 +19,10 @@ from ..problems.factory import check_shapes
 from ..tasks import Quadratics, Reference, Sampler, Tasks
 from ..tasks.validation import check_loss_name
 from .plan import Inputs, Plan
+from .record import COUNTED
 from .settings import Settings
 from .single_task import Parts, fit_parts, loss_parts, with_roles
+from .user_callbacks import Metrics, Watchers
 
 
 def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs, evaluate: bool = True) -> Plan:
@@ -75,7 +77,29 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
             first = bound.evaluate(problem, theta, bound.init(theta), batches(0))
             first = first._replace(grad=first.grad.copy())  # the problem may use its array again
     remarks = (tasks, references, note, inputs, again, validation)
-    return Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks)
+    made = Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks)
+    return made._replace(metrics=_metrics(made), watchers=_watchers(inputs))
+
+
+def _metrics(plan: Plan) -> Metrics | None:
+    """The user's metrics, evaluated together with the validation where there is one."""
+    if plan.inputs.metrics is None:
+        return None
+    every = {} if plan.validation is None else {"every": plan.validation.every}
+    metrics = Metrics(plan.inputs.metrics, **every)
+    taken = {*COUNTED, *plan.algorithm.live_rates(), *plan.measured()} & set(metrics.functions)
+    if taken:
+        raise MetagdError(f"{taken.pop()} is a column of the record already; choose another name", "metrics")
+    return metrics
+
+
+def _watchers(inputs: Inputs) -> Watchers | None:
+    """The user's callbacks."""
+    if inputs.callbacks is None:
+        if inputs.callback_every is not None:
+            raise MetagdError("says how often callbacks=[f] are called; there are none", "callback_every")
+        return None
+    return Watchers(inputs.callbacks, inputs.callback_every)
 
 
 def _snapshot(column: ArrayLike | None) -> ArrayLike | None:

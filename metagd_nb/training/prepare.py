@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS
@@ -19,6 +20,8 @@ from .plan import Inputs
 from .planning import configured, planned
 from .run import Run
 from .tracebacks import shows_users_lines
+
+Array = np.ndarray
 
 
 @shows_users_lines
@@ -37,6 +40,9 @@ def prepare(
     warm_start: ArrayLike | Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     validation: float | tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Callable[[dict[str, Array]], float]] | None = None,
+    callbacks: Sequence[Callable[..., object]] | None = None,
+    callback_every: int | None = None,
     **options: Any,
 ) -> Run:
     """Prepare a run without starting it.
@@ -71,6 +77,15 @@ def prepare(
     validation : float, pair of arrays or dict name → value, optional
         Single-task methods: share of the rows that are held out, chosen from the seed; or the rows to validate on,
         ``(x, y)`` of a model, or the data arguments of a loss by name. The loss on them is a column of the record.
+    metrics : dict name → function, optional
+        ``f(params)``, with ``params`` a dict name → array, gives a number. Each is a column of the record and a curve
+        of the plot, evaluated with the validation, or else every 20 steps.
+    callbacks : list of functions, optional
+        ``f(run)`` is called in the thread that trains after a recorded row, at most every 0.1 seconds, and after the
+        last one. It may read and control the run; an exception in it ends the run as ``failed``. `replay`, saved
+        files and exported scripts leave callbacks out.
+    callback_every : int, optional
+        Recorded rows from one call of the callbacks to the next, in place of the 0.1 seconds.
     **options
         Fields of the method and of `Settings`.
 
@@ -88,7 +103,10 @@ def prepare(
     rows = validation if isinstance(validation, (tuple, list, Mapping)) else None
     share = validation if rows is None else None
     algorithm, settings = configured(method, {**options, "validation": share})
-    inputs = Inputs(loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows)
+    inputs = Inputs(
+        loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows,
+        metrics, callbacks, callback_every,
+    )  # fmt: skip
     chosen = resolve_backend(settings, algorithm, model, loss)
     try:
         return Run(planned(method, algorithm, chosen, inputs))

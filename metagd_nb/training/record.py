@@ -17,6 +17,7 @@ from ..core.errors import MetagdError, unknown_name
 if TYPE_CHECKING:
     import pandas as pd
 
+COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")  # the columns of every run
 WHOLE = frozenset({"step", "grad_evals", "hvps"})  # columns that count
 
 

@@ -32,10 +32,6 @@ class Validation:
         """Return True if there is an evaluation at this step."""
         return step % self.every == 0
 
-    def steps_left(self, step: int) -> int:
-        """Return how many steps there are from ``step`` to the next evaluation, both included."""
-        return -step % self.every + 1
-
     def __call__(self, params: Array) -> float:
         """Return the loss on the held-out rows at the parameters (P,)."""
         with np.errstate(all="ignore"):

@@ -772,3 +772,14 @@ def test_a_run_is_exported_and_gone_on_with_by_a_line(ip: Any, tmp_path: Path, m
 def test_mistakes_about_kept_runs_are_one_line(ip: Any, line: str, said: str) -> None:
     assert cell(ip, f"%%metagd gd --lr 0.1 --steps 2 --wait --no-plot\n{BODY}").error is None
     assert said in cell(ip, f"%metagd {line}").line
+
+
+def test_metrics_and_callbacks_by_name(ip: Any) -> None:
+    ip.run_cell_magic(
+        "metagd",
+        "gd --lr 0.1 --steps 40 --metrics size --callbacks note --wait --no-plot",
+        "seen = []\ndef loss(w): return (w ** 2).sum()\ndef size(params): return abs(params['w']).sum()\n"
+        "def note(run): seen.append(run.iteration)\nw = np.ones(3)",
+    )
+    assert ip.user_ns["run"].record["size"][0] == 3.0
+    assert ip.user_ns["seen"][-1] == 40

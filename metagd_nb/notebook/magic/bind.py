@@ -89,7 +89,12 @@ def run_parts(line: Line, names: Names) -> dict[str, Any]:
     MetagdError
         For a missing part.
     """
-    return _meta(line, names) if ALGORITHMS[line.word].setting == "meta" else _descent(line, names)
+    parts = _meta(line, names) if ALGORITHMS[line.word].setting == "meta" else _descent(line, names)
+    if line.metrics:
+        parts["metrics"] = {name: names.function(name) for name in line.metrics}
+    if line.callbacks:
+        parts["callbacks"] = [names.function(name) for name in line.callbacks]
+    return parts
 
 
 def _meta(line: Line, names: Names) -> dict[str, Any]:

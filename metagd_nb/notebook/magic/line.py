@@ -43,6 +43,8 @@ class Line:
     name: str = "run"
     params: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    callbacks: tuple[str, ...] = ()
     wait: bool = False
     plot: bool = True
     check: bool = True
@@ -95,8 +97,10 @@ def _parsed(words: Sequence[str], names: Collection[str]) -> Line:
         values,
         free,
         _result_name(given.get("-o", "tell" if word == "recognise" else "run")),
-        params=_names("--params", given["--params"].split(",")) if "--params" in given else (),
-        data=_names("--data", given["--data"].split(",")) if "--data" in given else (),
+        params=_names(given, "--params"),
+        data=_names(given, "--data"),
+        metrics=_names(given, "--metrics"),
+        callbacks=_names(given, "--callbacks"),
         wait="--wait" in given,
         plot="--no-plot" not in given,
         check="--no-check" not in given,
@@ -212,9 +216,11 @@ def _with_sweep(line: Line, sweep: dict[str, list[Any]], given: Mapping[str, str
     )
 
 
-def _names(option: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of variables that an option lists."""
-    stripped = tuple(name.strip() for name in names)
+def _names(given: Mapping[str, str], option: str) -> tuple[str, ...]:
+    """Return the names of variables that an option lists; none if it is not given."""
+    if option not in given:
+        return ()
+    stripped = tuple(name.strip() for name in given[option].split(","))
     for name in stripped:
         if not _is_name(name):
             raise MetagdError(f"{shorten(name)} is not a name; names are separated by commas, as in w,b", option)

@@ -49,6 +49,8 @@ EXTRAS = (
     Extra("--params", "w,b", "the arguments of loss that are parameters; the others are data", "single"),
     Extra("--data", "x,y", "the arguments of loss that are data, never trained", "single"),
     Extra("--no-check", "", "use your own gradient without comparing it first", "single"),
+    Extra("--metrics", "f,g", "your functions of params, a dict of arrays; each is a column of the record"),
+    Extra("--callbacks", "f,g", "your functions of the run, called while it trains"),
     Extra("-o", "NAME", "the name of the result (default run)"),
     Extra("--wait", "", "block until the run is done"),
     Extra("--advise", "", "choose the settings that you leave open from past runs and closed forms"),

@@ -109,6 +109,8 @@ def _origin(plan: Plan) -> dict[str, Any]:
         own["data"] = _storable(dict(inputs.data))
     if inputs.validation is not None:
         own["validation"] = _storable(inputs.validation)
+    if plan.metrics is not None:
+        own["metrics"] = tuple(plan.metrics.functions)  # the functions come from the session
     if inputs.warm_start is not None:
         own["warm_start"] = plan.start
     shapes = {name: list(shape) for name, shape in plan.problem.layout.shapes.items()}

@@ -90,7 +90,9 @@ def expected(saved: Mapping[str, Any], plan: Plan) -> list[str]:
 
 def apart(one: TrainingLoop, other: TrainingLoop) -> str:
     """Distance of two runs in words: over all columns but the clock, and the parameters."""
-    pairs = [(one.record.since(c, 0), other.record.since(c, 0)) for c in one.record if c != "seconds"]
+    metrics = {} if other.plan.metrics is None else other.plan.metrics.functions
+    absent = {"seconds", *(name for name, function in metrics.items() if function is None)}
+    pairs = [(one.record.since(c, 0), other.record.since(c, 0)) for c in one.record if c not in absent]
     pairs.append((one.snapshot.theta, other.snapshot.theta))
     if any(a.shape != b.shape for a, b in pairs):
         return f"{len(one.record)} and {len(other.record)} rows"

@@ -27,6 +27,7 @@ GIVEN = (
     "data",
     "warm_start",
     "validation",
+    "metrics",
 )  # inputs that a file may name
 TEXT = (str, type(None))
 TYPES: dict[str, type | tuple[type, ...]] = {
