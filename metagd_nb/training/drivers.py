@@ -96,8 +96,8 @@ def _rounds(loop: TrainingLoop, callbacks: list[Callback]) -> Generator[bool]:
             continue
         if seconds >= due and loop.executor.ready:
             due = _call_due(callbacks, seconds)
-            if loop.stopped is not None or loop.idle:  # by one of them
-                continue
+            if loop.idle or loop.stopped is not None:  # by one of them
+                continue  # type: ignore[unreachable]
         yield_to_renderer(loop)
         loop.advance_many()
 
