@@ -71,6 +71,7 @@ class Algorithm(Theta):
 
     setting: ClassVar[Literal["single", "meta"]] = "single"  # one loss, or a family of tasks
     source: ClassVar[str] = ""  # author, year and section
+    takes_bounds: ClassVar[bool] = False  # its steps may be projected onto bounds of the parameters
     compiles: ClassVar[bool] = True  # JAX can trace a whole step; otherwise the step is taken in NumPy
     refuses: ClassVar[bool] = False  # an evaluation may raise because of a value; compiled, it returns nan instead
 
@@ -175,6 +176,8 @@ class Algorithm(Theta):
 @dataclass(frozen=True)
 class Descent(Algorithm):
     """Methods that descend the gradient of one loss with an optimizer."""
+
+    takes_bounds: ClassVar[bool] = True
 
     def optimizer(self) -> Optimizer:
         """Return the rule that turns a gradient into a step.

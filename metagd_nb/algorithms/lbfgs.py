@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..core.bounds import Bounds
 from ..core.errors import MetagdError
 from ..core.hyperparameters import hyperparameter
 from ..problems.base import Problem
@@ -18,6 +19,7 @@ from .theta import State
 
 Array = np.ndarray
 Evaluate = Callable[[Array], tuple[float, Array]]
+ARMIJO, HALVINGS = 1e-4, 50  # share of the expected decrease that a projected search asks for; its longest
 FLAT = 1e-12  # share of ‖y‖² that sᵀy must exceed for a pair to tell of curvature
 
 
@@ -40,10 +42,16 @@ class LBFGS(Algorithm):
     ``grad_evals`` of a row counts every evaluation up to its own search. The inverse Hessian's product is SciPy's
     ``LbfgsInvHessProduct``, the search its ``line_search`` (strong Wolfe conditions). Where no lower point is found the
     curvature is forgotten; where the gradient's own direction fails too, the run ends (``no-descent``).
+
+    With bounds, parameters at a bound that the gradient pushes against are held for the step; the direction of the
+    others comes from their part of the pairs, and a backtracking search follows its projection onto the bounds.
     """
 
-    source: ClassVar[str] = "Liu & Nocedal 1989; Nocedal & Wright 2006, §7.2 and §3.5"
+    source: ClassVar[str] = (
+        "Liu & Nocedal 1989; Nocedal & Wright 2006, §7.2 and §3.5; with bounds the projection of Bertsekas 1982"
+    )
     compiles: ClassVar[bool] = False
+    takes_bounds: ClassVar[bool] = True
 
     lr: float = hyperparameter(1.0, "share of each step that is taken; 1 is the method's own", low=0, high=1, live=True)
     history: int = hyperparameter(10, "past steps that tell the curvature", low=1, high=1000)
@@ -67,10 +75,16 @@ class LBFGS(Algorithm):
         else:
             (loss, grad), cost = evaluate(theta), 1
         s, y = self._remembered(memory, theta, grad)
-        ahead, tried = search(evaluate, theta, loss, grad, direction(s, y, grad))
+
+        def searched() -> tuple[tuple[Array, float, Array] | None, int]:
+            if problem.bounds is not None:
+                return projected_search(evaluate, problem.bounds, theta, loss, grad, s, y)
+            return search(evaluate, theta, loss, grad, direction(s, y, grad))
+
+        ahead, tried = searched()
         if ahead is None and len(s):
             s, y = s[:0], y[:0]
-            ahead, more = search(evaluate, theta, loss, grad, direction(s, y, grad))
+            ahead, more = searched()
             tried += more
         return StepEvaluation(loss, grad, cost + tried, 0, Memory(s, y, theta, loss, grad, ahead))
 
@@ -131,6 +145,26 @@ def search(
     else:
         reached = at(theta + length * along)
     return (reached if reached[1] < loss else None), len(seen)
+
+
+def projected_search(
+    evaluate: Evaluate, bounds: Bounds, theta: Array, loss: float, grad: Array, s: Array, y: Array
+) -> tuple[tuple[Array, float, Array] | None, int]:
+    """Return a lower point within the bounds with its loss and gradient, or None; and the evaluations made."""
+    free = ~bounds.fixed(theta, grad)
+    curved = np.einsum("mp,mp->m", s[:, free], y[:, free]) > FLAT * np.square(y[:, free]).sum(axis=1)
+    along = np.zeros_like(theta)
+    along[free] = direction(s[curved][:, free], y[curved][:, free], grad[free])
+    length = 1.0
+    for tried in range(1, HALVINGS + 1):
+        reached = np.asarray(bounds.project(theta + length * along), theta.dtype)
+        if np.array_equal(reached, theta):
+            return None, tried - 1
+        there, slope = evaluate(reached)
+        if there < loss and there <= loss + ARMIJO * float(grad @ (reached - theta)):
+            return (reached, there, slope), tried
+        length *= 0.5
+    return None, HALVINGS
 
 
 def _scipy() -> Any:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.bounds import Bounds
 from ..core.errors import MetagdError
 from ..core.parameters import ParameterLayout
 from ..models.losses import OutputLoss
@@ -79,6 +80,8 @@ class Problem:
         True if it maps inputs to outputs: `predict` and `embed` work.
     loss : OutputLoss
         Loss of predictions, if the problem ``predicts``.
+    bounds : Bounds or None
+        Box in which the parameters stay; None where they are free.
     missing : sequence of str
         Arguments that a loaded file does not hold; empty for every problem that can be evaluated.
     """
@@ -88,6 +91,7 @@ class Problem:
     net: Net | None = None
     predicts: bool = False
     loss: OutputLoss
+    bounds: Bounds | None = None
     missing: Sequence[str] = ()
 
     def start(self, rng: np.random.Generator) -> Array:

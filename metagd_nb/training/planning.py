@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS, Algorithm, Meta
+from ..core.bounds import Bounds, parse_bounds
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import hyperparameters
 from ..models.net import Net
@@ -69,6 +70,9 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
     bound = algorithm.bind(tasks)
     with np.errstate(all="ignore"):
         begin = _start(inputs.warm_start, problem, settings.seed)
+        references = _bounded(method, algorithm, settings, problem, references)
+        if problem.bounds is not None:
+            begin = problem.bounds.project(begin)
         theta = bound.init_parameters(problem, begin, tasks)
         first = None
         if (
@@ -79,6 +83,20 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
     remarks = (tasks, references, note, inputs, again, validation)
     made = Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks)
     return made._replace(metrics=_metrics(made), watchers=_watchers(inputs))
+
+
+def _bounded(
+    method: str, algorithm: Algorithm, settings: Settings, problem: Problem, references: tuple[Reference, ...]
+) -> tuple[Reference, ...]:
+    """Give the problem its bounds; return its references, named as what they are."""
+    bounds = parse_bounds(settings.bounds, settings.positive, problem.layout)
+    if bounds is None:
+        return references
+    if not algorithm.takes_bounds:
+        able = ", ".join(name for name, kind in ALGORITHMS.items() if kind.takes_bounds)
+        raise MetagdError(f"{method} keeps no parameters in a range; methods that do: {able}", "bounds")
+    problem.bounds = Bounds(bounds.low.astype(problem.dtype), bounds.high.astype(problem.dtype))
+    return tuple(Reference(known.value, f"{known.label}, without bounds") for known in references)
 
 
 def _metrics(plan: Plan) -> Metrics | None:

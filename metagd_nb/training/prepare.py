@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS
+from ..core.bounds import as_text
 from ..core.errors import MetagdError, unknown_name
 from ..models.net import Net
 from ..tasks import Tasks
@@ -43,6 +44,8 @@ def prepare(
     metrics: Mapping[str, Callable[[dict[str, Array]], float]] | None = None,
     callbacks: Sequence[Callable[..., object]] | None = None,
     callback_every: int | None = None,
+    bounds: str | Mapping[str, Sequence[float | None]] | None = None,
+    positive: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Run:
     """Prepare a run without starting it.
@@ -86,6 +89,11 @@ def prepare(
         files and exported scripts leave callbacks out.
     callback_every : int, optional
         Recorded rows from one call of the callbacks to the next, in place of the 0.1 seconds.
+    bounds : dict name → (low, high), or str, optional
+        Ranges in which parameters stay, each end a number or None: ``{"w": (0, None)}``, or ``"w:0:"``. Steps of
+        first-order methods are projected; ``lbfgs`` searches along the projected direction.
+    positive : name or list of names, optional
+        Parameters that stay ≥ 0.
     **options
         Fields of the method and of `Settings`.
 
@@ -102,6 +110,8 @@ def prepare(
         raise unknown_name("algorithm", method, ALGORITHMS)
     rows = validation if isinstance(validation, (tuple, list, Mapping)) else None
     share = validation if rows is None else None
+    options["bounds"] = as_text(bounds) if isinstance(bounds, Mapping) else bounds
+    options["positive"] = ",".join(positive) if isinstance(positive, (list, tuple)) else positive
     algorithm, settings = configured(method, {**options, "validation": share})
     inputs = Inputs(
         loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows,

@@ -23,6 +23,10 @@ class Settings(Checked):
     keep: str = hyperparameter(
         "last", "parameters that the run holds: of the last step or of the best", choices=("last", "best")
     )
+    bounds: str | None = hyperparameter(
+        None, "NAME:LOW:HIGH,… keeps parameters in a range, such as w:0: for w ≥ 0 (single-task methods)", kind=str
+    )
+    positive: str | None = hyperparameter(None, "NAMES of parameters that stay ≥ 0", kind=str)
     seconds: float | None = hyperparameter(None, "stop after this long", low=0, kind=float)
     seed: int = hyperparameter(0, "seed of everything random", low=0, high=2**32 - 1)
     record_every: int = hyperparameter(

@@ -112,11 +112,16 @@ class StepExecutor:
         theta, state = self.theta, self.state
         if self.evaluation is not None:
             theta, state = algorithm.update(theta, self.evaluation)
+            if self.problem.bounds is not None:
+                theta = self.problem.bounds.project(theta)
         evaluation, self._first = self._first, None
         if evaluation is None:
             evaluation = algorithm.evaluate(self.problem, theta, state, self.batches(step))
         self.theta, self.state, self.evaluation = theta, evaluation.state, evaluation
-        norm = math.sqrt(evaluation.grad.dot(evaluation.grad))
+        slope = evaluation.grad
+        if self.problem.bounds is not None:
+            slope = self.problem.bounds.stationarity(theta, slope)
+        norm = math.sqrt(slope.dot(slope))
         seconds = time.perf_counter() - clock
         rates = algorithm.rates(self.problem, theta, evaluation.state)
         snapshot = Snapshot(step, theta, evaluation.loss, evaluation.state)

@@ -126,11 +126,16 @@ class CompiledStep:
         """Move (unless it ``stays``), and look at where it led."""
         moved = algorithm.update(place.theta, StepEvaluation(0.0, place.grad, 0, 0, place.state))
         theta, state = jax.tree.map(lambda old, new: jnp.where(stays, old, new), (place.theta, place.state), moved)
+        if self.problem.bounds is not None:
+            theta = self.problem.bounds.project(theta)
         evaluation = algorithm.evaluate(self.problem, theta, state, batch)
         found = algorithm.rates(self.problem, theta, evaluation.state)
         known = [id(rate) for rate in algorithm._set_rates]
         self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known)
-        norm = jnp.sqrt(evaluation.grad @ evaluation.grad)
+        slope = evaluation.grad
+        if self.problem.bounds is not None:
+            slope = self.problem.bounds.stationarity(theta, slope)
+        norm = jnp.sqrt(slope @ slope)
         row = [evaluation.loss, norm, evaluation.grad_evals, evaluation.hvps, *(found[i] for i in self.moving)]
         after = Carry(theta, evaluation.grad, evaluation.state)
         same = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, place)
@@ -203,7 +208,19 @@ def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: H
     shapes = [(np.shape(a), str(np.asarray(a).dtype)) for a in jax.tree.leaves((place, batch))]
     rates = [np.shape(getattr(plan.algorithm, name)) for name in live]
     kind = type(plan.algorithm)
-    key = (plan.problem.key, kind, fingerprint(kind), *fixed, *shapes, *rates, length, sampled, plan.settings.devices)
+    bounds = None if plan.problem.bounds is None else tuple(end.tobytes() for end in plan.problem.bounds)
+    key = (
+        plan.problem.key,
+        bounds,
+        kind,
+        fingerprint(kind),
+        *fixed,
+        *shapes,
+        *rates,
+        length,
+        sampled,
+        plan.settings.devices,
+    )
     found = _programs.pop(key, None)
     _programs[key] = found or CompiledStep(plan, place, length, sampled, batch)
     while len(_programs) > MOST_PROGRAMS:
