@@ -73,6 +73,7 @@ class Algorithm(Theta):
     source: ClassVar[str] = ""  # author, year and section
     takes_bounds: ClassVar[bool] = False  # its steps may be projected onto bounds of the parameters
     compiles: ClassVar[bool] = True  # JAX can trace a whole step; otherwise the step is taken in NumPy
+    takes_batches: ClassVar[bool] = True  # it may see other rows in each step
     refuses: ClassVar[bool] = False  # an evaluation may raise because of a value; compiled, it returns nan instead
 
     def bind(self, tasks: Tasks | None) -> Self:

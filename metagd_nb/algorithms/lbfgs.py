@@ -52,6 +52,7 @@ class LBFGS(Algorithm):
     )
     compiles: ClassVar[bool] = False
     takes_bounds: ClassVar[bool] = True
+    takes_batches: ClassVar[bool] = False  # a line search compares losses of the same rows
 
     lr: float = hyperparameter(1.0, "share of each step that is taken; 1 is the method's own", low=0, high=1, live=True)
     history: int = hyperparameter(10, "past steps that tell the curvature", low=1, high=1000)

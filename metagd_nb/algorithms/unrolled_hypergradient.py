@@ -32,6 +32,7 @@ class Unroll(Algorithm):
     source: ClassVar[str] = (
         "Maclaurin, Duvenaud & Adams 2015, algorithm 2 (without its reversal); Franceschi et al. 2017"
     )
+    takes_batches: ClassVar[bool] = False  # a step is a whole descent on one loss
 
     lr: float = learning_rate(0.01)
     horizon: int = hyperparameter(10, "steps of the descent that is unrolled", low=1, high=10_000)

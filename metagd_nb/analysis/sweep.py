@@ -91,7 +91,7 @@ def sweep(
     axes = _axes(over, given)
     names, numbers = tuple(axes), range(check_int(seeds, "seeds", 1, MOST))
     check_size([len(values) for values in axes.values()], len(numbers))
-    _check(method, axes, search)
+    _check(axes, search, given)
     inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in Inputs._fields}))
     given.pop("checkpoint", None)
     combined = list(itertools.product(*axes.values()))
@@ -138,9 +138,11 @@ def _axes(over: Mapping[str, Sequence[Any]] | None, given: Mapping[str, Any]) ->
     return {name: listed(values, name) for name, values in over.items()}
 
 
-def _check(method: str, axes: dict[str, list[Any]], search: str) -> None:
+def _check(axes: dict[str, list[Any]], search: str, given: Mapping[str, Any]) -> None:
     if search not in SEARCHES:
         raise unknown_name("search", search, SEARCHES)
+    if search == "halving" and ("epochs" in axes or given.get("epochs") is not None):
+        raise MetagdError("halving gives each trial a share of the steps; give steps", "epochs")
     for name, values in axes.items():
         if not values or len(set(map(str, values))) < len(values):
             raise MetagdError(f"{shorten(values)} is not allowed; needs values, each of them once", name)
@@ -177,8 +179,11 @@ class _Work(NamedTuple):
     n_tasks: int
 
     def configured(self, values: Setting, **options: int) -> tuple[Algorithm, Settings]:
-        """Return the method and the settings of a trial."""
-        return configured(self.method, {**self.options, **dict(zip(self.names, values, strict=True)), **options})
+        """Return the method and the settings of a trial; where epochs are given, they set its steps."""
+        given = {**self.options, **dict(zip(self.names, values, strict=True))}
+        if given.get("epochs") is not None:
+            options.pop("steps", None)
+        return configured(self.method, {**given, **options})
 
     def __call__(self, trial: Trial) -> tuple[Trial, Outcome]:
         """Train and score; a run that diverges scores inf."""

@@ -21,6 +21,9 @@ from ..tasks import Batch
 from .capture.fingerprint import Parts, joined_parts
 
 Array = np.ndarray
+Data = (
+    Batch | Mapping[str, Any] | None
+)  # of a step: tasks, data arguments of a loss by name, or None if it brings its own
 
 
 class Point(Protocol):
@@ -102,7 +105,7 @@ class Problem:
         """Evaluate at ``phi``: (P,) shared by all tasks, (T, P) one a task, or the result of ``step``."""
         raise NotImplementedError
 
-    def value_at(self, theta: Array, batch: Batch | None) -> float:
+    def value_at(self, theta: Array, batch: Data) -> float:
         """Evaluate the loss of a batch of one task at ``theta`` (P,), without derivatives where that is cheaper."""
         return float(self.linearize(theta, batch).loss[0])  # type: ignore[arg-type]  # None where it brings its data
 
@@ -169,12 +172,12 @@ class Problem:
         """Value on which compiled programs depend; problems with equal keys share them."""
         return self
 
-    def check(self, batch: Batch | None, embeds: bool = False) -> None:
+    def check(self, batch: Data, embeds: bool = False) -> None:
         """Raise a MetagdError for what the compiler cannot trace.
 
         Parameters
         ----------
-        batch : Batch or None
+        batch : Batch, mapping or None
         embeds : bool
             Trace the features instead of the loss.
         """

@@ -37,7 +37,7 @@ class TrainingLoop(LoopState):
         self.grad_evals += grad_evals
         self.hvps += hvps
         measured, no_better = self._measure(snapshot) if self.measures else ((), None)
-        line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates, *measured)
+        line = (step, loss, norm, self.grad_evals, self.hvps, seconds, *rates, *self._epoch(step), *measured)
         self.record.append(line, not step % self.settings.record_every or any(map(math.isfinite, measured)))
         self.snapshot = snapshot  # next to the row it belongs to: an interrupt may come between any two lines
         reason = self.stopping.judge(step, loss, norm, seconds) or no_better or ("no-descent" if no_descent else None)
@@ -75,6 +75,11 @@ class TrainingLoop(LoopState):
         if plan.metrics is not None:
             values += plan.metrics(plan.problem.layout, params)
         return values, reason
+
+    def _epoch(self, step: int) -> tuple[int, ...]:
+        """Return the column of whole epochs before a step; without mini-batches there is none."""
+        epochs = self.plan.epochs
+        return () if epochs is None else (step // epochs.length,)
 
     def advance_many(self) -> None:
         """Take as many steps as the executor takes at once, a few milliseconds' worth: equal to repeated `advance`."""

@@ -14,10 +14,10 @@ from .clock import Clock
 from .executors.base import Snapshot
 from .executors.selection import make_executor
 from .plan import Plan
-from .record import COUNTED, Record
+from .record import Record
 from .requests import Event, requests_of
 from .settings import Settings
-from .stopping import StoppingRule
+from .stopping import WINDOW, StoppingRule
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,7 +59,7 @@ class LoopState:
     def __init__(self, plan: Plan) -> None:
         keep_freed_memory()
         self.plan, self.algorithm, self.settings = plan, plan.algorithm, plan.settings
-        self.record = Record((*COUNTED, *self.algorithm.live_rates(), *plan.measured()))
+        self.record = Record(plan.columns())
         self.events: list[Event] = []
         self.stopped: str | None = None
         self.error: BaseException | None = None
@@ -75,7 +75,8 @@ class LoopState:
         self.requests = requests_of(self.executor.processes)
         self.note = plan.note or self.executor.note
         self.snapshot = self.best = Snapshot(-1, plan.theta, math.nan, self.executor.state)
-        self.stopping = StoppingRule(plan.settings, plan.sampled, plan.validation is not None)
+        window = WINDOW if plan.epochs is None else plan.epochs.length
+        self.stopping = StoppingRule(plan.settings, plan.sampled, plan.validation is not None, window)
         self.grad_evals = self.hvps = 0
 
     # ---- state -----------------------------------------------------------------------------------------------------

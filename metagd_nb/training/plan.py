@@ -12,6 +12,8 @@ from ..algorithms import Algorithm, StepEvaluation
 from ..models.net import Net
 from ..problems.base import Problem
 from ..tasks import Reference, Tasks
+from .minibatches import Epochs
+from .record import COUNTED
 from .settings import Settings
 from .user_callbacks import Metrics, Watchers
 from .validation import Validation
@@ -43,7 +45,7 @@ class Batches(Protocol):
     """Batch of each step: a function of the step alone, so that a run can be repeated."""
 
     def __call__(self, step: int, /) -> Any:
-        """`TaskBatch` or `Batch` of ``step``; None for a loss that brings its own data."""
+        """`TaskBatch` or `Batch` of ``step``; for a loss its data arguments, or None if it brings its own data."""
 
 
 class Plan(NamedTuple):
@@ -63,6 +65,8 @@ class Plan(NamedTuple):
         Loss on rows that are held out.
     metrics, watchers : Metrics, Watchers, optional
         The user's own metrics and callbacks.
+    epochs : Epochs, optional
+        Division of the rows into mini-batches.
     """
 
     method: str
@@ -81,13 +85,20 @@ class Plan(NamedTuple):
     validation: Validation | None = None
     metrics: Metrics | None = None
     watchers: Watchers | None = None
+    epochs: Epochs | None = None
 
     def measured(self) -> tuple[str, ...]:
         """Names of the columns that are measured at some steps only."""
         validated = () if self.validation is None else ("validation",)
         return (*validated, *(self.metrics.functions if self.metrics is not None else ()))
 
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the record."""
+        batched = () if self.epochs is None else ("epoch",)
+        return (*COUNTED, *self.algorithm.live_rates(), *batched, *self.measured())
+
     @property
     def sampled(self) -> bool:
-        """True where each step sees other tasks, so that losses carry sampling noise."""
-        return self.algorithm.setting == "meta" and not (self.tasks is not None and self.tasks.full_batch)
+        """True where each step sees other tasks or other rows, so that losses carry sampling noise."""
+        noisy = self.epochs is not None and self.epochs.length > 1
+        return noisy or (self.algorithm.setting == "meta" and not (self.tasks is not None and self.tasks.full_batch))

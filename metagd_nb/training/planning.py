@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from ..problems.capture.fingerprint import LIMIT
 from ..problems.factory import check_shapes
 from ..tasks import Quadratics, Reference, Sampler, Tasks
 from ..tasks.validation import check_loss_name
+from .minibatches import Epochs, every_of
 from .plan import Inputs, Plan
-from .record import COUNTED
 from .settings import Settings
 from .single_task import Parts, fit_parts, loss_parts, with_roles
 from .user_callbacks import Metrics, Watchers
@@ -45,13 +46,8 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
     MetagdError
         For inputs that do not fit each other or the method.
     """
-    held_out: Any = inputs.validation
-    if isinstance(held_out, (tuple, list)):
-        held_out = tuple(map(_snapshot, held_out))
-    elif isinstance(held_out, Mapping):
-        held_out = {name: _snapshot(value) for name, value in held_out.items()}
-    inputs = inputs._replace(x=_snapshot(inputs.x), y=_snapshot(inputs.y), validation=held_out)
-    inputs, decided = with_roles(method, algorithm, inputs)
+    _check_batches(method, algorithm, settings)
+    inputs, decided = with_roles(method, algorithm, settings, _with_copies(inputs))
     if isinstance(algorithm, Meta):
         parts = _meta_parts(method, algorithm, settings, inputs, evaluate)
     elif inputs.model is not None:
@@ -65,7 +61,8 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
                 raise unknown_name("argument", name, Inputs._fields)
         return planned(method, algorithm, settings, inputs._replace(**other))
 
-    problem, batches, tasks, references, note, validation = parts
+    problem, batches, tasks, references, note, validation, epochs = parts
+    settings = _in_steps(settings, epochs)
     note = "\n".join(line for line in (decided, note) if line) or None
     bound = algorithm.bind(tasks)
     with np.errstate(all="ignore"):
@@ -81,7 +78,7 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
             first = bound.evaluate(problem, theta, bound.init(theta), batches(0))
             first = first._replace(grad=first.grad.copy())  # the problem may use its array again
     remarks = (tasks, references, note, inputs, again, validation)
-    made = Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks)
+    made = Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks, epochs=epochs)
     return made._replace(metrics=_metrics(made), watchers=_watchers(inputs))
 
 
@@ -103,9 +100,8 @@ def _metrics(plan: Plan) -> Metrics | None:
     """The user's metrics, evaluated together with the validation where there is one."""
     if plan.inputs.metrics is None:
         return None
-    every = {} if plan.validation is None else {"every": plan.validation.every}
-    metrics = Metrics(plan.inputs.metrics, **every)
-    taken = {*COUNTED, *plan.algorithm.live_rates(), *plan.measured()} & set(metrics.functions)
+    metrics = Metrics(plan.inputs.metrics, every_of(plan.epochs))
+    taken = set(plan.columns()) & set(metrics.functions)
     if taken:
         raise MetagdError(f"{taken.pop()} is a column of the record already; choose another name", "metrics")
     return metrics
@@ -118,6 +114,34 @@ def _watchers(inputs: Inputs) -> Watchers | None:
             raise MetagdError("says how often callbacks=[f] are called; there are none", "callback_every")
         return None
     return Watchers(inputs.callbacks, inputs.callback_every)
+
+
+def _check_batches(method: str, algorithm: Algorithm, settings: Settings) -> None:
+    """Refuse mini-batches and epochs for methods that have none."""
+    for name in ("batch_size", "epochs"):
+        if getattr(settings, name) is not None and isinstance(algorithm, Meta):
+            raise MetagdError("is for single-task methods; a batch of tasks has meta_batch_size", name)
+    if settings.batch_size is not None and not algorithm.takes_batches:
+        raise MetagdError(
+            f"{method} needs the same rows in every step; gd, momentum and adam take batches", "batch_size"
+        )
+
+
+def _in_steps(settings: Settings, epochs: Epochs | None) -> Settings:
+    """Return settings whose epochs are counted in steps; without mini-batches an epoch is one step."""
+    if settings.epochs is None:
+        return settings
+    return replace(settings, steps=settings.epochs * (1 if epochs is None else epochs.length), epochs=None)
+
+
+def _with_copies(inputs: Inputs) -> Inputs:
+    """Return inputs whose rows are copies, as `_snapshot` makes them."""
+    held_out: Any = inputs.validation
+    if isinstance(held_out, (tuple, list)):
+        held_out = tuple(map(_snapshot, held_out))
+    elif isinstance(held_out, Mapping):
+        held_out = {name: _snapshot(value) for name, value in held_out.items()}
+    return inputs._replace(x=_snapshot(inputs.x), y=_snapshot(inputs.y), validation=held_out)
 
 
 def _snapshot(column: ArrayLike | None) -> ArrayLike | None:
@@ -160,6 +184,8 @@ def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Sett
     for name in options:
         if name not in own and name not in shared:
             raise unknown_name(f"option of {method}", name, [*own, *shared])
+    if options.get("steps") is not None and options.get("epochs") is not None:
+        raise MetagdError("sets the number of steps; give either epochs or steps", "epochs")
     algorithm = kind(**{name: value for name, value in options.items() if name in own})
     return algorithm, Settings(**{name: value for name, value in options.items() if name in shared})
 

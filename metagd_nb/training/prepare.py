@@ -67,7 +67,8 @@ def prepare(
     tasks : Tasks
         Meta-learning methods: the family.
     x, y : arrays (n, D) or (n,), (n, C) or (n,)
-        Single-task methods with a ``model``: the data, all of it in every step; ``y`` may be class labels (n,).
+        Single-task methods with a ``model``: the data, all of it in every step, or mini-batches of ``batch_size`` rows;
+        ``y`` may be class labels (n,).
     namespace : mapping, optional
         Values of the arguments of ``loss`` and ``gradient`` that are not parameters.
     check : bool
@@ -76,7 +77,8 @@ def prepare(
         Initial parameters, in place of the model's or the loss's own.
     data : dict name → value, optional
         Arguments of ``loss`` that are never trained; with it, ``params`` is trained as it stands. Without it,
-        arguments with the usual names of data are not trained, and one that may be either is refused.
+        arguments with the usual names of data are not trained, and one that may be either is refused. With
+        ``batch_size`` those with rows are cut along the first axis; a DataFrame or Series stays one.
     validation : float, pair of arrays or dict name → value, optional
         Single-task methods: share of the rows that are held out, chosen from the seed; or the rows to validate on,
         ``(x, y)`` of a model, or the data arguments of a loss by name. The loss on them is a column of the record.

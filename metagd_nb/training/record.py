@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COUNTED = ("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds")  # the columns of every run
-WHOLE = frozenset({"step", "grad_evals", "hvps"})  # columns that count
+WHOLE = frozenset({"step", "grad_evals", "hvps", "epoch"})  # columns that count
 
 
 LARGE = 1 << 20  # bytes

@@ -17,6 +17,12 @@ class Settings(Checked):
     patience: int | None = hyperparameter(
         None, "stop after this many steps (with validation: evaluations) without a better loss", low=1, kind=int
     )
+    batch_size: int | None = hyperparameter(
+        None, "rows of a mini-batch; all rows in every step without it (single-task methods)", low=1, kind=int
+    )
+    epochs: int | None = hyperparameter(
+        None, "passes over the rows, in place of steps; without a batch size each is one step", low=1, kind=int
+    )
     validation: float | None = hyperparameter(
         None, "share of the rows held out to validate on (single-task methods)", low=0, above=True, high=0.9, kind=float
     )

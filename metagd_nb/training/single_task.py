@@ -16,6 +16,18 @@ from ..problems.base import Problem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Reference, Tasks
 from ..tasks.validation import numbers_2d, targets
+from .minibatches import (
+    ArgumentBatches,
+    Epochs,
+    RowBatches,
+    common_rows,
+    epochs_of,
+    every_of,
+    looked_up,
+    refuse_uncut,
+    snapshots,
+    taken,
+)
 from .plan import Batches, Inputs
 from .settings import Settings
 from .validation import Validation, split_rows
@@ -35,10 +47,14 @@ class Parts(NamedTuple):
     references: tuple[Reference, ...] = ()
     note: str | None = None
     validation: Validation | None = None
+    epochs: Epochs | None = None
 
 
-def with_roles(method: str, algorithm: Algorithm, inputs: Inputs) -> tuple[Inputs, str | None]:
-    """Separate the arguments of a loss into data and parameters; return the line that says what was decided."""
+def with_roles(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs) -> tuple[Inputs, str | None]:
+    """Separate the arguments of a loss into data and parameters; return the line that says what was decided.
+
+    With mini-batches the data include what the loss takes from the namespace, as a copy.
+    """
     if isinstance(algorithm, Meta) or inputs.model is not None:
         if inputs.data is not None:
             raise MetagdError("names arguments of a loss of the parameters; a model takes x and y, or tasks", "data")
@@ -52,6 +68,8 @@ def with_roles(method: str, algorithm: Algorithm, inputs: Inputs) -> tuple[Input
     else:
         roles = assigned(inputs.loss, inputs.params, namespace=inputs.namespace)
     data = roles.data if roles.data or inputs.data is not None else None
+    if settings.batch_size is not None:
+        data = snapshots(looked_up(inputs.loss, roles.params, inputs.namespace) | (data or {}))
     return inputs._replace(params=roles.params, data=data), roles.note
 
 
@@ -65,18 +83,33 @@ def loss_parts(method: str, settings: Settings, inputs: Inputs) -> Parts:
     from ..problems.gradient_check import check_gradient
 
     data, held_out = _split_data(settings, inputs)
+    batches, epochs = _argument_batches(settings, inputs, data)
+    first = data if batches is None else {**(data or {}), **batches(0)}
 
     def made(gradient: Callable[..., Any] | None, data: Mapping[str, Any] | None) -> LossProblem:
         return factory.loss(settings.backend, settings.dtype, loss, params, gradient, inputs.namespace, data)
 
-    problem, note = made(inputs.gradient, data), None
-    validation = None if held_out is None else Validation(made(None, held_out), None)
+    problem, note = made(inputs.gradient, first), None
+    validation = None if held_out is None else Validation(made(None, held_out), None, every_of(epochs))
     if inputs.gradient is not None and inputs.check:
         report = check_gradient(problem)
         if report.fatal:
             raise MetagdError(report.lines[0])
         note = report.lines[0] if report.wrong else None
-    return Parts(problem, _nothing, note=note, validation=validation)
+    return Parts(problem, batches or _nothing, note=note, validation=validation, epochs=epochs)
+
+
+def _argument_batches(
+    settings: Settings, inputs: Inputs, data: Mapping[str, Any] | None
+) -> tuple[ArgumentBatches | None, Epochs | None]:
+    """Return the batches of the data arguments of a loss, and the epochs; None twice without mini-batches."""
+    if settings.batch_size is None:
+        return None, None
+    assert callable(inputs.loss)
+    refuse_uncut(inputs.loss, inputs.data or {}, settings.backend)
+    epochs = epochs_of(settings, common_rows(data or {}))
+    assert epochs is not None
+    return ArgumentBatches(data or {}, epochs), epochs
 
 
 def _nothing(step: int) -> None:
@@ -94,23 +127,29 @@ class _Always:
 
 
 def fit_parts(method: str, settings: Settings, inputs: Inputs) -> Parts:
-    """A built-in model on the user's x and y, all rows in every step."""
+    """A built-in model on the user's x and y: all rows in every step, or mini-batches."""
     if not isinstance(inputs.model, Net):
         raise MetagdError(
             f"{shorten(inputs.model)} is not a built-in model; {method} takes linear(…) or mlp(…)", "model"
         )
     rows, loss, held_out = _rows(method, inputs.model, settings, inputs)
+    epochs = epochs_of(settings, rows.x.shape[1])
     validation = None
     if held_out is not None:
         judge = factory.net(inputs.model, inputs.loss or loss, settings.backend, settings.dtype)
-        validation = Validation(judge, held_out.cast(settings.dtype))
+        validation = Validation(judge, held_out.cast(settings.dtype), every_of(epochs))
+    known: tuple[Reference, ...] = ()
     linear = inputs.model.closed_form() == "plain" and len(inputs.model.sizes) == 2
     if linear and loss == "mse" and not callable(inputs.loss):
         squares = factory.squares(inputs.model, rows, settings.backend, settings.dtype)
         known = (Reference(squares.best_loss, "least squares (optimum)"),)
-        return Parts(squares, _nothing, references=known, validation=validation)
+        if epochs is None:
+            return Parts(squares, _nothing, references=known, validation=validation)
     problem = factory.net(inputs.model, inputs.loss or loss, settings.backend, settings.dtype)
-    return Parts(problem, _Always(rows.cast(settings.dtype)), validation=validation)
+    if epochs is None:
+        return Parts(problem, _Always(rows.cast(settings.dtype)), validation=validation)
+    batches = RowBatches(rows, epochs, settings.dtype)
+    return Parts(problem, batches, references=known, validation=validation, epochs=epochs)
 
 
 def _rows(method: str, model: Net, settings: Settings, inputs: Inputs) -> tuple[Batch, str, Batch | None]:
@@ -167,30 +206,3 @@ def _split_data(settings: Settings, inputs: Inputs) -> tuple[Mapping[str, Any] |
         raise MetagdError("needs data arguments, whose rows can be held out: name them with --data", "validation")
     train, held_out = split_rows(n, settings.validation, settings.seed)
     return taken(data or {}, n, train), taken(data or {}, n, held_out)
-
-
-def common_rows(data: Mapping[str, Any]) -> int:
-    """Return the number of rows of the data arguments of a loss; 0 if none has rows.
-
-    Raises
-    ------
-    MetagdError
-        For arguments of unlike first lengths, naming them.
-    """
-    from ..problems.capture.row_order import rows
-
-    lengths = {name: n for name, value in data.items() if (n := rows(value)) >= 2}
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{name} {n}" for name, n in lengths.items())
-        raise MetagdError(f"have unlike numbers of rows ({counts}); pass what has none as a global", "data")
-    return next(iter(lengths.values()), 0)
-
-
-def taken(data: Mapping[str, Any], n: int, chosen: Array) -> dict[str, Any]:
-    """Return data arguments with the chosen of their ``n`` rows; those without rows as they are."""
-    from ..problems.capture.row_order import rows
-
-    return {
-        name: value if rows(value) != n else value.iloc[chosen] if hasattr(value, "iloc") else np.asarray(value)[chosen]
-        for name, value in data.items()
-    }

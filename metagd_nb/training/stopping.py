@@ -41,6 +41,45 @@ def divergence(algorithm: Algorithm, step: int, loss: float, best: int) -> str:
     return f"diverged at step {step} (loss {loss:.3g}): {parameters}; a smaller {names} usually helps"
 
 
+class RecentMean:
+    """Mean of the last numbers of a sequence, kept as a running sum.
+
+    Parameters
+    ----------
+    window : int
+        How many of them, at most.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._values: deque[float] = deque(maxlen=window)
+        self._window, self._sum, self._added = window, 0.0, 0
+
+    @property
+    def full(self) -> bool:
+        """True once there are as many numbers as the window holds."""
+        return len(self._values) == self._window
+
+    def add(self, value: float) -> float:
+        """Add a number; return the mean of the last ones."""
+        oldest = self._values[0] if self.full else 0.0
+        self._values.append(value)
+        self._added += 1
+        self._sum += value - oldest
+        if self._window <= WINDOW or self._added >= self._window:  # rounding does not build up
+            self._sum, self._added = sum(self._values), 0
+        return self._sum / len(self._values)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs."""
+        state: dict[str, Any] = {"recent": list(self._values)}
+        return state if self._window <= WINDOW else {**state, "sum": self._sum, "added": self._added}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a result of `state`."""
+        self._values.extend(state["recent"])
+        self._sum, self._added = state.get("sum", sum(self._values)), state.get("added", 0)
+
+
 class StoppingRule:
     """Judge of one run: decides after each row whether the run ends, and why.
 
@@ -48,9 +87,11 @@ class StoppingRule:
     ----------
     settings : Settings
     sampled : bool
-        True if losses carry sampling noise: the mean of the last 20 rows is then compared.
+        True if losses carry sampling noise: the mean of the last rows is then compared.
     validated : bool
         True if the best row and the patience are those of the loss on held-out rows (`judge_validation`).
+    window : int
+        Rows of that mean: 20, or with mini-batches as many as an epoch has.
 
     Attributes
     ----------
@@ -58,9 +99,9 @@ class StoppingRule:
         Lowest value compared so far, and its step.
     """
 
-    def __init__(self, settings: Settings, sampled: bool, validated: bool = False) -> None:
-        self.settings, self.sampled, self.validated = settings, sampled, validated
-        self._recent: deque[float] = deque(maxlen=WINDOW)
+    def __init__(self, settings: Settings, sampled: bool, validated: bool = False, window: int = WINDOW) -> None:
+        self.settings, self.sampled, self.validated, self.window = settings, sampled, validated, window
+        self._recent = RecentMean(window)
         self._limit = math.inf
         self.best = math.inf
         self.best_step = 0
@@ -68,12 +109,12 @@ class StoppingRule:
 
     def state(self) -> dict[str, Any]:
         """Return what a restored run needs, for `restore`."""
-        state = {"recent": list(self._recent), "limit": self._limit, "best": self.best, "best_step": self.best_step}
+        state = {**self._recent.state(), "limit": self._limit, "best": self.best, "best_step": self.best_step}
         return {**state, "no_better": self._no_better} if self.validated else state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a result of `state`."""
-        self._recent.extend(state["recent"])
+        self._recent.restore(state)
         self._limit, self.best, self.best_step = state["limit"], state["best"], state["best_step"]
         self._no_better = state.get("no_better", 0)
 
@@ -93,18 +134,17 @@ class StoppingRule:
             return "diverged"
         compared = loss
         if self.sampled:
-            self._recent.append(loss)
-            compared = sum(self._recent) / len(self._recent)
+            compared = self._recent.add(loss)
         if self.validated:
             pass  # the best row is the best on held-out rows
-        elif compared < self.best or (self.sampled and step == WINDOW - 1):  # means of fewer rows no longer count
+        elif compared < self.best or (self.sampled and step == self.window - 1):  # means of fewer rows no longer count
             self.best, self.best_step = compared, step
         return self._rule(step, compared, norm, seconds)
 
     def _rule(self, step: int, compared: float, norm: float, seconds: float) -> str | None:
         """Return the rule of the settings that ends the run at this row, or None."""
         settings = self.settings
-        settled = not self.sampled or len(self._recent) == WINDOW
+        settled = not self.sampled or self._recent.full
         if settings.loss_below is not None and settled and compared < settings.loss_below:
             return "loss-below"
         if settings.grad_below is not None and norm < settings.grad_below:

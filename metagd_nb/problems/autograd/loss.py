@@ -1,4 +1,4 @@
-"""A user's own loss over named parameters, its derivatives traced: one task, no batch.
+"""A user's own loss over named parameters, its derivatives traced: one task; a batch replaces data arguments.
 
 Models and losses that are written for one task of many are in `model`.
 """
@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 
 from ...core.errors import MetagdError
 from ...core.parameters import ParameterLayout
-from ...tasks import Batch
-from ..base import Array, Problem
+from ..base import Array, Data, Problem
 from ..capture.broadcasts import refuse_squares, watched
 from ..capture.closure import Closure, capture, capture_both
 from ..capture.errors import explain_tracing_failure, scalar
@@ -27,7 +26,7 @@ from .tape import Traced, checked_scalar
 
 
 class LossProblem(Problem):
-    """The user's scalar loss over named parameters: one task, no batch.
+    """The user's scalar loss over named parameters: one task; a batch has other values of its data arguments.
 
     Parameters
     ----------
@@ -125,8 +124,18 @@ class LossProblem(Problem):
         """Return ``phi`` as an array (1, P)."""
         return np.reshape(phi, (1, -1))
 
-    def linearize(self, phi: ArrayLike, batch: Batch | None = None) -> LossPoint:
-        """Evaluate at ``phi``, (P,) or (1, P)."""
+    def at(self, batch: Mapping[str, Any]) -> LossProblem:
+        """Return the same loss of other data: the arguments in the batch, by name."""
+        other = copy.copy(self)
+        other._binding = self._binding.at(batch)
+        if self.own is not None:
+            other._gradient_binding = self._gradient_binding.at(batch)
+        return other
+
+    def linearize(self, phi: ArrayLike, batch: Data = None) -> LossPoint:
+        """Evaluate at ``phi``, (P,) or (1, P), on the data arguments in ``batch``."""
+        if isinstance(batch, Mapping):
+            return self.at(batch).linearize(phi)
         theta = np.array(phi, self.dtype).reshape(-1)  # a copy: the trace outlives an update in place
         if self.own is None:
             traced = self.traced(theta)
@@ -137,7 +146,7 @@ class LossProblem(Problem):
         """The loss at (P,), without tracing."""
         return scalar(self._binding.call(self._plain.function, self.layout.pieces(theta.copy())))
 
-    def value_at(self, theta: Array, batch: Batch | None) -> float:
+    def value_at(self, theta: Array, batch: Data) -> float:
         """Evaluate the loss at (P,), without tracing."""
         return float(self.value(theta))
 

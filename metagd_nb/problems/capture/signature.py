@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -125,6 +126,12 @@ class Binding:
             for name in unknown:
                 raise MetagdError(f"{name} is not an argument of {what}{nearest(name, signature)}", option)
         self._direct = (tuple(self._positional), self._keyword) == (self.names, [])
+
+    def at(self, batch: Mapping[str, Any]) -> Binding:
+        """Return a binding of other data: those of the batch, where it has them."""
+        other = copy.copy(self)
+        other.data = {name: batch.get(name, value) for name, value in self.data.items()}
+        return other
 
     def call(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
         """``function`` at these values of the parameters."""

@@ -12,7 +12,7 @@ from ...models.forward_pass import Pass
 from ...models.losses import OutputLoss, mse
 from ...models.net import Net
 from ...tasks import Batch
-from ..base import Array, Point, Problem
+from ..base import Array, Data, Point, Problem
 from ..capture.fingerprint import Parts, joined_parts
 from .layer_chain import ChainPoint
 
@@ -43,9 +43,9 @@ class NetProblem(Problem):
             return ChainPoint(self.net, self.loss, np.asarray(phi), batch)
         return self.accelerator.linearize(phi, batch)
 
-    def value_at(self, theta: Array, batch: Batch | None) -> float:
+    def value_at(self, theta: Array, batch: Data) -> float:
         """Evaluate the loss of a batch of one task, from the predictions alone."""
-        assert batch is not None
+        assert isinstance(batch, Batch)
         return float(self.loss.linearize(self.predict(theta, batch.x), batch.y).loss[0])
 
     def predict(self, phi: ArrayLike, x: Array) -> Array:

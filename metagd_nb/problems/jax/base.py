@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from ...core.array_api import is_concrete
 from ...tasks import Batch
-from ..base import Problem
+from ..base import Data, Problem
 from . import precise
 from .outputs import HostEmbedding, TracedEmbedding
 from .refuse import refused
@@ -57,9 +57,13 @@ class OnJax(Problem):
         loss, grads = jax.value_and_grad(of_parts)(list(self.layout.views(theta).values()))
         return loss, joined(grads)
 
-    def linearize(self, phi: ArrayLike, batch: Batch | None = None) -> Any:
+    def arrays(self, batch: Data) -> tuple[Any, Any]:
+        """Return x and y of ``task_loss`` with a first axis over tasks."""
+        return (batch.x, batch.y) if isinstance(batch, Batch) else NO_DATA
+
+    def linearize(self, phi: ArrayLike, batch: Data = None) -> Any:
         """Evaluate at ``phi`` (P,) shared by all tasks, or (T, P)."""
-        x, y = (batch.x, batch.y) if batch is not None else NO_DATA
+        x, y = self.arrays(batch)
         if is_concrete(phi):
             return HostPoint(self, np.asarray(phi, self.dtype), x, y)
         return TracedPoint(self, jnp.asarray(phi), x, y)
@@ -86,9 +90,9 @@ class OnJax(Problem):
             return HostEmbedding(self, np.asarray(theta), np.asarray(x))
         return TracedEmbedding(self, jnp.asarray(theta), jnp.asarray(x))
 
-    def check(self, batch: Batch | None, embeds: bool = False) -> None:
+    def check(self, batch: Data, embeds: bool = False) -> None:
         """Refuse in one line what JAX cannot follow; ``embeds``: of the features alone."""
-        x, y = (batch.x, batch.y) if batch is not None else NO_DATA
+        x, y = jax.tree.map(lambda a: a[0], self.arrays(batch))
 
         def requested(theta: jax.Array, x: Either, y: Either) -> Any:
             if embeds:
@@ -97,9 +101,9 @@ class OnJax(Problem):
 
         with precise(self.dtype):
             try:
-                jax.eval_shape(requested, np.zeros(self.layout.size, self.dtype), x[0], y[0])
+                jax.eval_shape(requested, np.zeros(self.layout.size, self.dtype), x, y)
             except Exception as error:
-                raise refused(error, lambda: self.plain(x[0], y[0]), self.what) from None
+                raise refused(error, lambda: self.plain(x, y), self.what) from None
 
 
 NO_DATA = (np.zeros((1, 0)), np.zeros((1, 0)))

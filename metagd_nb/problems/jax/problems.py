@@ -22,7 +22,7 @@ from ...models.net import Net
 from ...tasks import Quadratics
 from ..autograd.loss import LossProblem
 from ..autograd.model import ModelProblem
-from ..base import NormalEquations
+from ..base import Data, NormalEquations
 from ..capture.closure import Closure, capture
 from ..capture.snapshot import DataSnapshot
 from ..closed_form.least_squares import LeastSquares
@@ -132,8 +132,14 @@ class JaxLoss(OnJax, LossProblem):
     def _on_jax(self) -> Closure:
         return on_jax(self._given, snapshot=self.snapshot)
 
-    def task_loss(self, params: Arrays, x: Either, y: Either) -> Any:
-        return one_number(self._binding.call(self._on_jax.function, list(params.values())), self.dtype)
+    def arrays(self, batch: Data) -> tuple[Any, Any]:
+        if not isinstance(batch, Mapping):
+            return NO_DATA
+        return {name: value[None] for name, value in batch.items()}, NO_DATA[1]
+
+    def task_loss(self, params: Arrays, x: Mapping[str, Either] | Either, y: Either) -> Any:
+        binding = self._binding.at(x) if isinstance(x, Mapping) else self._binding
+        return one_number(binding.call(self._on_jax.function, list(params.values())), self.dtype)
 
     def plain(self, x: Array, y: Array) -> Any:
         return self.value(self._start)

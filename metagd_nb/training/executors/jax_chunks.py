@@ -23,7 +23,8 @@ from ...algorithms import Algorithm, StepEvaluation
 from ...algorithms.theta import State
 from ..plan import Plan
 from .base import Row, Snapshot
-from .jax_program import Carry, CompiledStep, Held, Rates, compiled_step
+from .jax_cache import compiled_step
+from .jax_program import Carry, CompiledStep, Held, Rates
 from .processes import Processes, processes_of
 
 Array = np.ndarray

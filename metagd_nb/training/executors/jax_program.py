@@ -8,7 +8,6 @@ nothing anew.
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,19 +17,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...algorithms import Algorithm, StepEvaluation
+from ...algorithms.theta import State
+from ...problems.base import Data
 from ...problems.jax import precise
-from ...problems.jax.methods import fingerprint, traceable
-from ...tasks import Batch, TaskBatch
+from ...problems.jax.methods import traceable
+from ...tasks import TaskBatch
 from ..plan import Plan
 from .processes import devices_of
 
 Array = np.ndarray
-Held = Batch | TaskBatch | None  # data of a step, or of several stacked; None for a loss with its own
+Held = Data | TaskBatch  # data of a step, or of several stacked
+Shapes = list[tuple[int, ...]]  # of the arrays of a batch
 Rates = Mapping[str, Any]  # live rates by name, traced in a program
 Flag = np.bool_ | jax.Array
 Number = np.integer[Any] | jax.Array
-MOST_PROGRAMS = 16  # programs that are kept for the next run of their kind
-_programs: OrderedDict[Any, CompiledStep] = OrderedDict()
 
 
 class Carry(NamedTuple):
@@ -61,6 +61,7 @@ class CompiledStep:
         self.problem, self.algorithm, self.dtype = plan.problem, plan.algorithm, plan.problem.dtype
         self._traceable = traceable(type(plan.algorithm))
         self.length, self.sampled = length, sampled
+        self._whole, self._short = _shapes(batch), short_shapes(plan)
         self.moving: tuple[int, ...] = ()  # which of the live rates are learned, and so have a column of their own
         self._mesh = _mesh(plan.settings.devices)
         rates = self.rates(plan.algorithm)
@@ -90,15 +91,22 @@ class CompiledStep:
         return held
 
     def stacked(self, batches: list[Any]) -> Any:
-        """Batches for the steps of a call; where one serves them all, that one."""
+        """Batches for the steps of a call; where one serves them all, that one.
+
+        Where the last batch of an epoch has fewer rows, each has the room of a whole one, and a flag that says which it
+        is. Compiled code has both shapes, so that a loss is that of the rows alone.
+        """
         if not self.sampled:
             return batches[0]
-
-        def padded(*parts: Array) -> Array:
-            whole = np.zeros((self.length, *parts[0].shape), parts[0].dtype)
-            return np.stack(parts, out=whole[: len(parts)]) if len(parts) == self.length else _filled(whole, parts)
-
-        return jax.tree.map(padded, *batches)
+        form = jax.tree.structure(batches[0])
+        columns = zip(*map(jax.tree.leaves, batches), strict=True)
+        held = [_filled((self.length, *shape), parts) for shape, parts in zip(self._whole, columns, strict=True)]
+        stack = jax.tree.unflatten(form, held)
+        if self._short is None:
+            return stack
+        flags = np.zeros(self.length, bool)
+        flags[: len(batches)] = [_shapes(batch) != self._whole for batch in batches]
+        return stack, flags
 
     def _strong(self, place: Carry) -> Carry:
         """Every number in the run's precision, so that a loop's state keeps its types."""
@@ -128,7 +136,7 @@ class CompiledStep:
         theta, state = jax.tree.map(lambda old, new: jnp.where(stays, old, new), (place.theta, place.state), moved)
         if self.problem.bounds is not None:
             theta = self.problem.bounds.project(theta)
-        evaluation = algorithm.evaluate(self.problem, theta, state, batch)
+        evaluation = self._evaluated(algorithm, theta, state, batch)
         found = algorithm.rates(self.problem, theta, evaluation.state)
         known = [id(rate) for rate in algorithm._set_rates]
         self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known)
@@ -141,6 +149,20 @@ class CompiledStep:
         same = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, place)
         return same, jnp.stack([jnp.asarray(value, self.dtype) for value in row])
 
+    def _evaluated(self, algorithm: Algorithm, theta: Array, state: State, batch: Any) -> StepEvaluation:
+        """Evaluate on a batch; of one that is short, on the rows that it has."""
+        if self._short is None:
+            return algorithm.evaluate(self.problem, theta, state, batch)
+        whole, is_short = batch
+        leaves, form = jax.tree.flatten(whole)
+        parts = [a[tuple(map(slice, shape))] for a, shape in zip(leaves, self._short, strict=True)]
+        found: StepEvaluation = jax.lax.cond(
+            is_short,
+            lambda: algorithm.evaluate(self.problem, theta, state, jax.tree.unflatten(form, parts)),
+            lambda: algorithm.evaluate(self.problem, theta, state, whole),
+        )
+        return found
+
     def _placed(self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held) -> tuple[Any, ...]:
         """The arguments on their devices: tasks spread over all of them, the rest on each."""
         if self._mesh is None:
@@ -151,9 +173,21 @@ class CompiledStep:
         return (*whole, jax.tree.map(lambda a: _put(a, over_tasks), held))
 
 
-def _filled(whole: Array, parts: tuple[Array, ...]) -> Array:
+def _shapes(batch: Held) -> Shapes:
+    return [np.shape(a) for a in jax.tree.leaves(batch)]
+
+
+def short_shapes(plan: Plan) -> Shapes | None:
+    """Return the shapes of the last batch of an epoch; None where it is as large as the others."""
+    epochs = plan.epochs
+    return None if epochs is None or not epochs.n % epochs.size else _shapes(plan.batches(epochs.length - 1))
+
+
+def _filled(shape: tuple[int, ...], parts: tuple[Array, ...]) -> Array:
+    """Return an array (steps, …) with the parts of the first steps, each in the corner of its place."""
+    whole = np.zeros(shape, parts[0].dtype)
     for into, part in zip(whole, parts, strict=False):
-        into[...] = part
+        into[tuple(map(slice, part.shape))] = part
     return whole
 
 
@@ -194,35 +228,3 @@ def _put(a: ArrayLike, sharding: jax.sharding.Sharding) -> jax.Array:
         return a
     a = np.asarray(a)
     return jax.make_array_from_callback(a.shape, sharding, lambda where: a[where])
-
-
-# ---- the programs that are kept -------------------------------------------------------------------------------------
-
-
-def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: Held) -> CompiledStep:
-    """Compiled steps for a run, anew or from a run of the same kind before."""
-    live = plan.algorithm.live_rates()
-    fixed = [
-        (f.name, getattr(plan.algorithm, f.name)) for f in dataclasses.fields(plan.algorithm) if f.name not in live
-    ]
-    shapes = [(np.shape(a), str(np.asarray(a).dtype)) for a in jax.tree.leaves((place, batch))]
-    rates = [np.shape(getattr(plan.algorithm, name)) for name in live]
-    kind = type(plan.algorithm)
-    bounds = None if plan.problem.bounds is None else tuple(end.tobytes() for end in plan.problem.bounds)
-    key = (
-        plan.problem.key,
-        bounds,
-        kind,
-        fingerprint(kind),
-        *fixed,
-        *shapes,
-        *rates,
-        length,
-        sampled,
-        plan.settings.devices,
-    )
-    found = _programs.pop(key, None)
-    _programs[key] = found or CompiledStep(plan, place, length, sampled, batch)
-    while len(_programs) > MOST_PROGRAMS:
-        _programs.popitem(last=False)
-    return _programs[key]

@@ -114,7 +114,8 @@ def _origin(plan: Plan) -> dict[str, Any]:
     if inputs.warm_start is not None:
         own["warm_start"] = plan.start
     shapes = {name: list(shape) for name, shape in plan.problem.layout.shapes.items()}
-    return {"given": own, "shapes": shapes, "start": plan.start}
+    rows = {} if plan.epochs is None else {"rows": plan.epochs.n}  # of the mini-batches, known without the data
+    return {"given": own, "shapes": shapes, "start": plan.start, **rows}
 
 
 def _storable(value: Any) -> Any:
@@ -149,7 +150,9 @@ def fingerprints(plan: Plan) -> Parts:
     for name in ("x", "y"):
         if getattr(plan.inputs, name) is not None:
             data[name] = digest_of(getattr(plan.inputs, name))
-    return joined_parts([{"code": {}, "data": data}, plan.problem.parts])
+    if plan.epochs is not None:  # a loss knows the first batch of its data
+        data |= {name: digest_of(value) for name, value in (plan.inputs.data or {}).items()}
+    return joined_parts([plan.problem.parts, {"code": {}, "data": data}])
 
 
 def changed(before: Parts, now: Parts) -> list[str]:

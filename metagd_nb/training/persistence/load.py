@@ -20,12 +20,15 @@ from ...core.provenance import rebuild
 from ...models.builtin import MODELS
 from ...tasks import FAMILIES, Reference
 from ..backend_choice import has_jax
+from ..minibatches import Epochs, epochs_of, every_of
 from ..plan import Inputs, Plan
 from ..planning import planned
 from ..record import Record
 from ..requests import Event
 from ..run import Run
 from ..settings import Settings
+from ..user_callbacks import Metrics
+from ..validation import Validation
 from .format import SESSION, damaged, read
 from .function_source import is_own, missing_method
 from .missing_problem import MissingProblem
@@ -97,6 +100,8 @@ class _Parts(NamedTuple):
     own: dict[str, Any]  # what could be made again
     missing: list[str]  # what only the session has
     references: tuple[Reference, ...]
+    epochs: Epochs | None  # of mini-batches
+    validated: bool  # it has held-out rows
 
     def plan(self, **session: Any) -> Plan:
         """The plan, as far as the file and the session make it up."""
@@ -126,6 +131,9 @@ class _Parts(NamedTuple):
                 self.theta,
                 tasks=found.get("tasks"),
                 references=self.references,
+                validation=Validation(absent, None, every_of(self.epochs)) if self.validated else None,
+                metrics=Metrics(found["metrics"], every_of(self.epochs)) if "metrics" in found else None,
+                epochs=self.epochs,
             )
         return made._replace(again=self.plan)
 
@@ -186,17 +194,20 @@ def _parts(path: str, saved: dict[str, Any]) -> _Parts:
         model = own.get("model")
         if model is not None:  # before its parameters are drawn
             require({n: list(shape) for n, shape in model.layout.shapes.items()} == origin["shapes"], "model")
+        settings = _available(Settings(**{**saved["settings"], "checkpoint": None}))  # a file names no file to write to
         return _Parts(
             path,
             method,
             kind(**fields),
-            _available(Settings(**{**saved["settings"], "checkpoint": None})),  # a file names no file to write to
+            settings,
             ParameterLayout({name: tuple(shape) for name, shape in origin["shapes"].items()}),
             origin["start"],
             saved["state"]["theta"],
             own,
             missing,
             tuple(Reference(*one) for one in saved["references"]),
+            epochs_of(settings, origin["rows"]) if "rows" in origin else None,
+            "validation" in saved["columns"],
         )
 
 

@@ -12,8 +12,9 @@ from ...algorithms import Algorithm, StepEvaluation
 from ...core.parameters import ParameterLayout
 from ..executors.base import Snapshot
 from ..loop import TrainingLoop
+from ..record import WHOLE
 from ..requests import KINDS, validate
-from ..stopping import REASONS, RULES, WINDOW
+from ..stopping import REASONS, RULES
 
 Array = np.ndarray
 EXACT = 2.0**53  # whole numbers up to here are exact
@@ -69,6 +70,7 @@ def check_contents(saved: Mapping[str, Any]) -> None:
     require(all(_whole(side) and side >= 0 for shape in shapes.values() for side in shape), "shapes")
     size = ParameterLayout({name: tuple(shape) for name, shape in shapes.items()}).size
     require(_vector(start, size), "start")
+    require("rows" not in origin or (_whole(origin["rows"]) and origin["rows"] > 0), "rows")
     _check_model(given, len(shapes))
 
 
@@ -117,7 +119,7 @@ def check_loop(loop: TrainingLoop, saved: Mapping[str, Any], present: Algorithm)
         _check_snapshot(Snapshot(*one), loop, theta, last)
     require((state["shown"][0] < 0) == (last < 0), "shown")
     require((state["look"] is None) == (last < 0), "look")
-    _check_stopping(state["verdict"], max(last, 0))
+    _check_stopping(state["verdict"], max(last, 0), loop.stopping.window)
     if state["look"] is not None:
         _try_update(present, theta, StepEvaluation(*copy.deepcopy(state["look"])), loop)
     for one in (state["shown"], state["best"]):
@@ -130,12 +132,13 @@ def _check_record(rows: Array, columns: list[str], expected: tuple[str, ...]) ->
     require(rows.dtype == np.float64 and rows.ndim == 2 and rows.shape[1] == len(columns), "record")
     if not len(rows):
         return -1
-    counts = rows[:, [columns.index(name) for name in ("step", "grad_evals", "hvps")]]
+    counts = rows[:, [i for i, name in enumerate(columns) if name in WHOLE]]
     require(bool(((counts >= 0) & (counts < EXACT) & (counts == np.floor(counts))).all()), "counts")
-    require(bool((np.diff(counts[:, 0]) > 0).all()) and counts[0, 0] == 0, "step")
+    steps = rows[:, columns.index("step")]
+    require(bool((np.diff(steps) > 0).all()) and steps[0] == 0, "step")
     seconds = rows[:, columns.index("seconds")]
     require(bool((np.isfinite(seconds) & (seconds >= 0)).all()), "seconds")
-    return int(counts[-1, 0])
+    return int(steps[-1])
 
 
 def _check_event(event: tuple[Any, ...], last: int, algorithm: Algorithm) -> None:
@@ -158,9 +161,10 @@ def _check_snapshot(one: Snapshot, loop: TrainingLoop, theta: Array, last: int) 
     require(_alike(one.state, loop.executor.state, theta.size), "state")
 
 
-def _check_stopping(stopping: Mapping[str, Any], last: int) -> None:
+def _check_stopping(stopping: Mapping[str, Any], last: int, window: int) -> None:
     recent = stopping["recent"]
-    require(type(recent) is list and len(recent) <= WINDOW and all(type(loss) is float for loss in recent), "recent")
+    require(type(recent) is list and len(recent) <= window and all(type(loss) is float for loss in recent), "recent")
+    require(_number(stopping.get("sum", 0.0)) and _whole(stopping.get("added", 0)), "recent")
     require(_number(stopping["limit"]) and _number(stopping["best"]), "verdict")
     require(_whole(stopping["best_step"]) and 0 <= stopping["best_step"] <= last, "verdict")
     no_better = stopping.get("no_better", 0)  # evaluations on held-out rows
