@@ -119,23 +119,34 @@ class CrossEntropy(OutputLoss):
     of_one_task = staticmethod(mean_cross_entropy)
 
     class Point:
-        """Value and derivatives in the prediction."""
+        """Value and derivatives in the prediction.
+
+        Arrays here begin with the classes, (C, T, K): sums over few classes are then sums of long rows.
+        """
 
         def __init__(self, prediction: Array, target: Array) -> None:
             _, self.points, classes = prediction.shape
             if target.ndim == 2:
                 target = one_hot(target, classes, prediction.dtype)
-            off = prediction - prediction.max(axis=-1, keepdims=True)  # exp never overflows
+            wanted = target.transpose(2, 0, 1)
+            off = prediction.transpose(2, 0, 1).copy()
+            off -= np.maximum.reduce(off, axis=0)  # exp never overflows
             self.q = np.exp(off)
-            total = self.q.sum(axis=-1, keepdims=True)
+            total = np.add.reduce(self.q, axis=0)  # (T, K)
             self.q /= total
-            each = np.log(total)[..., 0] - (target * off).sum(axis=-1)  # (T, K)
-            self.loss = each.mean(axis=1)
-            self.grad = (self.q - target) / self.points
+            each = np.log(total)
+            each -= np.add.reduce(np.multiply(wanted, off, out=off), axis=0)
+            self.loss = np.add.reduce(each, axis=1) / self.points
+            grad = np.subtract(self.q, wanted, out=off)
+            grad /= self.points
+            self.grad = grad.transpose(1, 2, 0)
 
         def hvp(self, v: Array) -> Array:
             """Multiply by the Hessian (diag q − q qᵀ)/K of each point."""
-            return np.asarray(self.q * (v - (self.q * v).sum(axis=-1, keepdims=True)) / self.points)
+            product = self.q * v.transpose(2, 0, 1)
+            product -= self.q * np.add.reduce(product, axis=0)
+            product /= self.points
+            return product.transpose(1, 2, 0)
 
     def linearize(self, prediction: Array, target: Array) -> Point:
         """Evaluate, per task."""

@@ -48,16 +48,17 @@ class RecentMean:
     ----------
     window : int
         How many of them, at most.
+
+    Attributes
+    ----------
+    full : bool
+        True once there are as many numbers.
     """
 
     def __init__(self, window: int) -> None:
         self._values: deque[float] = deque(maxlen=window)
         self._window, self._sum, self._added = window, 0.0, 0
-
-    @property
-    def full(self) -> bool:
-        """True once there are as many numbers as the window holds."""
-        return len(self._values) == self._window
+        self.full = False
 
     def add(self, value: float) -> float:
         """Add a number; return the mean of the last ones."""
@@ -65,6 +66,7 @@ class RecentMean:
         self._values.append(value)
         self._added += 1
         self._sum += value - oldest
+        self.full = self.full or len(self._values) == self._window
         if self._window <= WINDOW or self._added >= self._window:  # rounding does not build up
             self._sum, self._added = sum(self._values), 0
         return self._sum / len(self._values)
@@ -77,6 +79,7 @@ class RecentMean:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a result of `state`."""
         self._values.extend(state["recent"])
+        self.full = len(self._values) == self._window
         self._sum, self._added = state.get("sum", sum(self._values)), state.get("added", 0)
 
 
