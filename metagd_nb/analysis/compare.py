@@ -15,6 +15,7 @@ from ..tasks import Tasks
 from ..tasks.identity import held_out_or
 from ..training.drivers import foreground
 from ..training.evaluation_result import Evaluation
+from ..training.headline import judged_by, judged_loss
 from ..training.planning import configured, planned
 from ..training.results import evaluated
 from ..training.run import Run
@@ -78,9 +79,11 @@ def compare(
     else:
         numbers, trained = (0,), {name: (run.wait(),) for name, run in found.items()}
     if first.loop.algorithm.setting == "single":
-        losses = {name: np.array([run.loss for run in each]) for name, each in trained.items()}
+        losses = {name: np.array([judged_loss(run.loop) for run in each]) for name, each in trained.items()}
         entries = [Entry(name, each, losses[name], name in extra) for name, each in trained.items()]
-        return Comparison(tuple(entries), numbers, "last loss", False, first.plan.references)
+        return Comparison(
+            tuple(entries), numbers, judged_by(each[0].plan for each in trained.values()), False, first.plan.references
+        )
     judged = {
         name: [
             evaluated(run, tasks, n_tasks=n_tasks, seed=1 + seed, metric=metric)

@@ -22,6 +22,7 @@ from ..core.hyperparameters import check_int
 from ..core.messages import warn
 from ..tasks.identity import held_out_or, judged
 from ..training.drivers import drive
+from ..training.headline import judged_by, judged_loss
 from ..training.plan import Inputs
 from ..training.planning import configured, planned
 from ..training.results import evaluated
@@ -98,9 +99,10 @@ def sweep(
     work = _Work(method, ALGORITHMS.get(method, Algorithm), names, given, inputs._replace(check=False), n_tasks)
     checked = [work.configured(values) for values in combined]  # refused here, not in a worker
     algorithm, settings = checked[0]
-    tasks = planned(method, algorithm, settings, inputs).tasks
+    plan = planned(method, algorithm, settings, inputs)
+    tasks = plan.tasks
     on = None if tasks is None else judged(held_out_or(tasks), tasks, n_tasks)
-    found = Sweep(method, names, axes, {}, "last loss" if on is None else f"loss on {on}", judged=on)
+    found = Sweep(method, names, axes, {}, judged_by([plan]) if on is None else f"loss on {on}", judged=on)
     rungs = _rungs(len(combined), settings.steps) if search == "halving" else [(len(combined), settings.steps)]
     total = sum(n for n, _ in rungs) * len(numbers)
     try:
@@ -203,7 +205,7 @@ class _Work(NamedTuple):
     def _score(self, run: Run, seed: int) -> tuple[float, bool]:
         """Return the score of a run, and True if a few tasks carry it."""
         if run.plan.tasks is None:
-            return run.loss, False
+            return judged_loss(run.loop), False
         evaluation = evaluated(run, n_tasks=self.n_tasks, seed=1 + seed)
         return float(evaluation.mean[-1]), evaluation.few_carry is not None
 

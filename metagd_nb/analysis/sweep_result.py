@@ -116,6 +116,8 @@ class Sweep:
         outcomes = self._by_setting()
         for values, steps, mean, half in self.ranked():
             diverged = sum(outcome.stopped == "diverged" for outcome in outcomes[values, steps])
+            taken = [outcome.steps for outcome in outcomes[values, steps] if outcome.stopped == "steps"]
+            steps = max(taken, default=steps)  # where epochs set them
             score = f"{mean:.4g}" if math.isnan(half) else f"{mean:.4g} ± {half:.2g}"
             words = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in values)
             lines.append((*words, score, str(steps), f"{diverged} of {self.seeds}"))

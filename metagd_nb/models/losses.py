@@ -146,7 +146,7 @@ class CrossEntropy(OutputLoss):
             product = self.q * v.transpose(2, 0, 1)
             product -= self.q * np.add.reduce(product, axis=0)
             product /= self.points
-            return product.transpose(1, 2, 0)
+            return np.asarray(product.transpose(1, 2, 0))
 
     def linearize(self, prediction: Array, target: Array) -> Point:
         """Evaluate, per task."""

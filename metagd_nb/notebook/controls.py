@@ -204,6 +204,8 @@ class Controls:
         run, steps = self.run, self.run.plan.settings.steps
         state = REASONS.get(run.stopped, run.stopped) if run.stopped else "paused" if run.loop.paused else ""
         parts = [*filter(None, [state]), f"{run.iteration:,} of {steps:,} steps"]
+        if run.plan.epochs is not None:
+            parts.append(f"epoch {run.iteration // run.plan.epochs.length:,}")
         (start, first), (now, _) = (self._speed[0], self._speed[-1]) if self._speed else ((0.0, 0), (0.0, 0))
         if now > start and run.iteration > first and not run.loop.paused:
             speed = (run.iteration - first) / (now - start)

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from ..training.adaptation import held_out_panel
+from ..training.headline import headline
 from ..training.stopping import REASONS
 from . import style
 from .downsample import MinMaxBuckets
@@ -38,12 +39,19 @@ def words(rate: str) -> str:
 
 def status(run: Run) -> str:
     """Describe the state of a run in one line; at its end why it stopped, its steps, the first and the last loss."""
-    loss = run.record.since("loss", 0)
+    loss, losses, epochs = run.record.since("loss", 0), headline(run.loop), run.plan.epochs
     last = int(run.record.last("step")) if len(loss) else 0
     if run.stopped is not None:
-        ends = f"loss {number(loss[0])} → {number(run.loop.snapshot.loss)}" if len(loss) else "no loss yet"
-        return f"{REASONS.get(run.stopped, run.stopped)}  ·  {last:,} step{'s' * (last != 1)}  ·  {ends}"
-    progress = f"step {last:,} of {run.plan.settings.steps:,}" + (f"  ·  loss {number(loss[-1])}" if len(loss) else "")
+        means = " (means of an epoch)" if losses.rows else ""
+        ends = f"loss {number(losses.first)} → {number(losses.last)}{means}" if len(loss) else "no loss yet"
+        passed = "" if epochs is None else f", {round(last / epochs.length, 1):g} epochs"
+        return f"{REASONS.get(run.stopped, run.stopped)}  ·  {last:,} step{'s' * (last != 1)}{passed}  ·  {ends}"
+    parts = [f"step {last:,} of {run.plan.settings.steps:,}"]
+    if epochs is not None:
+        parts.append(f"epoch {last // epochs.length:,} of {-(-run.plan.settings.steps // epochs.length):,}")
+    if len(loss):
+        parts.append(f"loss {number(losses.last)} (mean of an epoch)" if losses.rows else f"loss {number(loss[-1])}")
+    progress = "  ·  ".join(parts)
     return f"paused at {progress}" if run.loop.paused else progress
 
 
@@ -100,7 +108,9 @@ class LiveRunFigure:
         run, sampled = self.run, self.run.loop.sampled
         lower = [names for names in (self.metrics, self.moved) if names]
         base = 50 + LOW * len(lower)
-        title = ("query loss" if "meta_lr" in run.record else "loss") + (": mean and range" if sampled else "")
+        title = "query loss" if "meta_lr" in run.record else "loss"
+        if sampled and "validation" not in self.columns:  # whose legend takes the room
+            title += ": mean and range"
         ax = self._axes(62, base, 358, top - base)
         curves = [Curve(ax, self.columns["loss"], style.BLUE, sampled, "training")]
         if "validation" in self.columns:
@@ -116,6 +126,8 @@ class LiveRunFigure:
             ]
             several = "metrics" if names is self.metrics else "learning rates"
             panels.append(StepPanel(ax, words(names[0]) if len(curves) == 1 else several, curves, most=3))
+        if run.plan.epochs is not None:
+            panels[-1].ax.set_xlabel(f"step ({run.plan.epochs.length:,} an epoch)")
         return panels
 
     @staticmethod

@@ -80,7 +80,8 @@ class Results:
     def best(self) -> Best:
         """The best row: by the loss on held-out rows where there is validation, otherwise by its own loss.
 
-        Where losses carry sampling noise, the best row is the one that ends the best mean of 20 rows.
+        Where losses carry sampling noise, the best row is the one that ends the best mean of 20 rows, or with
+        mini-batches of an epoch.
         """
         loop = settled(self, "best row")
         problem, row = loop.plan.problem, loop.best

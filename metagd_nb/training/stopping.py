@@ -53,12 +53,19 @@ class RecentMean:
     ----------
     full : bool
         True once there are as many numbers.
+    mean : float
+        nan before the first.
     """
 
     def __init__(self, window: int) -> None:
         self._values: deque[float] = deque(maxlen=window)
         self._window, self._sum, self._added = window, 0.0, 0
-        self.full = False
+        self.full, self.mean = False, math.nan
+
+    @property
+    def count(self) -> int:
+        """Number of numbers in the mean."""
+        return len(self._values)
 
     def add(self, value: float) -> float:
         """Add a number; return the mean of the last ones."""
@@ -69,7 +76,8 @@ class RecentMean:
         self.full = self.full or len(self._values) == self._window
         if self._window <= WINDOW or self._added >= self._window:  # rounding does not build up
             self._sum, self._added = sum(self._values), 0
-        return self._sum / len(self._values)
+        self.mean = self._sum / len(self._values)
+        return self.mean
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""
@@ -81,6 +89,7 @@ class RecentMean:
         self._values.extend(state["recent"])
         self.full = len(self._values) == self._window
         self._sum, self._added = state.get("sum", sum(self._values)), state.get("added", 0)
+        self.mean = self._sum / len(self._values) if self._values else math.nan
 
 
 class StoppingRule:
@@ -100,11 +109,13 @@ class StoppingRule:
     ----------
     best, best_step : float, int
         Lowest value compared so far, and its step.
+    recent : RecentMean
+        Of the last losses, where they carry sampling noise.
     """
 
     def __init__(self, settings: Settings, sampled: bool, validated: bool = False, window: int = WINDOW) -> None:
         self.settings, self.sampled, self.validated, self.window = settings, sampled, validated, window
-        self._recent = RecentMean(window)
+        self.recent = RecentMean(window)
         self._limit = math.inf
         self.best = math.inf
         self.best_step = 0
@@ -112,12 +123,12 @@ class StoppingRule:
 
     def state(self) -> dict[str, Any]:
         """Return what a restored run needs, for `restore`."""
-        state = {**self._recent.state(), "limit": self._limit, "best": self.best, "best_step": self.best_step}
+        state = {**self.recent.state(), "limit": self._limit, "best": self.best, "best_step": self.best_step}
         return {**state, "no_better": self._no_better} if self.validated else state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a result of `state`."""
-        self._recent.restore(state)
+        self.recent.restore(state)
         self._limit, self.best, self.best_step = state["limit"], state["best"], state["best_step"]
         self._no_better = state.get("no_better", 0)
 
@@ -137,7 +148,7 @@ class StoppingRule:
             return "diverged"
         compared = loss
         if self.sampled:
-            compared = self._recent.add(loss)
+            compared = self.recent.add(loss)
         if self.validated:
             pass  # the best row is the best on held-out rows
         elif compared < self.best or (self.sampled and step == self.window - 1):  # means of fewer rows no longer count
@@ -147,7 +158,7 @@ class StoppingRule:
     def _rule(self, step: int, compared: float, norm: float, seconds: float) -> str | None:
         """Return the rule of the settings that ends the run at this row, or None."""
         settings = self.settings
-        settled = not self.sampled or self._recent.full
+        settled = not self.sampled or self.recent.full
         if settings.loss_below is not None and settled and compared < settings.loss_below:
             return "loss-below"
         if settings.grad_below is not None and norm < settings.grad_below:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..core.errors import printable
 from ..core.hyperparameters import hyperparameters
+from .headline import headline
 from .loop import TrainingLoop
 from .stopping import REASONS
 
@@ -31,10 +32,10 @@ def summary(loop: TrainingLoop) -> str:
     own = loop.plan.algorithm
     settings = ", ".join(f"{name}={_value(getattr(own, name))}" for name in hyperparameters(own))
     state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
-    first, last = float(loop.record.since("loss", 0)[0]), loop.record.last_step
-    steps = f"{state} after {last} step{'s' * (last != 1)}"
+    losses, last = headline(loop), loop.record.last_step
+    steps = f"{state} after {last} step{'s' * (last != 1)}{_epochs(loop)}"
     return (
-        f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {first:.6g} → {loop.snapshot.loss:.6g}"
+        f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {losses.first:.6g} → {losses.last:.6g}{losses.means}"
         f"{_validated(loop)}{remarks}"
     )
 
@@ -61,12 +62,21 @@ def note(loop: TrainingLoop) -> str | None:
 
 def _end_by_patience(loop: TrainingLoop) -> str:
     """Parameters that a run holds which ended for want of progress, in words."""
-    best, what = loop.stopping, "mean of 20 losses" if loop.sampled else "loss"
+    best, what = loop.stopping, f"mean of {loop.stopping.window} losses" if loop.sampled else "loss"
     held = loop.result
     which = "the best" if held is loop.best and held is not loop.snapshot else "the last"
     line = f"the parameters are those of {which} step, {held.step} (loss {held.loss:.6g})"
     what = "validation loss" if loop.stopping.validated else what
     return f"{line}; the lowest {what} was {best.best:.6g}, at step {best.best_step}"
+
+
+def _epochs(loop: TrainingLoop) -> str:
+    """How many epochs the steps are, and of what; ``""`` without mini-batches."""
+    epochs = loop.plan.epochs
+    if epochs is None:
+        return ""
+    passed = round(loop.record.last_step / epochs.length, 1)
+    return f", {passed:g} epoch{'s' * (passed != 1)} of {epochs.n} rows in batches of {epochs.size}"
 
 
 def _validated(loop: TrainingLoop) -> str:

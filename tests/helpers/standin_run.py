@@ -26,13 +26,13 @@ class StandInRun:
         settings = SimpleNamespace(steps=steps, record_every=1)
         known = [Reference(value, label) for value, label in references]
         self.plan = SimpleNamespace(
-            method=method, settings=settings, references=known, tasks=None, metrics=None, measured=tuple
+            method=method, settings=settings, references=known, tasks=None, metrics=None, measured=tuple, epochs=None
         )
         self.rates = dict(rates or {"lr": 0.1})
         self.record = Record(("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds", *self.rates))
         self.stopped: str | None = None
         self.loop = SimpleNamespace(
-            plan=self.plan, algorithm=None, sampled=sampled, paused=False, snapshot=None, note=None
+            plan=self.plan, algorithm=None, sampled=sampled, paused=False, snapshot=None, note=None, record=self.record
         )
 
     @property

@@ -13,6 +13,8 @@ import pytest
 
 import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
+from metagd_nb.plotting.run_figure import status
+from metagd_nb.plotting.style import number
 from metagd_nb.training.minibatches import STREAM, Epochs
 from metagd_nb.training.run import Run
 from metagd_nb.training.settings import Settings
@@ -215,6 +217,44 @@ def test_metrics_are_evaluated_once_an_epoch() -> None:
         own(metrics={"epoch": len})
 
 
+# ---- what is shown ------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_shows_means_of_an_epoch() -> None:
+    run = fit(epochs=6)
+    losses = run.record["loss"]
+    first, last = losses[:LENGTH].mean(), losses[-LENGTH:].mean()
+    assert f"\nloss {first:.6g} → {last:.6g} (means of an epoch, 4 rows)" in repr(run)
+    assert "after 24 steps, 6 epochs of 50 rows in batches of 16" in repr(run)
+    assert run.loss == losses[-1]
+    short = fit(steps=2)
+    assert f"loss {losses[:3].mean():.6g} → {losses[:3].mean():.6g} (means of an epoch, 3 rows)" in repr(short)
+    thin = fit(epochs=6, record_every=5)
+    assert f"→ {last:.6g} (means of an epoch, 4 rows)" in repr(thin)
+    assert "epoch" not in repr(fit(batch_size=None))
+
+
+def test_patience_names_the_mean() -> None:
+    run = fit(epochs=200, patience=8)
+    assert run.stopped == "patience"
+    losses = run.record["loss"]
+    means = [losses[max(0, i - LENGTH) : i].mean() for i in range(1, len(losses) + 1)]
+    best = int(np.argmin(means[LENGTH - 1 :])) + LENGTH - 1
+    assert run.iteration - best == 8
+    assert f"the lowest mean of 4 losses was {means[best]:.6g}, at step {best}" in repr(run)
+
+
+def test_the_plot_shows_the_epoch() -> None:
+    run = mg.prepare("gd", model=mg.linear(3), x=table()[0], y=table()[1], batch_size=SIZE, epochs=5, lr=0.1)
+    run.step(9)
+    mean = run.record["loss"][-LENGTH:].mean()
+    assert status(run) == f"paused at step 9 of 20  ·  epoch 2 of 5  ·  loss {number(mean)} (mean of an epoch)"
+    assert run.plot().axes[0].get_xlabel() == "step (4 an epoch)"
+    run.step(11)
+    assert status(run).startswith("all steps done  ·  20 steps, 5 epochs  ·  loss ")
+    assert status(run).endswith(" (means of an epoch)")
+
+
 # ---- the same again -----------------------------------------------------------------------------------------------
 
 
@@ -292,6 +332,11 @@ def test_a_sweep() -> None:
     x, y = table()
     found = mg.sweep("gd", {"batch_size": [10, 25]}, model=mg.linear(3), x=x, y=y, lr=0.1, epochs=4, jobs=1)
     assert sorted(outcome.steps for outcome in found.outcomes.values()) == [4 * 2, 4 * 5]
+    assert {row[0]: row[2] for row in found.rows()[1:]} == {"10": "20", "25": "8"}
+    assert found.what == "last loss (with batches the mean of an epoch)"
+    for trial, outcome in found.outcomes.items():
+        losses = fit(batch_size=trial.values[0], epochs=4, seed=trial.seed).record["loss"]
+        assert outcome.score == pytest.approx(losses[-outcome.steps // 4 :].mean(), rel=1e-12)
     with pytest.raises(MetagdError, match=r"^epochs: halving gives each trial"):
         mg.sweep("gd", {"lr": [0.1, 0.2]}, model=mg.linear(3), x=x, y=y, search="halving", epochs=4, jobs=1)
 

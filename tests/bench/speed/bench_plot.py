@@ -54,8 +54,10 @@ def our_frames(rows: int) -> Iterator[tuple[Callable[[int], None], Callable[[], 
     record = Record(COLUMNS)
     settings = SimpleNamespace(steps=10**9, record_every=1)
     references = [SimpleNamespace(value=1.0, label="optimum")]
-    plan = SimpleNamespace(method="gd", settings=settings, references=references, tasks=None)
-    loop = SimpleNamespace(plan=plan, algorithm=None, sampled=False, paused=False, snapshot=SimpleNamespace(loss=1.0))
+    unused = dict.fromkeys(("tasks", "metrics", "epochs"))
+    plan = SimpleNamespace(method="gd", settings=settings, references=references, measured=tuple, **unused)
+    now = SimpleNamespace(loss=1.0)
+    loop = SimpleNamespace(plan=plan, algorithm=None, sampled=False, paused=False, snapshot=now, record=record)
     run = SimpleNamespace(plan=plan, loop=loop, record=record, rates={"lr": 0.1}, stopped=None, note=None)
     add(rows)
     live = LiveDisplay(run)
