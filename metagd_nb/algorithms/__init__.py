@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .adam import Adam
+from .adamw import AdamW
 from .anil import ANIL
 from .base import Algorithm, Descent, StepEvaluation
 from .boil import BOIL
@@ -22,16 +23,21 @@ from .meta import Meta
 from .meta_sgd import MetaSGD
 from .momentum import Momentum
 from .multimodal import Multimodal
+from .nesterov import Nesterov
 from .pretrain import Pretrain
 from .protonet import ProtoNet
 from .reptile import Reptile
+from .rmsprop import RMSprop
 from .scratch import Scratch
 from .unrolled_hypergradient import Unroll
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "gd": GD,
     "momentum": Momentum,
+    "nesterov": Nesterov,
+    "rmsprop": RMSprop,
     "adam": Adam,
+    "adamw": AdamW,
     "lbfgs": LBFGS,
     "hd": HD,
     "unroll": Unroll,

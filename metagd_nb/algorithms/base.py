@@ -72,6 +72,7 @@ class Algorithm(Theta):
     setting: ClassVar[Literal["single", "meta"]] = "single"  # one loss, or a family of tasks
     source: ClassVar[str] = ""  # author, year and section
     takes_bounds: ClassVar[bool] = False  # its steps may be projected onto bounds of the parameters
+    scheduled_rate: ClassVar[str] = ""  # rate that a schedule may change; "" if neither rate nor gradient may be
     compiles: ClassVar[bool] = True  # JAX can trace a whole step; otherwise the step is taken in NumPy
     takes_batches: ClassVar[bool] = True  # it may see other rows in each step
     refuses: ClassVar[bool] = False  # an evaluation may raise because of a value; compiled, it returns nan instead
@@ -179,6 +180,7 @@ class Descent(Algorithm):
     """Methods that descend the gradient of one loss with an optimizer."""
 
     takes_bounds: ClassVar[bool] = True
+    scheduled_rate: ClassVar[str] = "lr"
 
     def optimizer(self) -> Optimizer:
         """Return the rule that turns a gradient into a step.

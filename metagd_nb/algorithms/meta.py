@@ -39,6 +39,7 @@ class Meta(Algorithm):
     """Methods that learn an initialization for a family of tasks."""
 
     setting: ClassVar[Literal["single", "meta"]] = "meta"
+    scheduled_rate: ClassVar[str] = "meta_lr"
     # "" where the direction is the gradient of the query loss after adaptation. Otherwise its formula for one task, in
     # terms of theta, phi, support_grad(at), query_grad(at), shots, queries.
     direction: ClassVar[str] = ""

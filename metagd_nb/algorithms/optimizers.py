@@ -37,6 +37,26 @@ def momentum(mass: float = 0.9) -> Optimizer:
     return Optimizer(lambda theta: (np.zeros_like(theta),), update)
 
 
+def nesterov(mass: float = 0.9) -> Optimizer:
+    """Nesterov's momentum as Sutskever et al. 2013 write it: m ← βm + g, θ ← θ − η(g + βm)."""
+
+    def update(grad: np.ndarray, state: State, lr: float) -> tuple[np.ndarray, State]:
+        m = mass * state[0] + grad
+        return lr * (grad + mass * m), (m,)
+
+    return Optimizer(lambda theta: (np.zeros_like(theta),), update)
+
+
+def rmsprop(decay: float = 0.99, eps: float = 1e-8) -> Optimizer:
+    """RMSprop (Tieleman & Hinton 2012): v ← ρv + (1 − ρ)g², θ ← θ − ηg/(√v + ε), without a bias correction."""
+
+    def update(grad: np.ndarray, state: State, lr: float) -> tuple[np.ndarray, State]:
+        v = decay * state[0] + (1 - decay) * (grad * grad)
+        return lr * grad / (namespace(v).sqrt(v) + eps), (v,)
+
+    return Optimizer(lambda theta: (np.zeros_like(theta),), update)
+
+
 def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     """Adam (Kingma & Ba 2015, algorithm 1), with the bias corrections folded into the rate as its §2 proposes.
 
@@ -55,4 +75,10 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiz
     return Optimizer(lambda theta: (np.zeros_like(theta), np.zeros_like(theta), 0.0, 0.0), update)
 
 
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {"sgd": sgd, "momentum": momentum, "adam": adam}
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "rmsprop": rmsprop,
+    "adam": adam,
+}

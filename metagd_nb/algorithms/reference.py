@@ -41,7 +41,18 @@ REFERENCE: dict[str, Reference] = {
     "momentum": Reference(
         "parabola", {"lr": 4 / 9, "momentum": 1 / 9}, (13 / 729,), "(1 + 2t/3)/3ᵗ, a double root", h=1.0, updates=5
     ),
+    "nesterov": Reference("parabola", {"lr": 0.1, "momentum": 0.5}, (0.44,), "m₁ = 2, m₂ = 2.4", updates=2),
+    "rmsprop": Reference(
+        "parabola", {"lr": 0.1, "decay": 0.5}, (0.6518567314179577,), "Tieleman & Hinton 2012", updates=3
+    ),
     "adam": Reference("parabola", {"lr": 0.1}, (0.7015862729460295,), "Kingma & Ba 2015, algorithm 1", updates=3),
+    "adamw": Reference(
+        "parabola",
+        {"lr": 0.1, "weight_decay": 0.1},
+        (0.6751012216400696,),
+        "Loshchilov & Hutter 2019, algorithm 2",
+        updates=3,
+    ),
     "lbfgs": Reference("parabola", {}, (0.0,), "the secant of a parabola is exact", updates=3),
     "hd": Reference("parabola", {"lr": 0.01, "hyper_lr": 0.001}, (0.8372462247,), "its recurrence", updates=5),
     "unroll": Reference(

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.environment import keep_freed_memory
 from .callbacks import Callback
 from .clock import Clock
-from .executors.base import Snapshot
+from .executors.base import Snapshot, without_schedule
 from .executors.selection import make_executor
 from .plan import Plan
 from .record import Record
@@ -116,6 +116,18 @@ class LoopState:
         flat = self.algorithm.result(problem, snapshot.theta, snapshot.state)
         params = {name: view.copy() for name, view in problem.layout.views(flat).items()}
         return {"step": snapshot.step, "loss": snapshot.loss, "params": params}
+
+    def end_schedule_of_set_rates(self) -> None:
+        """End the schedule of a rate that the user has set, in a run whose events come from a file."""
+        changed = {name for event in self.events if event.kind == "set" for name in event.value}
+        self.executor.options = without_schedule(self.executor.options, changed)
+
+    def rates(self) -> tuple[float, ...]:
+        """Return the live rates that the next step will use, in the order of ``algorithm.live_rates()``."""
+        algorithm, snapshot, options = self.algorithm, self.snapshot, self.executor.options
+        if options is not None:
+            algorithm = options.scheduled(algorithm, max(snapshot.step, 0))
+        return algorithm.rates(self.plan.problem, snapshot.theta, snapshot.state)
 
     def use(self, settings: Settings) -> None:
         """Continue under other settings."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import Algorithm, StepEvaluation
+from ..algorithms.update_options import UpdateOptions
 from ..models.net import Net
 from ..problems.base import Problem
 from ..tasks import Reference, Tasks
@@ -39,6 +40,7 @@ class Inputs(NamedTuple):
     metrics: Mapping[str, Callable[..., Any]] | tuple[str, ...] | None = None
     callbacks: Sequence[Callable[..., object]] | None = None
     callback_every: int | None = None
+    schedule: Callable[[int], float] | None = None
 
 
 class Batches(Protocol):
@@ -67,6 +69,8 @@ class Plan(NamedTuple):
         The user's own metrics and callbacks.
     epochs : Epochs, optional
         Division of the rows into mini-batches.
+    update_options : UpdateOptions, optional
+        What is done to the gradient and to the rate before each update.
     """
 
     method: str
@@ -86,6 +90,7 @@ class Plan(NamedTuple):
     metrics: Metrics | None = None
     watchers: Watchers | None = None
     epochs: Epochs | None = None
+    update_options: UpdateOptions | None = None
 
     def measured(self) -> tuple[str, ...]:
         """Names of the columns that are measured at some steps only."""

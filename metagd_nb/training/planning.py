@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS, Algorithm, Meta
-from ..core.bounds import Bounds, parse_bounds
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import hyperparameters
 from ..models.net import Net
@@ -24,6 +23,7 @@ from .minibatches import Epochs, every_of
 from .plan import Inputs, Plan
 from .settings import Settings
 from .single_task import Parts, fit_parts, loss_parts, with_roles
+from .update_planning import bounded, update_options
 from .user_callbacks import Metrics, Watchers
 
 
@@ -63,11 +63,12 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
 
     problem, batches, tasks, references, note, validation, epochs = parts
     settings = _in_steps(settings, epochs)
+    options, settings = update_options(method, algorithm, settings, inputs, problem)
     note = "\n".join(line for line in (decided, note) if line) or None
     bound = algorithm.bind(tasks)
     with np.errstate(all="ignore"):
         begin = _start(inputs.warm_start, problem, settings.seed)
-        references = _bounded(method, algorithm, settings, problem, references)
+        references = bounded(method, algorithm, settings, problem, references)
         if problem.bounds is not None:
             begin = problem.bounds.project(begin)
         theta = bound.init_parameters(problem, begin, tasks)
@@ -79,21 +80,7 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
             first = first._replace(grad=first.grad.copy())  # the problem may use its array again
     remarks = (tasks, references, note, inputs, again, validation)
     made = Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks, epochs=epochs)
-    return made._replace(metrics=_metrics(made), watchers=_watchers(inputs))
-
-
-def _bounded(
-    method: str, algorithm: Algorithm, settings: Settings, problem: Problem, references: tuple[Reference, ...]
-) -> tuple[Reference, ...]:
-    """Give the problem its bounds; return its references, named as what they are."""
-    bounds = parse_bounds(settings.bounds, settings.positive, problem.layout)
-    if bounds is None:
-        return references
-    if not algorithm.takes_bounds:
-        able = ", ".join(name for name, kind in ALGORITHMS.items() if kind.takes_bounds)
-        raise MetagdError(f"{method} keeps no parameters in a range; methods that do: {able}", "bounds")
-    problem.bounds = Bounds(bounds.low.astype(problem.dtype), bounds.high.astype(problem.dtype))
-    return tuple(Reference(known.value, f"{known.label}, without bounds") for known in references)
+    return made._replace(metrics=_metrics(made), watchers=_watchers(inputs), update_options=options)
 
 
 def _metrics(plan: Plan) -> Metrics | None:
@@ -180,7 +167,8 @@ def _start(given: ArrayLike | Mapping[str, Any] | None, problem: Problem, seed: 
 def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Settings]:
     """Method and settings from their options, each value checked."""
     kind = ALGORITHMS[method]
-    own, shared = hyperparameters(kind), hyperparameters(Settings)
+    own = hyperparameters(kind)  # a method's own option of this name comes first
+    shared = {name: one for name, one in hyperparameters(Settings).items() if name not in own}
     for name in options:
         if name not in own and name not in shared:
             raise unknown_name(f"option of {method}", name, [*own, *shared])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS
+from ..algorithms.schedules import FUNCTION
 from ..core.bounds import as_text
 from ..core.errors import MetagdError, unknown_name
 from ..models.net import Net
@@ -46,6 +47,7 @@ def prepare(
     callback_every: int | None = None,
     bounds: str | Mapping[str, Sequence[float | None]] | None = None,
     positive: str | Sequence[str] | None = None,
+    schedule: str | Callable[[int], float] = "constant",
     **options: Any,
 ) -> Run:
     """Prepare a run without starting it.
@@ -96,6 +98,10 @@ def prepare(
         first-order methods are projected; ``lbfgs`` searches along the projected direction.
     positive : name or list of names, optional
         Parameters that stay ≥ 0.
+    schedule : str or function, optional
+        Factor by which the rate (``lr``, or ``meta_lr`` of a meta-learning method) is multiplied: ``constant``,
+        ``cosine``, ``step:N:F``, ``warmup:N``, ``warmup:N,cosine``, or ``f(step)`` → factor. A rate that is set
+        during training stays as it is set. ``cosine`` takes the steps of the run at its start.
     **options
         Fields of the method and of `Settings`.
 
@@ -112,12 +118,13 @@ def prepare(
         raise unknown_name("algorithm", method, ALGORITHMS)
     rows = validation if isinstance(validation, (tuple, list, Mapping)) else None
     share = validation if rows is None else None
+    options["schedule"] = FUNCTION if callable(schedule) else schedule
     options["bounds"] = as_text(bounds) if isinstance(bounds, Mapping) else bounds
     options["positive"] = ",".join(positive) if isinstance(positive, (list, tuple)) else positive
     algorithm, settings = configured(method, {**options, "validation": share})
     inputs = Inputs(
         loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows,
-        metrics, callbacks, callback_every,
+        metrics, callbacks, callback_every, schedule if callable(schedule) else None,
     )  # fmt: skip
     chosen = resolve_backend(settings, algorithm, model, loss)
     try:

@@ -96,9 +96,7 @@ class Results:
         ``learned`` has all values of a rate, and ``adapt`` and ``evaluate`` use them. A rate that the user sets shows
         at once; rows of the record keep the rates with which they were reached.
         """
-        algorithm, snapshot = self.loop.algorithm, self.loop.snapshot
-        values = algorithm.rates(self.loop.plan.problem, snapshot.theta, snapshot.state)
-        return dict(zip(algorithm.live_rates(), values, strict=True))
+        return dict(zip(self.loop.algorithm.live_rates(), self.loop.rates(), strict=True))
 
     @property
     @shows_users_lines

@@ -29,6 +29,13 @@ class Settings(Checked):
     keep: str = hyperparameter(
         "last", "parameters that the run holds: of the last step or of the best", choices=("last", "best")
     )
+    schedule: str = hyperparameter(
+        "constant", "factor of the rate by step: constant | cosine | step:N:F | warmup:N | warmup:N,cosine", kind=str
+    )
+    clip: float | None = hyperparameter(
+        None, "norm to which longer gradients are shortened", low=0, above=True, kind=float
+    )
+    weight_decay: float = hyperparameter(0.0, "λ: adds λθ to the gradient", low=0, high=1e6)
     bounds: str | None = hyperparameter(
         None, "NAME:LOW:HIGH,… keeps parameters in a range, such as w:0: for w ≥ 0 (single-task methods)", kind=str
     )

@@ -10,6 +10,7 @@ from .headline import headline
 from .loop import TrainingLoop
 from .stopping import REASONS
 
+UPDATE = ("schedule", "clip", "weight_decay", "bounds", "positive")  # settings of the update, named if they are given
 MOST = 8  # parameters named in a summary
 
 
@@ -29,8 +30,7 @@ def summary(loop: TrainingLoop) -> str:
     if not len(loop.record):
         state = f"{REASONS[loop.stopped]}, without a step" if loop.stopped else "not started"
         return f"{title}: {state}{remarks}"
-    own = loop.plan.algorithm
-    settings = ", ".join(f"{name}={_value(getattr(own, name))}" for name in hyperparameters(own))
+    settings = ", ".join(f"{name}={_value(value)}" for name, value in _settings(loop))
     state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
     losses, last = headline(loop), loop.record.last_step
     steps = f"{state} after {last} step{'s' * (last != 1)}{_epochs(loop)}"
@@ -38,6 +38,16 @@ def summary(loop: TrainingLoop) -> str:
         f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {losses.first:.6g} → {losses.last:.6g}{losses.means}"
         f"{_validated(loop)}{remarks}"
     )
+
+
+def _settings(loop: TrainingLoop) -> list[tuple[str, float | str | tuple[float, ...]]]:
+    """The settings of the method, and those of the update that are not at their defaults."""
+    own, shared = loop.plan.algorithm, loop.plan.settings
+    found = [(name, getattr(own, name)) for name in hyperparameters(own)]
+    defaults = hyperparameters(shared)
+    changed = [name for name in UPDATE if name not in hyperparameters(own)]
+    values = [(name, getattr(shared, name)) for name in changed]
+    return found + [(name, value) for name, value in values if value != defaults[name].default]
 
 
 def note(loop: TrainingLoop) -> str | None:

@@ -11,6 +11,7 @@ from IPython.core.completer import provisionalcompleter
 
 import metagd_nb as mg
 from metagd_nb.algorithms import ALGORITHMS
+from metagd_nb.algorithms.optimizers import OPTIMIZERS
 from metagd_nb.notebook.magic.complete import candidates
 from metagd_nb.notebook.magic.options import COMMANDS, allowed
 
@@ -47,7 +48,7 @@ def test_options_that_are_not_there_yet(complete: Any) -> None:
 
 
 def test_choices_and_defaults(complete: Any) -> None:
-    assert complete("%metagd maml --outer |") == [f"%metagd maml --outer {o}" for o in ("adam", "momentum", "sgd")]
+    assert complete("%metagd maml --outer |") == [f"%metagd maml --outer {o}" for o in sorted(OPTIMIZERS)]
     assert complete("%metagd maml --outer=s|") == ["%metagd maml --outer=sgd"]
     assert complete("%metagd gd --dtype float3|") == ["%metagd gd --dtype float32"]
     assert complete("%metagd gd --lr |") == ["%metagd gd --lr 0.1"]

@@ -88,6 +88,7 @@ def allowed(word: str) -> dict[str, Declared]:
         own = {one.option: one for one in EXTRAS if word == "check" and one.option in ("--params", "--data")}
         return own | {one.option: one for one in OF_COMMANDS.get(word, ())}
     method = ALGORITHMS[word]
-    declared: list[Declared] = list((hyperparameters(method) | hyperparameters(Settings)).values())
+    shared = {name: one for name, one in hyperparameters(Settings).items() if name not in hyperparameters(method)}
+    declared: list[Declared] = list((hyperparameters(method) | shared).values())
     declared += [one for one in EXTRAS if one.setting in ("", method.setting)]
     return {one.option: one for one in declared}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ...algorithms import Algorithm, StepEvaluation
 from ...algorithms.theta import State
+from ...algorithms.update_options import UpdateOptions
 from ..plan import Plan
 
 if TYPE_CHECKING:
@@ -43,7 +45,15 @@ class Row(NamedTuple):
 
 
 class Executor(Protocol):
-    """Takes the steps of one run, and holds the state between two of them."""
+    """Takes the steps of one run, and holds the state between two of them.
+
+    Attributes
+    ----------
+    options : UpdateOptions or None
+        What is done to gradient and rate before an update, now.
+    """
+
+    options: UpdateOptions | None
 
     @property
     def theta(self) -> Array:
@@ -94,6 +104,13 @@ class Executor(Protocol):
         """Use the rates ``changed`` that the user has set; ``algorithm`` has them."""
 
 
+def without_schedule(options: UpdateOptions | None, changed: Container[str]) -> UpdateOptions | None:
+    """Return the options of an update without their schedule, if its rate is one of those that the user changed."""
+    if options is None or options.rate not in changed:
+        return options
+    return options._replace(schedule=None)
+
+
 class StepExecutor:
     """Takes one step at a time."""
 
@@ -106,14 +123,21 @@ class StepExecutor:
         self.theta, self.state = theta, state
         self.evaluation: StepEvaluation | None = None
         self._first = plan.first
+        self.options = plan.update_options
 
     def advance(self, algorithm: Algorithm, step: int, clock: float, most: int) -> Row:
         """Update (except at first), then evaluate."""
         theta, state = self.theta, self.state
         if self.evaluation is not None:
-            theta, state = algorithm.update(theta, self.evaluation)
+            if self.options is None:
+                theta, state = algorithm.update(theta, self.evaluation)
+            else:
+                algorithm = self.options.scheduled(algorithm, step - 1)
+                theta, state = self.options.update(algorithm, theta, self.evaluation)
             if self.problem.bounds is not None:
                 theta = self.problem.bounds.project(theta)
+        elif self.options is not None:
+            algorithm = self.options.scheduled(algorithm, 0)  # the rate of the first update
         evaluation, self._first = self._first, None
         if evaluation is None:
             evaluation = algorithm.evaluate(self.problem, theta, state, self.batches(step))
@@ -136,7 +160,8 @@ class StepExecutor:
         self.theta, self.state, self.evaluation, self._first = theta, state, evaluation, None
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
-        """Learned rates start again from the values that were set."""
+        """Learned rates start again from the values that were set; a schedule of a rate that was set ends."""
+        self.options = without_schedule(self.options, changed)
         self.theta, self.state = algorithm.on_rate_change(self.problem, self.theta, self.state, changed)
         if self.evaluation is not None:
             self.evaluation = self.evaluation._replace(state=self.state)

@@ -25,11 +25,13 @@ def compiled_step(plan: Plan, place: Carry, length: int, sampled: bool, batch: H
     ]
     shapes = [(np.shape(a), str(np.asarray(a).dtype)) for a in jax.tree.leaves((place, batch))]
     rates = [np.shape(getattr(plan.algorithm, name)) for name in live]
-    kind = type(plan.algorithm)
+    kind, options = type(plan.algorithm), plan.update_options
+    changes = None if options is None else (options._replace(schedule=None), options.schedule is not None)
     bounds = None if plan.problem.bounds is None else tuple(end.tobytes() for end in plan.problem.bounds)
     key = (
         plan.problem.key,
         bounds,
+        changes,
         kind,
         fingerprint(kind),
         *fixed,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,94 +21,16 @@ import numpy as np
 from ...algorithms import Algorithm, StepEvaluation
 from ...algorithms.theta import State
 from ..plan import Plan
-from .base import Row, Snapshot
+from .base import Row, without_schedule
 from .jax_cache import compiled_step
-from .jax_program import Carry, CompiledStep, Held, Rates
+from .jax_chunk import LATER, Chunk, LazySnapshot
+from .jax_program import Carry, CompiledStep, Held
 from .processes import Processes, processes_of
 
 Array = np.ndarray
 FRAME, FRAME_TOGETHER = 0.05, 0.2  # seconds that a chunk should take; of several processes, which must agree on each
 LENGTH, BYTES = 100, 64_000_000  # steps of a chunk at most, and what their batches may take
 LENGTH_ALONE = 1000  # where all steps share one batch
-
-
-class Chunk:
-    """Some steps on end, computed.
-
-    Parameters
-    ----------
-    program : CompiledStep
-    place : Carry
-        Before the first step.
-    first, n : int
-        Number of the first step, and of steps.
-    rates : dict
-    held : batch
-    alone : function, optional
-        Makes the program with which one of several processes computes steps again.
-    """
-
-    def __init__(
-        self,
-        program: CompiledStep,
-        place: Carry,
-        first: int,
-        n: int,
-        rates: Rates,
-        held: Held,
-        alone: Callable[[], CompiledStep] | None = None,
-    ) -> None:
-        self._program, self._start, self.first, self.n = program, place, first, n
-        self._rates, self._held, self._alone = rates, held, alone
-        self.end, self.rows = program(place, first == 0, n, rates, held)
-        self._known: tuple[int, Carry] | None = None
-        self._settled: dict[int, Carry] = {}  # computed together, by all processes or by none
-
-    def place(self, done: int, together: bool = False) -> Carry:
-        """Return parameters and state after ``done`` of the steps (1…n), as arrays of NumPy.
-
-        ``together`` is true where all processes ask for the same place at once.
-        """
-        known = self._settled.get(done)
-        if known is None and not together and self._known is not None and self._known[0] == done:
-            known = self._known[1]
-        if known is None:
-            place, start, program = self.end, self._start, self._program
-            if done < self.n:
-                if self._alone is not None and not together:
-                    start, program = program.host(start), self._alone()
-                place, _ = program(start, self.first == 0, done, self._rates, self._held)
-            known = program.host(place)
-            if together:
-                self._settled[done] = known
-            else:
-                self._known = done, known
-        return known
-
-
-_LATER = np.empty(0)
-
-
-class LazySnapshot(Snapshot):
-    """A row whose parameters are computed when somebody asks for them."""
-
-    chunk: Chunk
-
-    @property
-    def theta(self) -> Array:
-        """Parameters and all else that is learned, (M,)."""
-        return np.asarray(self.chunk.place(self.step - self.chunk.first + 1).theta)
-
-    @property
-    def state(self) -> Any:
-        """State of the method."""
-        return self.chunk.place(self.step - self.chunk.first + 1).state
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.step, self.theta, self.loss, self.state))
-
-    def _replace(self, **changed: Any) -> Snapshot:  # type: ignore[override]  # what comes out knows its parameters
-        return Snapshot(*self)._replace(**changed)
 
 
 class ChunkedExecutor:
@@ -126,6 +47,7 @@ class ChunkedExecutor:
         self._place: Carry = Carry(theta, np.zeros_like(theta), state)
         self.processes: Processes | None = processes_of(plan.settings.devices)
         self._program = compiled_step(plan, self._place, length, sampled, first)
+        self.options = plan.update_options
         self._chunk: Chunk | None = None
         self._done = 0  # of the chunk's steps
         self._began = False
@@ -166,7 +88,7 @@ class ChunkedExecutor:
         loss, norm, grad_evals, hvps, *moving = chunk.rows[self._done].tolist()
         self._done += 1
         self._began = True
-        shown = LazySnapshot(step, _LATER, loss)
+        shown = LazySnapshot(step, LATER, loss)
         shown.chunk = chunk
         if algorithm.refuses and not math.isfinite(norm):
             self._ask(algorithm, step, chunk)
@@ -183,13 +105,21 @@ class ChunkedExecutor:
         begin = time.perf_counter()
         held = self._drawn(step, n)
         alone = None if self.processes is None else self._program_alone
-        chunk = Chunk(self._program, place, step, n, self._program.rates(algorithm), held, alone)
+        factors = self._factors(step, n)
+        chunk = Chunk(self._program, place, step, n, self._program.rates(algorithm), held, factors, alone)
         times = (begin - clock, time.perf_counter() - clock)
         if self.processes is not None:
             times, chunk.rows = self.processes.of_first(times, chunk.rows)
         self._chunk, self._done, self._times = chunk, 0, times
         frame = FRAME if self.processes is None else FRAME_TOGETHER
         self._quick = int(min(frame * n / max(times[1] - times[0], 1e-9), 4 * n))
+
+    def _factors(self, step: int, n: int) -> Array:
+        """Return the factors (length,) of the scheduled rate for the ``n`` updates that lead to row ``step`` and on."""
+        factors = np.ones(self._program.length, self._program.dtype)
+        if self.options is not None and self.options.schedule is not None:
+            factors[:n] = [self.options.schedule.at(max(step + i - 1, 0)) for i in range(n)]
+        return factors
 
     def _drawn(self, step: int, n: int) -> Held:
         """Return the batches of ``n`` steps, once all processes have theirs."""
@@ -229,13 +159,14 @@ class ChunkedExecutor:
         self._place, self._chunk, self._began = Carry(theta, grad, state), None, evaluation is not None
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
-        """Go on from here with other rates; what was computed ahead is forgotten."""
+        """Go on from here with other rates; what was computed ahead is forgotten, and a schedule of one of them."""
+        before, self.options = self.options, without_schedule(self.options, changed)
         self.settle()
         here = self._here
         theta, state = algorithm.on_rate_change(self.plan.problem, here.theta, here.state, changed)
         self._place, self._chunk = Carry(theta, here.grad, state), None
-        if self._shapes(algorithm) != self._shapes(self.plan.algorithm):
-            self.plan = self.plan._replace(algorithm=algorithm)
+        if self._shapes(algorithm) != self._shapes(self.plan.algorithm) or self.options != before:
+            self.plan = self.plan._replace(algorithm=algorithm, update_options=self.options)
             first = self.plan.batches(0)
             self._program = compiled_step(self.plan, self._place, self._program.length, self._program.sampled, first)
 

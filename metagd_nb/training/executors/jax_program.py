@@ -62,22 +62,27 @@ class CompiledStep:
         self._traceable = traceable(type(plan.algorithm))
         self.length, self.sampled = length, sampled
         self._whole, self._short = _shapes(batch), short_shapes(plan)
+        self.options = plan.update_options
         self.moving: tuple[int, ...] = ()  # which of the live rates are learned, and so have a column of their own
         self._mesh = _mesh(plan.settings.devices)
         rates = self.rates(plan.algorithm)
         held = self.stacked([batch])
         with precise(self.dtype):
-            given = self._placed(self._strong(place), np.True_, np.int32(0), rates, held)
+            factors = np.ones(length, self.dtype)
+            given = self._placed(self._strong(place), np.True_, np.int32(0), rates, held, factors)
             whole = {} if self._mesh is None else {"out_shardings": _spread(self._mesh, None)}
             self._compiled = jax.jit(self._steps, **whole).lower(*given).compile()
 
-    def __call__(self, place: Carry, fresh: bool, n: int, rates: Rates, held: Held) -> tuple[Carry, Array]:
+    def __call__(
+        self, place: Carry, fresh: bool, n: int, rates: Rates, held: Held, factors: Array
+    ) -> tuple[Carry, Array]:
         """The place after ``n`` steps, and a row for each: loss, norm, grad_evals, hvps, moving rates.
 
-        ``fresh`` is true where no step came before: then the first only looks.
+        ``fresh`` is true where no step came before: then the first only looks. ``factors`` (length,) multiply the
+        rate that has a schedule.
         """
         with precise(self.dtype):
-            given = self._placed(self._strong(place), np.bool_(fresh), np.int32(n), rates, held)
+            given = self._placed(self._strong(place), np.bool_(fresh), np.int32(n), rates, held, factors)
             place, rows = self._compiled(*given)
             return place, np.asarray(rows)[:n]
 
@@ -113,16 +118,20 @@ class CompiledStep:
         strong: Carry = jax.tree.map(lambda a: _typed(a, self.dtype), place)
         return strong
 
-    def _steps(self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held) -> tuple[Carry, Any]:
-        algorithm = _with_rates(self.algorithm, self._traceable, rates)
+    def _steps(self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held, factors: Any) -> tuple[Carry, Any]:
+        def method(factor: Any) -> Algorithm:
+            if self.options is None or self.options.schedule is None:
+                return _with_rates(self.algorithm, self._traceable, rates)
+            scheduled = {**rates, self.options.rate: rates[self.options.rate] * factor}
+            return _with_rates(self.algorithm, self._traceable, scheduled)
 
         def step(i: jax.Array, carried: tuple[Carry, Any]) -> tuple[Carry, Any]:
             place, rows = carried
             batch = jax.tree.map(lambda a: a[i], held) if self.sampled else held
-            moved, row = self._step(algorithm, place, fresh & (i == 0), batch)
+            moved, row = self._step(method(factors[i]), place, fresh & (i == 0), batch)
             return moved, rows.at[i].set(row)
 
-        columns = jax.eval_shape(lambda p: self._step(algorithm, p, fresh, self._first(held))[1], place)
+        columns = jax.eval_shape(lambda p: self._step(method(factors[0]), p, fresh, self._first(held))[1], place)
         rows = jnp.zeros((self.length, *columns.shape), self.dtype)
         done: tuple[Carry, Any] = jax.lax.fori_loop(0, n, step, (place, rows))
         return done
@@ -132,14 +141,20 @@ class CompiledStep:
 
     def _step(self, algorithm: Algorithm, place: Carry, stays: Flag, batch: Held) -> tuple[Carry, Any]:
         """Move (unless it ``stays``), and look at where it led."""
-        moved = algorithm.update(place.theta, StepEvaluation(0.0, place.grad, 0, 0, place.state))
+        before = StepEvaluation(0.0, place.grad, 0, 0, place.state)
+        if self.options is None:
+            moved = algorithm.update(place.theta, before)
+        else:
+            moved = self.options.update(algorithm, place.theta, before)
         theta, state = jax.tree.map(lambda old, new: jnp.where(stays, old, new), (place.theta, place.state), moved)
         if self.problem.bounds is not None:
             theta = self.problem.bounds.project(theta)
         evaluation = self._evaluated(algorithm, theta, state, batch)
         found = algorithm.rates(self.problem, theta, evaluation.state)
         known = [id(rate) for rate in algorithm._set_rates]
-        self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known)
+        scheduled = self.options.rate if self.options is not None and self.options.schedule is not None else ""
+        names = algorithm.live_rates()
+        self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known or names[i] == scheduled)
         slope = evaluation.grad
         if self.problem.bounds is not None:
             slope = self.problem.bounds.stationarity(theta, slope)
@@ -163,14 +178,16 @@ class CompiledStep:
         )
         return found
 
-    def _placed(self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held) -> tuple[Any, ...]:
+    def _placed(
+        self, place: Carry, fresh: Flag, n: Number, rates: Rates, held: Held, factors: Array
+    ) -> tuple[Any, ...]:
         """The arguments on their devices: tasks spread over all of them, the rest on each."""
         if self._mesh is None:
-            return place, fresh, n, rates, held
+            return place, fresh, n, rates, held, factors
         everywhere = _spread(self._mesh, None)
         whole = jax.tree.map(lambda a: _put(a, everywhere), (place, fresh, n, rates))
         over_tasks = _spread(self._mesh, int(self.sampled))
-        return (*whole, jax.tree.map(lambda a: _put(a, over_tasks), held))
+        return (*whole, jax.tree.map(lambda a: _put(a, over_tasks), held), _put(factors, everywhere))
 
 
 def _shapes(batch: Held) -> Shapes:

@@ -69,10 +69,10 @@ class LeastSquaresExecutor(StepExecutor):
     def suits(plan: Plan) -> bool:
         """Return True if this is the arithmetic of the plan's method and problem, not that of a subclass of either.
 
-        Runs with bounds, or with columns that are measured at some steps, take single steps.
+        Runs with bounds, with update options, or with columns that are measured at some steps, take single steps.
         """
         problem = plan.problem
-        if plan.measured() or problem.bounds is not None:
+        if plan.measured() or plan.update_options is not None or problem.bounds is not None:
             return False
         plain = type(plan.algorithm) is ALGORITHMS["gd"] and problem.dtype == float
         return plain and problem.normal_equations() is not None

@@ -99,6 +99,8 @@ class _Parts:
             arguments["warm_start"] = self.value(plan.start, "warm_start")
         if inputs.validation is not None:
             arguments["validation"] = self.value(inputs.validation, "validation")
+        if inputs.schedule is not None:
+            arguments["schedule"] = self.function(inputs.schedule, "schedule")
         if inputs.gradient is not None:
             arguments["check"] = "False"
         for name, value in {**problem.user_data(), **(inputs.data or {})}.items():
@@ -124,7 +126,7 @@ class _Parts:
         plan, last = loop.plan, loop.record.last_step
         changes = [event for event in loop.events if event.kind == "set"]
         settings = _settings(loop, bool(changes))
-        written = arguments | {n: self.value(v, n) for n, v in settings.items() if v is not None}
+        written = {n: self.value(v, n) for n, v in settings.items() if v is not None} | arguments
         written_out = "".join(f"    {line},\n" for line in keywords(written))
         if not changes:
             return [f"run = mg.train(\n    {plan.method!r},\n{written_out})"]

@@ -51,6 +51,7 @@ def restore(loop: TrainingLoop, state: Mapping[str, Any], algorithm: Algorithm, 
     loop.algorithm, loop.record = algorithm, record
     evaluation = None if state["look"] is None else StepEvaluation(*state["look"])
     loop.executor.restore(state["theta"], state["state"], evaluation)
+    loop.end_schedule_of_set_rates()
     loop.snapshot, loop.best = Snapshot(*state["shown"]), Snapshot(*state["best"])
     loop.stopping.restore(state["verdict"])
     if len(record):
