@@ -117,11 +117,9 @@ def prepare(
     if method not in ALGORITHMS:
         raise unknown_name("algorithm", method, ALGORITHMS)
     rows = validation if isinstance(validation, (tuple, list, Mapping)) else None
-    share = validation if rows is None else None
+    options |= {"validation": validation if rows is None else None, "bounds": bounds, "positive": positive}
     options["schedule"] = FUNCTION if callable(schedule) else schedule
-    options["bounds"] = as_text(bounds) if isinstance(bounds, Mapping) else bounds
-    options["positive"] = ",".join(positive) if isinstance(positive, (list, tuple)) else positive
-    algorithm, settings = configured(method, {**options, "validation": share})
+    algorithm, settings = configured(method, _as_typed(options))
     inputs = Inputs(
         loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows,
         metrics, callbacks, callback_every, schedule if callable(schedule) else None,
@@ -133,6 +131,14 @@ def prepare(
         if settings.backend != "auto" or chosen.backend == "numpy":
             raise
         return Run(planned(method, algorithm, replace(chosen, backend="numpy"), inputs))  # what JAX cannot follow
+
+
+def _as_typed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with bounds and names of parameters as they are typed in a cell."""
+    bounds, positive = options["bounds"], options["positive"]
+    text = as_text(bounds) if isinstance(bounds, Mapping) else bounds
+    names = ",".join(positive) if isinstance(positive, (list, tuple)) else positive
+    return {**options, "bounds": text, "positive": names}
 
 
 @shows_users_lines
