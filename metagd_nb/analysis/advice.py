@@ -123,7 +123,7 @@ def _based_on(memory: RunMemory | None, run: Run, features: ProblemFeatures, fix
     means = {name: _mean(name, similar, closed, run, features) for name in _tunable(run) if name not in fixed}
     options: dict[str, Any] = {name: mean for name, (mean, _) in means.items()}
     factor = {name: spread for name, (_, spread) in means.items()}
-    if "steps" not in fixed:
+    if not {"steps", "epochs"} & set(fixed):
         options |= _steps(run, similar, features)
     warm, tried = (None, 0) if "warm_start" in fixed else warm_start(memory, run, features)
     used = [one.best.id for one in similar]

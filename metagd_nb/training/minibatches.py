@@ -97,7 +97,8 @@ class ArgumentBatches:
 
     def __call__(self, step: int) -> dict[str, Any]:
         """Return the arguments of one step."""
-        return taken(self.data, self.epochs.n, self.epochs.rows(step))
+        chosen = self.epochs.rows(step)
+        return {name: picked(value, chosen) for name, value in self.data.items()}
 
 
 def epochs_of(settings: Settings, n: int) -> Epochs | None:
@@ -136,12 +137,14 @@ def common_rows(data: Mapping[str, Any]) -> int:
     return next(iter(lengths.values()), 0)
 
 
+def picked(value: Any, chosen: Array) -> Any:
+    """Return the chosen rows of a table, an array or a list."""
+    return value.iloc[chosen] if hasattr(value, "iloc") else np.asarray(value).take(chosen, axis=0)
+
+
 def taken(data: Mapping[str, Any], n: int, chosen: Array) -> dict[str, Any]:
     """Return data arguments with the chosen of their ``n`` rows; those without rows as they are."""
-    return {
-        name: value if rows(value) != n else value.iloc[chosen] if hasattr(value, "iloc") else np.asarray(value)[chosen]
-        for name, value in data.items()
-    }
+    return {name: picked(value, chosen) if rows(value) == n else value for name, value in data.items()}
 
 
 def looked_up(
@@ -208,8 +211,8 @@ def refuse_uncut(loss: Callable[..., Any], data: Mapping[str, Any], backend: str
     for name, length in read.found.items():
         if length == n and name.isidentifier() and name not in arguments:
             raise MetagdError(
-                f"{name} has {n} rows as {' and '.join(cut)} but is a global, which batches do not cut; make it an "
-                f"argument and data, or if it has no rows a constant: def loss(…, {name}={name})",
+                f"{name} has {n} rows as {' and '.join(cut)} but is a global, which batches do not cut; make it data, "
+                f"def loss(…, {name}) and --data {','.join([*cut, name])}, or a constant, def loss(…, {name}={name})",
                 "batch_size",
             )
     for name in cut if backend == "jax" else ():

@@ -109,8 +109,9 @@ def _check_batches(method: str, algorithm: Algorithm, settings: Settings) -> Non
         if getattr(settings, name) is not None and isinstance(algorithm, Meta):
             raise MetagdError("is for single-task methods; a batch of tasks has meta_batch_size", name)
     if settings.batch_size is not None and not algorithm.takes_batches:
+        able = [name for name, kind in ALGORITHMS.items() if kind.setting == "single" and kind.takes_batches]
         raise MetagdError(
-            f"{method} needs the same rows in every step; gd, momentum and adam take batches", "batch_size"
+            f"{method} needs the same rows in every step; methods that take batches: {', '.join(able)}", "batch_size"
         )
 
 

@@ -53,7 +53,7 @@ class Parts(NamedTuple):
 def with_roles(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs) -> tuple[Inputs, str | None]:
     """Separate the arguments of a loss into data and parameters; return the line that says what was decided.
 
-    With mini-batches the data include what the loss takes from the namespace, as a copy.
+    Where rows are held out or cut into batches, the data include what the loss takes from the namespace, as a copy.
     """
     if isinstance(algorithm, Meta) or inputs.model is not None:
         if inputs.data is not None:
@@ -68,7 +68,7 @@ def with_roles(method: str, algorithm: Algorithm, settings: Settings, inputs: In
     else:
         roles = assigned(inputs.loss, inputs.params, namespace=inputs.namespace)
     data = roles.data if roles.data or inputs.data is not None else None
-    if settings.batch_size is not None:
+    if settings.batch_size is not None or settings.validation is not None:
         data = snapshots(looked_up(inputs.loss, roles.params, inputs.namespace) | (data or {}))
     return inputs._replace(params=roles.params, data=data), roles.note
 

@@ -111,8 +111,9 @@ def test_arguments_without_rows_stay_whole() -> None:
 
 def test_what_a_loss_takes_from_its_namespace_is_cut_too() -> None:
     x, y = table()
-    run = own(data=None, namespace={"x": x, "y": y})
-    np.testing.assert_array_equal(run.record["loss"], own().record["loss"])
+    for options in ({}, {"validation": 0.2}, {"validation": 0.2, "batch_size": None}):
+        run = own(data=None, namespace={"x": x, "y": y}, **options)
+        np.testing.assert_array_equal(run.record["loss"], own(**options).record["loss"])
 
 
 def test_what_is_written_into_the_data_later_does_not_reach_the_run() -> None:
@@ -383,7 +384,10 @@ def test_memory_is_that_of_one_batch(whose: str) -> None:
         ({"epochs": 0}, r"^epochs: 0 is not allowed; needs a whole number ≥ 1$"),
         ({"epochs": 5, "steps": 10}, r"^epochs: sets the number of steps; give either epochs or steps$"),
         ({"epochs": 10**9}, r"^steps: 4000000000 is not allowed"),
-        ({"method": "lbfgs", "lr": 1.0}, r"^batch_size: lbfgs needs the same rows in every step"),
+        (
+            {"method": "lbfgs", "lr": 1.0},
+            r"^batch_size: lbfgs needs the same rows in every step; .*: gd, momentum, adam",
+        ),
         ({"method": "unroll"}, r"^batch_size: unroll needs the same rows in every step"),
     ],
 )
@@ -412,6 +416,13 @@ def test_what_a_loss_of_ones_own_refuses() -> None:
         return np.mean(weights * (x @ w - y) ** 2)
 
     np.testing.assert_array_equal(own(loss=constant).record["loss"], own().record["loss"])
+
+
+def test_advice_proposes_no_steps_beside_epochs() -> None:
+    x, y = table()
+    given: dict[str, Any] = {"model": mg.linear(3), "x": x, "y": y, "batch_size": SIZE}
+    assert "--steps" in str(mg.advise("gd", **given))
+    assert "--steps" not in str(mg.advise("gd", epochs=3, **given))
 
 
 def test_jax_refuses_tables_and_text() -> None:
