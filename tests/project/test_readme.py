@@ -40,7 +40,7 @@ def execute(ip: Any, cells: Iterable[str]) -> None:
 def test_every_block_runs_in_order(ip: Any, capsys: pytest.CaptureFixture[str]) -> None:
     ip.run_line_magic("unload_ext", "metagd_nb")  # the first block loads it
     cells = blocks(README)
-    assert sum(cell.startswith("%%metagd") for cell in cells) == 2
+    assert sum(cell.startswith("%%metagd") for cell in cells) == 3
     execute(ip, cells[:3])
     assert ip.user_ns["run"].stopped == "loss-below"
     assert [round(w, 2) for w in ip.user_ns["run"].params["w"]] == [1.0, -2.0, 0.5]

@@ -176,6 +176,15 @@ def test_jax_sees_the_same_rows(method: str) -> None:
             np.testing.assert_array_equal(other.replay().record["loss"], other.record["loss"])
 
 
+def test_a_schedule_reaches_over_all_epochs() -> None:
+    tools: dict[str, Any] = {"schedule": "cosine", "clip": 1.0, "weight_decay": 0.01}
+    one, steps = fit(**tools), fit(**tools, steps=5 * LENGTH)
+    np.testing.assert_array_equal(one.record["loss"], steps.record["loss"])
+    assert one.record["lr"][-1] < 1e-3 < one.record["lr"][LENGTH]
+    pytest.importorskip("jax")
+    np.testing.assert_allclose(one.record["loss"], fit(**tools, backend="jax").record["loss"], rtol=1e-9)
+
+
 def test_float32_on_both_backends() -> None:
     pytest.importorskip("jax")
     one, other = fit(dtype="float32"), fit(dtype="float32", backend="jax")
@@ -386,7 +395,7 @@ def test_memory_is_that_of_one_batch(whose: str) -> None:
         ({"epochs": 10**9}, r"^steps: 4000000000 is not allowed"),
         (
             {"method": "lbfgs", "lr": 1.0},
-            r"^batch_size: lbfgs needs the same rows in every step; .*: gd, momentum, adam",
+            r"^batch_size: lbfgs needs the same rows in every step; .*: gd, momentum",
         ),
         ({"method": "unroll"}, r"^batch_size: unroll needs the same rows in every step"),
     ],
