@@ -42,15 +42,14 @@ def status(run: Run) -> str:
     loss, losses, epochs = run.record.since("loss", 0), headline(run.loop), run.plan.epochs
     last = int(run.record.last("step")) if len(loss) else 0
     if run.stopped is not None:
-        means = " (means of an epoch)" if losses.rows else ""
-        ends = f"loss {number(losses.first)} → {number(losses.last)}{means}" if len(loss) else "no loss yet"
+        ends = f"loss {number(losses.first)} → {number(losses.last)}{losses.means}" if len(loss) else "no loss yet"
         passed = "" if epochs is None else f", {round(last / epochs.length, 1):g} epochs"
         return f"{REASONS.get(run.stopped, run.stopped)}  ·  {last:,} step{'s' * (last != 1)}{passed}  ·  {ends}"
     parts = [f"step {last:,} of {run.plan.settings.steps:,}"]
     if epochs is not None:
         parts.append(f"epoch {last // epochs.length:,} of {-(-run.plan.settings.steps // epochs.length):,}")
     if len(loss):
-        parts.append(f"loss {number(losses.last)} (mean of an epoch)" if losses.rows else f"loss {number(loss[-1])}")
+        parts.append(f"loss {number(losses.last if losses.rows else loss[-1])}{losses.mean}")
     progress = "  ·  ".join(parts)
     return f"paused at {progress}" if run.loop.paused else progress
 

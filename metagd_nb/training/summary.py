@@ -6,6 +6,7 @@ import numpy as np
 
 from ..core.errors import printable
 from ..core.hyperparameters import hyperparameters
+from .course import course_note
 from .headline import headline
 from .loop import TrainingLoop
 from .stopping import REASONS
@@ -30,7 +31,7 @@ def summary(loop: TrainingLoop) -> str:
     if not len(loop.record):
         state = f"{REASONS[loop.stopped]}, without a step" if loop.stopped else "not started"
         return f"{title}: {state}{remarks}"
-    settings = ", ".join(f"{name}={_value(value)}" for name, value in _settings(loop))
+    settings = ", ".join(f"{name}={_value(value)}{_changed(loop, name)}" for name, value in _settings(loop))
     state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
     losses, last = headline(loop), loop.record.last_step
     steps = f"{state} after {last} step{'s' * (last != 1)}{_epochs(loop)}"
@@ -38,6 +39,12 @@ def summary(loop: TrainingLoop) -> str:
         f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {losses.first:.6g} → {losses.last:.6g}{losses.means}"
         f"{_validated(loop)}{remarks}"
     )
+
+
+def _changed(loop: TrainingLoop, name: str) -> str:
+    """The value to which the user set a rate during training, and the step; ``""`` for one that stayed."""
+    steps = [event.step for event in loop.events if event.kind == "set" and name in event.value]
+    return f" → {_value(getattr(loop.algorithm, name))} (step {steps[-1]})" if steps else ""
 
 
 def _settings(loop: TrainingLoop) -> list[tuple[str, float | str | tuple[float, ...]]]:
@@ -66,7 +73,7 @@ def note(loop: TrainingLoop) -> str | None:
     if loop.stopped == "patience":
         lines.append(_end_by_patience(loop))
     if loop.stopped is not None and len(loop.record):
-        lines.append(loop.algorithm.remark(loop.snapshot.state))
+        lines += [loop.algorithm.remark(loop.snapshot.state), course_note(loop)]
     return printable("\n".join(filter(None, lines))) or None
 
 
