@@ -10,6 +10,7 @@ import numpy as np
 
 from metagd_nb.tasks import Reference
 from metagd_nb.training.record import Record
+from metagd_nb.training.stopping import WINDOW, RecentMean
 
 
 class StandInRun:
@@ -32,8 +33,9 @@ class StandInRun:
         self.record = Record(("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds", *self.rates))
         self.stopped: str | None = None
         self.loop = SimpleNamespace(
-            plan=self.plan, algorithm=None, sampled=sampled, paused=False, snapshot=None, note=None, record=self.record
-        )
+            plan=self.plan, algorithm=None, sampled=sampled, paused=False, snapshot=None, note=None, record=self.record,
+            stopped=None, settings=settings, stopping=SimpleNamespace(recent=RecentMean(WINDOW)),
+        )  # fmt: skip
 
     @property
     def note(self) -> str | None:
@@ -43,6 +45,7 @@ class StandInRun:
         n = len(self.record)
         self.record.append((n, loss, grad_norm, n, 0, 0.01 * n, *self.rates.values()))
         self.loop.snapshot = SimpleNamespace(step=n, loss=loss)
+        self.loop.stopping.recent.add(loss)
 
     def fill(self, losses: Iterable[float]) -> StandInRun:
         for loss in losses:

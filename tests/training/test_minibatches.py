@@ -262,7 +262,7 @@ def test_the_plot_shows_the_epoch() -> None:
     assert run.plot().axes[0].get_xlabel() == "step (4 an epoch)"
     run.step(11)
     assert status(run).startswith("all steps done  ·  20 steps, 5 epochs  ·  loss ")
-    assert status(run).endswith(" (means of an epoch)")
+    assert status(run).endswith(" (means of an epoch, 4 rows)")
 
 
 # ---- the same again -----------------------------------------------------------------------------------------------

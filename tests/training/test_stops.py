@@ -126,7 +126,7 @@ def test_patience_of_sampled_runs_compares_means_of_twenty_rows() -> None:
 
 def test_patience_says_which_parameters_it_left() -> None:
     """The last ones, with their loss; and where the lowest loss was."""
-    run = fit(lr=0.9, steps=100_000, patience=5)
+    run = fit(lr=0.9, steps=100_000, patience=2)
     best, last = run.loop.stopping, run.iteration
     assert run.stopped == "patience"
     assert best.best_step < last

@@ -20,7 +20,7 @@ import cases
 import numpy as np
 import pytest
 from cells import BODY, cell
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -318,6 +318,8 @@ def done(run: Run, deeds: list[tuple[str, Any]]) -> Run:
     run.pause()
     name = next(iter(run.rates))
     for kind, value in deeds:
+        if run.stopped is not None:  # lbfgs finds its minimum in a few steps
+            break
         if kind == "step":
             run.step(value)
         else:
@@ -331,6 +333,7 @@ def test_kept_in_the_middle_it_goes_on_as_if_nothing_had_been(
     tmp_path: Path, method: str, before: list[Any], after: list[Any], dtype: str
 ) -> None:
     whole, half = (done(cases.prepared(method, steps=10**6, dtype=dtype), before) for _ in range(2))
+    assume(half.stopped is None)
     half.save(tmp_path / "half.npz")
     loaded = mg.load(tmp_path / "half.npz")
     assert loaded.loop.paused

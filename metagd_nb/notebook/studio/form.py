@@ -85,9 +85,9 @@ def _typed(value: Value) -> str:
 
 def declarations(method: str) -> dict[str, Hyperparameter]:
     """Return name → declaration: the method's own options first, then those of every method."""
-    shared = hyperparameters(Settings)
-    order = [*FIRST, *(name for name in shared if name not in FIRST)]
-    return hyperparameters(ALGORITHMS[method]) | {name: shared[name] for name in order}
+    own, shared = hyperparameters(ALGORITHMS[method]), hyperparameters(Settings)
+    order = [*FIRST, *(name for name in shared if name not in (*FIRST, *own))]
+    return own | {name: shared[name] for name in order}
 
 
 def examples(method: str) -> dict[str, str]:

@@ -231,7 +231,7 @@ def _settings(loop: TrainingLoop, changed: bool) -> dict[str, Any]:
     """Return the options of the method and of `Settings` that repeat the run up to its last row."""
     plan = loop.plan
     settings = {n: getattr(plan.algorithm, n) for n in hyperparameters(plan.algorithm)}
-    shared = [n for n in hyperparameters(plan.settings) if not n.startswith("checkpoint")]
+    shared = [n for n in hyperparameters(plan.settings) if not n.startswith("checkpoint") and n not in settings]
     settings |= {n: getattr(plan.settings, n) for n in shared} | {"seconds": None}
     by_rule = loop.stopped == "diverged" or (loop.stopped in RULES and loop.stopped != "seconds")
     if changed or not by_rule:
