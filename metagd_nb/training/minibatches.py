@@ -5,7 +5,6 @@ A batch is a function of the seed and the step alone, so that a run can be repla
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -166,56 +165,3 @@ def snapshots(data: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in data.items()
     }
-
-
-class _Lengths(DataSnapshot):
-    """Snapshot that only notes how many rows the arrays have which a function reads, by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: dict[str, int] = {}
-
-    def array(self, value: np.ndarray, name: str) -> np.ndarray:
-        """Return the array itself."""
-        self.found[name] = rows(value)
-        return value
-
-
-def refuse_uncut(loss: Callable[..., Any], data: Mapping[str, Any], backend: str) -> None:
-    """Refuse data of a loss that cannot be cut into mini-batches.
-
-    Parameters
-    ----------
-    loss : function
-    data : mapping name → value
-        All data arguments.
-    backend : str
-
-    Raises
-    ------
-    MetagdError
-        For a loss without data arguments, a global array with as many rows as the data, which would no longer match
-        them, and for arguments that JAX cannot take.
-    """
-    n = common_rows(data)
-    if not n:
-        raise MetagdError(
-            "needs data arguments to cut: write loss(w, x, y) and name them with --data x,y", "batch_size"
-        )
-    cut = [name for name, value in data.items() if rows(value) == n]
-    from ..problems.capture.closure import capture
-
-    read = _Lengths()
-    capture(loss, traced=False, snapshot=read)
-    arguments = inspect.signature(loss).parameters
-    for name, length in read.found.items():
-        if length == n and name.isidentifier() and name not in arguments:
-            raise MetagdError(
-                f"{name} has {n} rows as {' and '.join(cut)} but is a global, which batches do not cut; make it data, "
-                f"def loss(…, {name}) and --data {','.join([*cut, name])}, or a constant, def loss(…, {name}={name})",
-                "batch_size",
-            )
-    for name in cut if backend == "jax" else ():
-        if hasattr(data[name], "iloc") or np.asarray(data[name]).dtype.kind not in "fiub":
-            what = type(data[name]).__name__ if hasattr(data[name], "iloc") else "text"
-            raise MetagdError(f"{name} is {what}; on jax mini-batches are arrays of numbers", "data")

@@ -24,7 +24,6 @@ from .minibatches import (
     epochs_of,
     every_of,
     looked_up,
-    refuse_uncut,
     snapshots,
     taken,
 )
@@ -83,33 +82,37 @@ def loss_parts(method: str, settings: Settings, inputs: Inputs) -> Parts:
     from ..problems.gradient_check import check_gradient
 
     data, held_out = _split_data(settings, inputs)
-    batches, epochs = _argument_batches(settings, inputs, data)
+    batches, note = _argument_batches(settings, inputs, data)
+    epochs = None if batches is None else batches.epochs
     first = data if batches is None else {**(data or {}), **batches(0)}
 
     def made(gradient: Callable[..., Any] | None, data: Mapping[str, Any] | None) -> LossProblem:
         return factory.loss(settings.backend, settings.dtype, loss, params, gradient, inputs.namespace, data)
 
-    problem, note = made(inputs.gradient, first), None
+    problem = made(inputs.gradient, first)
     validation = None if held_out is None else Validation(made(None, held_out), None, every_of(epochs))
     if inputs.gradient is not None and inputs.check:
         report = check_gradient(problem)
         if report.fatal:
             raise MetagdError(report.lines[0])
-        note = report.lines[0] if report.wrong else None
+        note = "\n".join(filter(None, [note, report.lines[0] if report.wrong else None])) or None
     return Parts(problem, batches or _nothing, note=note, validation=validation, epochs=epochs)
 
 
 def _argument_batches(
     settings: Settings, inputs: Inputs, data: Mapping[str, Any] | None
-) -> tuple[ArgumentBatches | None, Epochs | None]:
-    """Return the batches of the data arguments of a loss, and the epochs; None twice without mini-batches."""
+) -> tuple[ArgumentBatches | None, str | None]:
+    """Return the batches of the data arguments of a loss, None without mini-batches; and a line about them."""
     if settings.batch_size is None:
         return None, None
-    assert callable(inputs.loss)
-    refuse_uncut(inputs.loss, inputs.data or {}, settings.backend)
+    from .batch_checks import refuse_uncut
+
+    given = {"loss": inputs.loss, "gradient": inputs.gradient}
+    functions = {role: function for role, function in given.items() if callable(function)}
+    note = refuse_uncut(functions, inputs.data or {}, settings.backend)
     epochs = epochs_of(settings, common_rows(data or {}))
     assert epochs is not None
-    return ArgumentBatches(data or {}, epochs), epochs
+    return ArgumentBatches(data or {}, epochs), note
 
 
 def _nothing(step: int) -> None:

@@ -51,8 +51,8 @@ def test_a_model(table: Any) -> None:
         (
             "gd --batch-size 9 --data x,y",
             "def loss(w, x, y):\n    return np.mean(weights * (x @ w - y) ** 2)",
-            "--batch-size: weights has 90 rows as x and y but is a global, which batches do not cut; make it data, "
-            "def loss(…, weights) and --data x,y,weights, or a constant, def loss(…, weights=weights)",
+            "--batch-size: loss reads weights as a global, whose 90 rows batches do not cut as those of x and y; "
+            "make it data, def loss(…, weights) and --data x,y,weights, or a constant, def loss(…, weights=weights)",
         ),
         (
             "gd --batch-size 9 --data x,y",

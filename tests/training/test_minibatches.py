@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import tracemalloc
@@ -98,6 +99,17 @@ def test_classes() -> None:
     rows = np.random.default_rng([0, 0, STREAM]).permutation(N)[:SIZE]
     alone = mg.train("gd", model=mg.linear(3, outputs=2), x=x[rows], y=labels[rows], lr=0.1, steps=1)
     assert run.record["loss"][0] == pytest.approx(alone.record["loss"][0], rel=1e-12)
+
+
+def test_a_loss_of_predictions_of_ones_own() -> None:
+    def squares(prediction: Array, target: Array) -> Any:
+        return np.mean((prediction - target) ** 2)
+
+    one = fit(model=mg.mlp(3, 4, 1))
+    backends = ["numpy"] + ["jax"] * (importlib.util.find_spec("jax") is not None)
+    for backend in backends:
+        other = fit(model=mg.mlp(3, 4, 1), loss=squares, backend=backend)
+        np.testing.assert_allclose(other.record["loss"], one.record["loss"], rtol=1e-9)
 
 
 def test_arguments_without_rows_stay_whole() -> None:
@@ -203,6 +215,18 @@ def test_the_running_mean_is_that_of_the_last_numbers(window: int) -> None:
         recent = values[max(0, i + 1 - window) : i + 1]
         assert mean.add(float(value)) == pytest.approx(recent.mean(), rel=1e-9)
         assert mean.full == (i + 1 >= window)
+
+
+@pytest.mark.parametrize("window", [3, 57])
+def test_a_restored_mean_goes_on_to_the_bit(window: int) -> None:
+    values = np.random.default_rng(0).lognormal(sigma=5, size=300).tolist()
+    whole, part, again = RecentMean(window), RecentMean(window), RecentMean(window)
+    for value in values[:140]:
+        whole.add(value)
+        part.add(value)
+    again.restore(part.state())
+    assert (again.mean, again.full, again.count) == (whole.mean, True, window)
+    assert [again.add(value) for value in values[140:]] == [whole.add(value) for value in values[140:]]
 
 
 def test_rules_compare_the_mean_of_an_epoch() -> None:
@@ -413,10 +437,24 @@ def test_what_a_loss_of_ones_own_refuses() -> None:
     def weighted(w: Array, x: Array, y: Array) -> Any:
         return np.mean(weights * (x @ w - y) ** 2)
 
+    def weight(errors: Array) -> Array:
+        return weights * errors
+
+    def helped(w: Array, x: Array, y: Array) -> Any:
+        return np.mean(weight((x @ w - y) ** 2))
+
+    def closed(w: Array, y: Array) -> Array:
+        return 2 / len(y) * x.T @ (x @ w - y)
+
     for given, message in (
         ({"data": {"x": x, "y": y[:40]}}, r"^data: have unlike numbers of rows \(x 50, y 40\)"),
         ({"data": {}, "loss": lambda w: (w**2).sum()}, r"^batch_size: needs data arguments to cut"),
-        ({"loss": weighted}, r"^batch_size: weights has 50 rows as x and y but is a global"),
+        (
+            {"loss": weighted},
+            r"^batch_size: loss reads weights as a global, whose 50 rows batches do not cut as those of x",
+        ),
+        ({"loss": helped}, r"^batch_size: loss reads weights as a global"),
+        ({"gradient": closed}, r"^batch_size: gradient reads x as a global.* --data x,y, or a constant, def gradient"),
     ):
         with pytest.raises(MetagdError, match=message):
             own(**given)
@@ -425,6 +463,14 @@ def test_what_a_loss_of_ones_own_refuses() -> None:
         return np.mean(weights * (x @ w - y) ** 2)
 
     np.testing.assert_array_equal(own(loss=constant).record["loss"], own().record["loss"])
+
+
+def test_a_line_about_the_number_of_all_rows() -> None:
+    space: dict[str, Any] = {"np": np, "n": N}
+    exec("def loss(w, x, y):\n    return np.sum((x @ w - y) ** 2) / n", space)
+    assert own(loss=space["loss"]).note == "loss reads n, the number of all 50 rows; that of a batch is len(x)"
+    assert own(loss=space["loss"], batch_size=None).note is None
+    assert own().note is None
 
 
 def test_advice_proposes_no_steps_beside_epochs() -> None:
