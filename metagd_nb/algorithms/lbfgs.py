@@ -96,6 +96,15 @@ class LBFGS(Algorithm):
         whole = ahead[0]
         return whole if self.lr == 1 else theta + self.lr * (whole - theta), evaluation.state
 
+    def check_state(self, theta: Array, state: State) -> None:
+        ahead = Memory(*state).ahead
+        if ahead is None:
+            return
+        there, loss, grad = ahead
+        sizes = [np.shape(part) for part in (there, loss, grad)]
+        if sizes != [theta.shape, (), theta.shape] or not isinstance(loss, (float, np.floating)):
+            raise ValueError("ahead")
+
     def no_descent(self, state: State) -> bool:
         memory = Memory(*state)
         return memory.theta is not None and memory.ahead is None

@@ -10,6 +10,7 @@ from ..algorithms import Meta
 from ..algorithms.inner_loop import Parameters
 from ..core.errors import MetagdError, shorten, unknown_name
 from ..core.hyperparameters import check_int
+from ..core.messages import warn
 from ..problems.base import Problem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Quadratics, TaskBatch, Tasks
@@ -19,6 +20,7 @@ from .costs import Costs, CountingProblem, Peak, in_fresh_thread
 from .evaluation_result import Evaluation
 
 CHUNK_BYTES = 64_000_000  # of adapted parameters and activations held at a time
+CHUNK = 200  # tasks judged at a time: what an interrupt may lose
 
 
 @np.errstate(all="ignore")  # a step too many may diverge: that is what the numbers then say
@@ -66,6 +68,7 @@ def evaluate(
     n_tasks = min(n_tasks, tasks.n_available or n_tasks)
     drawn = _new_tasks(tasks, n_tasks, shots, queries or tasks.test_queries, seed).cast(problem.dtype)
     scores, seconds = _scores(problem, algorithm, theta, drawn, steps, metric)
+    drawn = drawn.tasks(slice(scores.shape[1]))
     counted = in_fresh_thread(lambda: _counted(problem, algorithm, theta, drawn.support[:1], steps))
     adaptation = tuple(cost._replace(seconds=s) for cost, s in zip(counted, seconds.tolist(), strict=True))
     numbers = drawn.support.number
@@ -77,20 +80,30 @@ def evaluate(
 def _scores(
     problem: Problem, algorithm: Meta, theta: np.ndarray, drawn: TaskBatch, steps: int, metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score T tasks after each of 0…``steps`` steps, (steps+1, T), and measure the mean seconds of a task so far."""
+    """Score T tasks after each of 0…``steps`` steps, (steps+1, T), and measure the mean seconds of a task so far.
+
+    After an interrupt the scores are those of the tasks judged until then, with a warning; with none it is raised.
+    """
     count = len(drawn)
     chunk = max(1, CHUNK_BYTES // (8 * (4 * problem.layout.size + drawn.query.x[0].size * 64)))
     scores, seconds = np.empty((steps + 1, count)), np.zeros(steps + 1)
-    for start in range(0, count, chunk):
-        part = slice(start, min(start + chunk, count))
-        batch = drawn.tasks(part)
-        path = algorithm.path(problem, theta, batch.support, steps)
-        for step in range(steps + 1):
-            begun = time.perf_counter()
-            phi = next(path)
-            seconds[step:] += time.perf_counter() - begun
-            scores[step, part] = _score(problem, algorithm, phi, batch.query, metric)
-    return scores, seconds / count
+    start = 0
+    try:
+        while start < count:
+            part = slice(start, min(start + min(chunk, CHUNK), count))
+            batch = drawn.tasks(part)
+            path = algorithm.path(problem, theta, batch.support, steps)
+            for step in range(steps + 1):
+                begun = time.perf_counter()
+                phi = next(path)
+                seconds[step:] += time.perf_counter() - begun
+                scores[step, part] = _score(problem, algorithm, phi, batch.query, metric)
+            start = part.stop
+    except KeyboardInterrupt:
+        if not start:
+            raise
+        warn(f"interrupted: the evaluation is that of {start} of {count} tasks")
+    return scores[:, :start], seconds / start
 
 
 def _new_tasks(tasks: Tasks, n: int, shots: int, queries: int, seed: int) -> TaskBatch:

@@ -20,6 +20,8 @@ import pytest
 
 import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
+from metagd_nb.training.persistence import contents
+from metagd_nb.training.persistence import format as file_format
 from metagd_nb.training.run import Run
 
 CASES = int(os.environ.get("METAGD_EDITS", "60"))  # edits of each file
@@ -210,3 +212,21 @@ def test_escape_codes_of_a_file_are_spelt_out(
     assert run.note in repr(run)
     run.replay()
     assert "because of numpy \\x1b[2J → " in caplog.messages[0]
+
+
+@pytest.mark.parametrize("where", ["state", "look", "shown", "best"])
+@pytest.mark.parametrize(
+    "ahead", [lambda a: (*a, 1.0), lambda a: a[:2], lambda a: (None, *a[1:]), lambda a: a[::-1] + a]
+)
+def test_the_search_ahead_of_lbfgs(where: str, ahead: Any, tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    run = cases.prepared("lbfgs", steps=50)
+    run.step(2)
+    saved = contents.contents(run.loop, True, contents.source(run.loop))
+    place = list(saved["state"][where])
+    memory = saved["state"]["state"]
+    changed = memory._replace(ahead=ahead(memory.ahead))
+    saved["state"][where] = changed if where == "state" else (*place[:-1], changed)
+    file_format.write(tmp_path / "run.metagd", saved)
+    with pytest.raises(MetagdError, match="damaged"):
+        mg.load(tmp_path / "run.metagd")

@@ -18,6 +18,7 @@ from metagd_nb.core.errors import MetagdError
 from metagd_nb.tasks import Batch, TaskBatch, Tasks
 from metagd_nb.tasks.identity import Judged
 from metagd_nb.tasks.user_data.groups import Groups
+from metagd_nb.training import evaluation
 from metagd_nb.training.adaptation import held_out_panel
 from metagd_nb.training.costs import Costs
 from metagd_nb.training.evaluation_result import Evaluation
@@ -293,3 +294,26 @@ def test_the_panel_says_what_it_shows() -> None:
     panel = held_out_panel(trained("maml").loop)
     assert panel is not None
     assert panel.origin == "held-out"
+
+
+def test_an_interrupt_keeps_the_tasks_judged_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = mg.train("maml", model=mg.mlp(1, 5, 1), tasks=mg.sinusoid(), steps=2)
+    whole = run.evaluate(n_tasks=600)
+    asked = 0
+
+    def interrupted(*given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 5:  # two steps of each 200 tasks
+            raise KeyboardInterrupt
+        return score(*given)
+
+    score = evaluation._score
+    monkeypatch.setattr(evaluation, "_score", interrupted)
+    with pytest.warns(UserWarning, match="interrupted: the evaluation is that of 400 of 600 tasks"):
+        part = run.evaluate(n_tasks=600)
+    assert part.n_tasks == 400
+    np.testing.assert_array_equal(part.scores, whole.scores[:, :400])
+    asked = 5
+    with pytest.raises(KeyboardInterrupt):
+        run.evaluate(n_tasks=600)

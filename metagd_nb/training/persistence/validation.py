@@ -122,6 +122,8 @@ def check_loop(loop: TrainingLoop, saved: Mapping[str, Any], present: Algorithm)
     _check_stopping(state["verdict"], max(last, 0), loop.stopping.window)
     if state["look"] is not None:
         _try_update(present, theta, StepEvaluation(*copy.deepcopy(state["look"])), loop)
+        _try_reading(present, loop, theta, copy.deepcopy(state["look"][4]))
+    _try_reading(present, loop, theta, copy.deepcopy(state["state"]))
     for one in (state["shown"], state["best"]):
         _try_reading(present, loop, one[1], copy.deepcopy(one[3]))
 
@@ -190,6 +192,7 @@ def _try_reading(algorithm: Algorithm, loop: TrainingLoop, theta: Array, state: 
         algorithm.learned(problem, theta)
         algorithm.remark(state)
         algorithm.no_descent(state)
+        algorithm.check_state(theta, state)
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
