@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..algorithms import Algorithm
-from ..core.errors import MetagdError
+from ..core.errors import MetagdError, shorten
 from ..core.hyperparameters import hyperparameters
 from ..problems.base import Array, Problem
 from ..training.callbacks import ON_END
@@ -156,6 +156,11 @@ def remember(path: str | os.PathLike[str] | bool | None = True) -> RunMemory | N
     Returns
     -------
     RunMemory or None
+
+    Raises
+    ------
+    MetagdError
+        For what is no path, and for a file that holds something else.
     """
     _chosen[:] = [_opened(path)]
     return _chosen[0]
@@ -164,6 +169,8 @@ def remember(path: str | os.PathLike[str] | bool | None = True) -> RunMemory | N
 def _opened(path: str | os.PathLike[str] | bool | None) -> RunMemory | None:
     if path is False or path is None:
         return None
+    if path is not True and not isinstance(path, (str, os.PathLike)):
+        raise MetagdError(f"{shorten(path)} is not the path of a file, True or False", "remember")
     home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return RunMemory(home / "metagd" / "memory.sqlite" if path is True else path)
 
@@ -193,7 +200,7 @@ def store(run: Run) -> None:
         note = f"not remembered: {error}"
     except Exception as error:
         note = f"not remembered: {type(error).__name__}: {error}"
-    run.loop.note = "\n".join(filter(None, [run.note, note])) or None
+    run.loop.note = "\n".join(filter(None, [run.loop.note, note])) or None  # `run.note` adds lines on the result
 
 
 ON_END.append(store)

@@ -550,3 +550,17 @@ def test_a_run_that_diverges_has_not_got_there(monkeypatch: pytest.MonkeyPatch) 
     first = mg.train("gd", **given, steps=0).loss
     needed = [external.needed("gd", given, target, first, lr=c * best["gd"]["lr"]) for c in (1.0, 1.1, 1e-6)]
     assert needed[0] < external.BUDGET == needed[1] == needed[2]
+
+
+def test_what_is_no_path_is_refused_in_one_line() -> None:
+    with pytest.raises(MetagdError, match=r"^remember: 3 is not the path of a file, True or False$"):
+        mg.remember(3)  # type: ignore[arg-type]
+
+
+def test_a_line_on_the_result_is_there_once(tmp_path: Path) -> None:
+    mg.remember(tmp_path / "memory.sqlite")
+    try:
+        run = mg.train("gd", loss=lambda w: (w**2).sum(), params={"w": np.ones(2)}, lr=1e-9, steps=20)
+    finally:
+        mg.remember(False)
+    assert repr(run).count("hardly moved") == 1
