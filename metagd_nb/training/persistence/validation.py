@@ -195,9 +195,6 @@ def _try_reading(algorithm: Algorithm, loop: TrainingLoop, theta: Array, state: 
         algorithm.check_state(theta, state)
 
 
-# ---- values ----------------------------------------------------------------------------------------------------------
-
-
 def _whole(value: object) -> bool:
     return type(value) is int
 
