@@ -162,7 +162,13 @@ class Algorithm(Theta):
         return False
 
     def check_state(self, theta: Array, state: State) -> None:
-        """Raise a ValueError if a state from a file, for θ (M,), holds what the method cannot have added to it."""
+        """Raise a ValueError if a state from a file holds what the method cannot have added to it.
+
+        Parameters
+        ----------
+        theta : array (M,)
+        state : tuple
+        """
 
     def remark(self, state: State) -> str | None:
         """Return one line for the summary of a run that has ended, where its results need an explanation.
