@@ -206,6 +206,7 @@ def _meta_parts(method: str, algorithm: Meta, settings: Settings, inputs: Inputs
         raise MetagdError(f"{_named(model)}; {method} needs mlp(…), linear(…) or function(params, x)", "model")
     sizes = algorithm.meta_batch_size, algorithm.shots, algorithm.queries
     batches = Sampler(tasks, *sizes, settings.seed, settings.dtype, distributions=loss == "cross-entropy")
+    algorithm.rate(problem)  # refuses another number of rates than parameters
     known: tuple[Reference, ...] = ()
     if known_losses and loss == tasks.loss:
         known = tuple(tasks.references(algorithm.inner_lr, algorithm.inner_steps, algorithm.shots))

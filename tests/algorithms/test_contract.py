@@ -590,3 +590,13 @@ def test_one_task_has_nothing_to_adapt(method: str) -> None:
     with pytest.raises(MetagdError, match=f"^evaluate: {method} has one task only"):
         run.evaluate()
     assert held_out_panel(run.loop) is None
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+@pytest.mark.parametrize("method", [m for m, kind in ALGORITHMS.items() if kind.setting == "meta" and m != "protonet"])
+def test_as_many_rates_as_parameters_wherever_the_tasks_come_from(method: str, backend: str) -> None:
+    if backend == "jax":
+        pytest.importorskip("jax")
+    tasks = mg.quadratics(np.ones(3), np.arange(3.0))
+    with pytest.raises(MetagdError, match=r"^inner_lr: has 2 rates for 1 parameters$|^model: |^tasks: "):
+        mg.train(method, tasks=tasks, inner_lr=(0.1, 0.2), steps=1, backend=backend)
