@@ -198,7 +198,7 @@ def class_indices(given: np.ndarray, classes: np.ndarray, name: str) -> np.ndarr
     if np.any(unknown):
         label = given[int(np.argmax(unknown))]
         hint = nearest(str(label), map(str, classes)) or f"; allowed: {', '.join(map(str, classes[:8]))}"
-        raise MetagdError(f"holds {shorten(label)}, which is no class{hint}", name)
+        raise MetagdError(f"holds {shorten(getattr(label, 'item', lambda: label)())}, which is no class{hint}", name)
     return np.asarray(number)
 
 

@@ -13,6 +13,7 @@ from ..algorithms.update_options import UpdateOptions
 from ..models.net import Net
 from ..problems.base import Problem
 from ..tasks import Reference, Tasks
+from ..tasks.user_data.table_encoding import Encoding
 from .minibatches import Epochs
 from .record import COUNTED
 from .settings import Settings
@@ -41,6 +42,7 @@ class Inputs(NamedTuple):
     callbacks: Sequence[Callable[..., object]] | None = None
     callback_every: int | None = None
     schedule: Callable[[int], float] | None = None
+    columns: tuple[str, ...] | None = None
 
 
 class Batches(Protocol):
@@ -67,6 +69,8 @@ class Plan(NamedTuple):
         Loss on rows that are held out.
     metrics, watchers : Metrics, Watchers, optional
         The user's own metrics and callbacks.
+    encoding : Encoding, optional
+        Columns and classes of the rows that a model is fitted to.
     epochs : Epochs, optional
         Division of the rows into mini-batches.
     update_options : UpdateOptions, optional
@@ -90,6 +94,7 @@ class Plan(NamedTuple):
     metrics: Metrics | None = None
     watchers: Watchers | None = None
     epochs: Epochs | None = None
+    encoding: Encoding | None = None
     update_options: UpdateOptions | None = None
 
     def measured(self) -> tuple[str, ...]:

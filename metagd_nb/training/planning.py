@@ -61,7 +61,7 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
                 raise unknown_name("argument", name, Inputs._fields)
         return planned(method, algorithm, settings, inputs._replace(**other))
 
-    problem, batches, tasks, references, note, validation, epochs = parts
+    problem, batches, tasks, references, note, validation, epochs, encoding = parts
     settings = _in_steps(settings, epochs)
     options, settings = update_options(method, algorithm, settings, inputs, problem)
     note = "\n".join(line for line in (decided, note) if line) or None
@@ -79,7 +79,8 @@ def planned(method: str, algorithm: Algorithm, settings: Settings, inputs: Input
             first = bound.evaluate(problem, theta, bound.init(theta), batches(0))
             first = first._replace(grad=first.grad.copy())  # the problem may use its array again
     remarks = (tasks, references, note, inputs, again, validation)
-    made = Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks, epochs=epochs)
+    made = Plan(method, bound, problem, batches, settings, begin, theta, first, *remarks)
+    made = made._replace(epochs=epochs, encoding=encoding)
     return made._replace(metrics=_metrics(made), watchers=_watchers(inputs), update_options=options)
 
 

@@ -15,6 +15,7 @@ from ..core.bounds import as_text
 from ..core.errors import MetagdError, unknown_name
 from ..models.net import Net
 from ..tasks import Tasks
+from ..tasks.user_data.table_encoding import numeric_columns
 from .backend_choice import resolve_backend
 from .drivers import background, foreground
 from .pacing import Frame
@@ -122,7 +123,7 @@ def prepare(
     algorithm, settings = configured(method, _as_typed(options))
     inputs = Inputs(
         loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows,
-        metrics, callbacks, callback_every, schedule if callable(schedule) else None,
+        metrics, callbacks, callback_every, schedule if callable(schedule) else None, numeric_columns(x),
     )  # fmt: skip
     chosen = resolve_backend(settings, algorithm, model, loss)
     try:

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from ..algorithms import Meta
 from ..core.errors import MetagdError
-from ..core.messages import logger, warn
+from ..core.messages import warn
 from ..tasks import Tasks
 from ..tasks.identity import held_out_or
-from . import control
 from .loop import TrainingLoop
+from .predictions import Predictions
+from .settled import settled
 from .tracebacks import shows_users_lines
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Best(NamedTuple):
     validation: float | None = None
 
 
-class Results:
+class Results(Predictions):
     """Part of `Run` that reads what was learned.
 
     Attributes
@@ -214,14 +215,6 @@ def evaluated(
         run.costs,
         trained,
     )
-
-
-def settled(run: Results, result: str) -> TrainingLoop:
-    """Return the loop of a run that has ended or is paused; ``result`` names what is read from it."""
-    control.wait(run.loop, result)
-    if run.loop.running and run.loop.paused:
-        logger.warning("metagd: paused at step %d; %s as of now", max(run.loop.snapshot.step, 0), result)
-    return run.loop
 
 
 def _meta_learner(run: Results, member: str) -> tuple[TrainingLoop, Meta]:

@@ -20,7 +20,8 @@ from .old_names import OldNames
 from .plan import Plan
 from .record import Record
 from .requests import Event
-from .results import Results, settled
+from .results import Results
+from .settled import settled
 from .summary import note, summary
 from .tracebacks import shows_users_lines
 

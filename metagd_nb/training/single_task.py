@@ -15,7 +15,8 @@ from ..problems import factory
 from ..problems.base import Problem
 from ..problems.factory import check_shapes
 from ..tasks import Batch, Reference, Tasks
-from ..tasks.validation import numbers_2d, targets
+from ..tasks.user_data.table_encoding import Encoding
+from ..tasks.validation import Targets, numbers_2d, targets
 from .minibatches import (
     ArgumentBatches,
     Epochs,
@@ -47,6 +48,7 @@ class Parts(NamedTuple):
     note: str | None = None
     validation: Validation | None = None
     epochs: Epochs | None = None
+    encoding: Encoding | None = None
 
 
 def with_roles(method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs) -> tuple[Inputs, str | None]:
@@ -135,7 +137,9 @@ def fit_parts(method: str, settings: Settings, inputs: Inputs) -> Parts:
         raise MetagdError(
             f"{shorten(inputs.model)} is not a built-in model; {method} takes linear(…) or mlp(…)", "model"
         )
-    rows, loss, held_out = _rows(method, inputs.model, settings, inputs)
+    rows, wanted, held_out = _rows(method, inputs.model, settings, inputs)
+    loss, flat = wanted.loss, np.ndim(inputs.y) == 1  # type: ignore[arg-type]  # it has been read
+    encoding = Encoding(rows.x.shape[2], inputs.columns, wanted.classes, flat)
     epochs = epochs_of(settings, rows.x.shape[1])
     validation = None
     if held_out is not None:
@@ -147,16 +151,16 @@ def fit_parts(method: str, settings: Settings, inputs: Inputs) -> Parts:
         squares = factory.squares(inputs.model, rows, settings.backend, settings.dtype)
         known = (Reference(squares.best_loss, "least squares (optimum)"),)
         if epochs is None:
-            return Parts(squares, _nothing, references=known, validation=validation)
+            return Parts(squares, _nothing, references=known, validation=validation, encoding=encoding)
     problem = factory.net(inputs.model, inputs.loss or loss, settings.backend, settings.dtype)
     if epochs is None:
-        return Parts(problem, _Always(rows.cast(settings.dtype)), validation=validation)
+        return Parts(problem, _Always(rows.cast(settings.dtype)), validation=validation, encoding=encoding)
     batches = RowBatches(rows, epochs, settings.dtype)
-    return Parts(problem, batches, references=known, validation=validation, epochs=epochs)
+    return Parts(problem, batches, None, known, None, validation, epochs, encoding)
 
 
-def _rows(method: str, model: Net, settings: Settings, inputs: Inputs) -> tuple[Batch, str, Batch | None]:
-    """Return the user's rows to train on as one task, the name of the loss that fits them, and the held-out rows."""
+def _rows(method: str, model: Net, settings: Settings, inputs: Inputs) -> tuple[Batch, Targets, Batch | None]:
+    """Return the user's rows to train on as one task, all their targets, and the held-out rows."""
     if inputs.x is None or inputs.y is None:
         raise MetagdError(f"{method} with a model needs both x and y", "x, y")
     x = numbers_2d(inputs.x, "x")
@@ -165,11 +169,11 @@ def _rows(method: str, model: Net, settings: Settings, inputs: Inputs) -> tuple[
     if inputs.validation is not None:
         x_held, y_held = _pair(inputs.validation)
         x, wanted = numbers_2d(x_held, "validation"), targets(y_held, "validation", y.loss, y.classes)
-        return every, y.loss, _table(model, x, wanted.values, y.loss, "validation", "validation")
+        return every, y, _table(model, x, wanted.values, y.loss, "validation", "validation")
     if settings.validation is None:
-        return every, y.loss, None
+        return every, y, None
     train, held_out = split_rows(every.x.shape[1], settings.validation, settings.seed)
-    return _chosen(every, train), y.loss, _chosen(every, held_out)
+    return _chosen(every, train), y, _chosen(every, held_out)
 
 
 def _table(model: Net, x: Array, y: Array, loss: str, x_name: str, y_name: str) -> Batch:

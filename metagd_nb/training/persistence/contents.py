@@ -71,6 +71,7 @@ def contents(loop: TrainingLoop, data: bool, found: Source) -> dict[str, Any]:
         "algorithm": fields(plan.algorithm),
         "present": fields(loop.algorithm),  # with the rates that the user has set since
         "settings": fields(plan.settings),
+        "encoding": None if plan.encoding is None else tuple(plan.encoding),
         "origin": _without_data(found.origin, LIMIT if data else 0),
         "prints": found.fingerprints,
         "environment": here,
@@ -111,6 +112,8 @@ def _origin(plan: Plan) -> dict[str, Any]:
         own["validation"] = _storable(inputs.validation)
     if plan.metrics is not None:
         own["metrics"] = tuple(plan.metrics.functions)  # the functions come from the session
+    if inputs.columns is not None:
+        own["columns"] = inputs.columns
     if inputs.warm_start is not None:
         own["warm_start"] = plan.start
     shapes = {name: list(shape) for name, shape in plan.problem.layout.shapes.items()}

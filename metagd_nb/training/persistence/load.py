@@ -19,6 +19,7 @@ from ...core.parameters import ParameterLayout
 from ...core.provenance import rebuild
 from ...models.builtin import MODELS
 from ...tasks import FAMILIES, Reference
+from ...tasks.user_data.table_encoding import Encoding
 from ..backend_choice import has_jax
 from ..minibatches import Epochs, epochs_of, every_of
 from ..plan import Inputs, Plan
@@ -34,6 +35,7 @@ from .function_source import is_own, missing_method
 from .missing_problem import MissingProblem
 from .replay import expected
 from .state import restore
+from .tables import encoding_of
 from .validation import check_contents, check_loop, require
 
 Array = np.ndarray
@@ -102,6 +104,7 @@ class _Parts(NamedTuple):
     references: tuple[Reference, ...]
     epochs: Epochs | None  # of mini-batches
     validated: bool  # it has held-out rows
+    encoding: Encoding | None  # of the rows that a model was fitted to
 
     def plan(self, **session: Any) -> Plan:
         """The plan, as far as the file and the session make it up."""
@@ -134,6 +137,8 @@ class _Parts(NamedTuple):
                 validation=Validation(absent, None, every_of(self.epochs)) if self.validated else None,
                 metrics=Metrics(found["metrics"], every_of(self.epochs)) if "metrics" in found else None,
                 epochs=self.epochs,
+                encoding=self.encoding,
+                inputs=Inputs(model=found.get("model")),
             )
         return made._replace(again=self.plan)
 
@@ -208,6 +213,7 @@ def _parts(path: str, saved: dict[str, Any]) -> _Parts:
             tuple(Reference(*one) for one in saved["references"]),
             epochs_of(settings, origin["rows"]) if "rows" in origin else None,
             "validation" in saved["columns"],
+            encoding_of(saved.get("encoding")),
         )
 
 

@@ -29,6 +29,7 @@ GIVEN = (
     "warm_start",
     "validation",
     "metrics",
+    "columns",
 )  # inputs that a file may name
 TEXT = (str, type(None))
 TYPES: dict[str, type | tuple[type, ...]] = {
