@@ -6,11 +6,15 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from ..core.errors import MetagdError, nearest, shorten
 
 NAMES = ("constant", "cosine", "step", "warmup")
-FORMS = "constant, cosine, step:N:F, warmup:N, or warmup:N,cosine"
-FUNCTION = "function"  # text of a schedule that is a function of the user's
+FORMS = ("constant", "cosine", "step:N:F", "warmup:N", "warmup:N,cosine", "a function of the step")
+ALLOWED = f"allowed: {' | '.join(FORMS)}"
+FUNCTION = "function"  # text of a schedule that is a function of the user's; no schedule is written like that
 Factor = Callable[[int], float]
 
 
@@ -38,18 +42,37 @@ class Schedule(NamedTuple):
             For what is not a finite number ≥ 0.
         """
         value = self.factor(step)
-        try:
-            factor = float(value)
-        except (TypeError, ValueError):
-            factor = math.nan
+        factor = _number(value)
         if not 0 <= factor < math.inf:
             raise MetagdError(f"gave {shorten(value)} at step {step}; needs a number ≥ 0", "schedule")
         return factor
 
+    @property
+    def reaches_zero(self) -> bool:
+        """True for a warm-up, which begins at 0, and a cosine, which ends there."""
+        return "warmup" in self.text or "cosine" in self.text
+
+    def check_available(self) -> None:
+        """Raise a MetagdError for the schedule of a run from a file, if it is a function that was not given again."""
+        if self.factor is not_given:
+            not_given(0)
+
 
 def not_given(step: int) -> float:
     """Stand for the user's function in a run from a file, which does not hold it."""
-    raise MetagdError("is a function that the file does not hold; give it again: load(path, schedule=f)", "schedule")
+    raise MetagdError(
+        "is a function, which the file does not hold; give it from here: metagd_nb.load(…, schedule=f)", "schedule"
+    )
+
+
+def _number(value: ArrayLike) -> float:
+    """Return a factor as a float; nan for what is no number."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or np.ndim(value):
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]  # what is no number raises
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def parse_schedule(text: str, steps: int) -> Schedule:
@@ -79,7 +102,7 @@ def parse_schedule(text: str, steps: int) -> Schedule:
         warm = _whole(_pieces(parts[0], 1)[0], text)
         parts = parts[1:] or ["constant"]
     if len(parts) != 1 or parts[0].split(":")[0] == "warmup":
-        raise MetagdError(f"{shorten(text)} is not a schedule; allowed: {FORMS}", "schedule")
+        raise MetagdError(f"{shorten(text)} is not a schedule; {ALLOWED}", "schedule")
     named, after = _after_warmup(parts[0], text, max(steps - warm, 1))
     if not warm:
         return Schedule(named, after)
@@ -99,14 +122,14 @@ def _after_warmup(part: str, text: str, steps: int) -> tuple[str, Factor]:
         every, share = _pieces(part, 2)
         length, factor = _whole(every, text), _share(share, text)
         return f"step:{length}:{factor!r}", lambda step: factor ** (step // length)
-    raise MetagdError(f"{shorten(text)} is not a schedule{nearest(name, NAMES)}; allowed: {FORMS}", "schedule")
+    raise MetagdError(f"{shorten(text)} is not a schedule{nearest(name, NAMES)}; {ALLOWED}", "schedule")
 
 
 def _pieces(part: str, count: int) -> list[str]:
     """Return the numbers after the name of a schedule, as text."""
     pieces = part.split(":")[1:]
     if len(pieces) != count:
-        raise MetagdError(f"{shorten(part)} has {len(pieces)} numbers; allowed: {FORMS}", "schedule")
+        raise MetagdError(f"{shorten(part)} has {len(pieces)} numbers; {ALLOWED}", "schedule")
     return pieces
 
 

@@ -24,6 +24,7 @@ class Scratch(Meta):
 
     source: ClassVar[str] = "Finn, Abbeel & Levine 2017, §5.3 (the random start that they compare with)"
     direction: ClassVar[str] = "0 * phi"
+    scheduled_rate: ClassVar[str] = ""
 
     meta_lr: float = dataclasses.field(default=0.0, init=False)  # no options: there is no meta-update
     outer: str = dataclasses.field(default="sgd", init=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, NamedTuple
 
 from ..core.array_api import namespace
@@ -46,12 +47,27 @@ class UpdateOptions(NamedTuple):
         return grad
 
     def scheduled(self, algorithm: Algorithm, step: int) -> Algorithm:
-        """Return the method with the rate of the update that leaves row ``step``."""
-        if self.schedule is None:
-            return algorithm
+        """Return the method with the rate of the update that leaves row ``step``.
+
+        Raises
+        ------
+        Exception
+            Whatever the user's schedule raises, or a MetagdError for what it gives.
+        """
+        return algorithm if self.schedule is None else self.scaled(algorithm, self.schedule.at(step))
+
+    def expected(self, algorithm: Algorithm, step: int) -> Algorithm:
+        """Return the method as `scheduled` does; its rate is nan where that raises."""
+        try:
+            return self.scheduled(algorithm, step)
+        except Exception:
+            return self.scaled(algorithm, math.nan)
+
+    def scaled(self, algorithm: Algorithm, factor: float) -> Algorithm:
+        """Return the method with its rate times ``factor``; a copy, since values are checked where they are set."""
         changed = copy.copy(algorithm)
         own = vars(changed)
-        own[self.rate] = getattr(algorithm, self.rate) * self.schedule.at(step)
+        own[self.rate] = getattr(algorithm, self.rate) * factor
         own.pop("_set_rates", None)  # computed from the rates
         return changed
 

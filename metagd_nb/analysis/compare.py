@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.errors import MetagdError, shorten
-from ..core.hyperparameters import check_int, hyperparameters
+from ..core.hyperparameters import check_int
 from ..core.messages import warn
 from ..tasks import Tasks
 from ..tasks.identity import held_out_or
@@ -19,7 +19,9 @@ from ..training.headline import judged_by, judged_loss
 from ..training.planning import configured, planned
 from ..training.results import evaluated
 from ..training.run import Run
+from ..training.summary import named_settings
 from ..training.tracebacks import shows_users_lines
+from ..training.update_planning import without_update_options
 from .comparison import Comparison
 from .comparison_entry import Entry
 
@@ -181,14 +183,15 @@ def as_named(runs: Sequence[Run] | Mapping[str, Run]) -> dict[str, Run]:
 
 
 def _label(runs: Sequence[Run], i: int) -> str:
-    method, own = runs[i].plan.method, runs[i].plan.algorithm
-    same = [run.plan.algorithm for run in runs if run.plan.method == method]
+    method = runs[i].plan.method
+    same = [named_settings(run.plan) for run in runs if run.plan.method == method]
     if len(same) == 1:
         return method
-    names = [name for name in hyperparameters(own) if len({getattr(a, name) for a in same}) > 1]
-    if len({tuple(getattr(a, name) for name in names) for a in same}) < len(same):
+    own = named_settings(runs[i].plan)
+    names = [name for name in own if len({settings[name] for settings in same}) > 1]
+    if len({tuple(settings[name] for name in names) for settings in same}) < len(same):
         return f"{method} {i + 1}"
-    return f"{method} {', '.join(f'{name}={shorten(getattr(own, name))}' for name in names)}"
+    return f"{method} {', '.join(f'{name}={shorten(own[name])}' for name in names)}"
 
 
 def _seeded(run: Run, seed: int) -> Run:
@@ -209,9 +212,11 @@ def _baselines(given: Mapping[str, Run], first: Run) -> dict[str, Run]:
         if method in methods or (method == "lbfgs" and importlib.util.find_spec("scipy") is None):
             continue
         algorithm, _ = configured(method, shared)
-        settings = replace(first.plan.settings, checkpoint=None)
+        settings, inputs = replace(first.plan.settings, checkpoint=None), first.plan.inputs._replace(check=False)
+        if not algorithm.scheduled_rate:
+            settings, inputs = without_update_options(settings, inputs)
         try:
-            plan = planned(method, algorithm, settings, first.plan.inputs._replace(check=False))
+            plan = planned(method, algorithm, settings, inputs)
         except MetagdError:
             continue  # this baseline cannot learn from such tasks
         baselines[method] = Run(plan)

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 from ..algorithms import ALGORITHMS, Algorithm
 from ..core.environment import can_start_threads
 from ..core.errors import MetagdError, one_line, shorten, unknown_name
-from ..core.hyperparameters import check_int
+from ..core.hyperparameters import check_int, hyperparameters
 from ..core.messages import warn
 from ..tasks.identity import held_out_or, judged
 from ..training.drivers import drive
 from ..training.headline import judged_by, judged_loss
 from ..training.plan import Inputs
 from ..training.planning import configured, planned
+from ..training.python_forms import text_options
 from ..training.results import evaluated
 from ..training.run import Run
 from ..training.settings import Settings
@@ -93,7 +94,9 @@ def sweep(
     names, numbers = tuple(axes), range(check_int(seeds, "seeds", 1, MOST))
     check_size([len(values) for values in axes.values()], len(numbers))
     _check(axes, search, given)
-    inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in Inputs._fields}))
+    given, instead = text_options(given)
+    own = set(Inputs._fields) - set(hyperparameters(Settings))  # a text or number of these names is a setting
+    inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in own}, **instead))
     given.pop("checkpoint", None)
     combined = list(itertools.product(*axes.values()))
     work = _Work(method, ALGORITHMS.get(method, Algorithm), names, given, inputs._replace(check=False), n_tasks)

@@ -50,6 +50,7 @@ class Hyperparameter:
     vector: bool = False
     optional: bool = False
     choices: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
@@ -62,7 +63,7 @@ class Hyperparameter:
         if self.choices:
             return " | ".join(self.choices)
         if self.kind is str:
-            return "text"
+            return " | ".join(self.forms) or "text"
         noun = "a whole number" if self.kind is int else "a number"
         if self.low is not None:
             noun += f" {'>' if self.above else '≥'} {format_bound(self.low)}"
@@ -168,6 +169,7 @@ def hyperparameter(
     live: bool = False,
     vector: bool = False,
     choices: tuple[str, ...] = (),
+    forms: tuple[str, ...] = (),
     kind: type | None = None,
 ) -> Any:
     """Declare a setting as the field of a dataclass.
@@ -190,6 +192,8 @@ def hyperparameter(
         True to accept several values (one per coordinate) too.
     choices : tuple of str
         Allowed values of a string setting.
+    forms : tuple of str
+        How the text of a string setting may look, as ``step:N``, for help and completion; what uses it checks it.
     kind : type, optional
         By default that of ``default``.
 
@@ -210,6 +214,7 @@ def hyperparameter(
         vector=vector,
         optional=default is None,
         choices=choices,
+        forms=forms,
     )
     return dataclasses.field(default=default, metadata={"hyper": meta})
 

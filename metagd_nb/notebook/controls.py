@@ -174,8 +174,8 @@ class Controls:
         if self.run.loop.requests.pending:
             return  # a slider that was just moved must stay until its request is carried out
         for name, slider in self.sliders.items():
-            value = self.run.rates[name]
-            if value == self._rates[name] or not (math.isfinite(value) and value > 0):
+            value = self.run.rates[name] or 10**slider.min  # a logarithmic scale has no 0: its lower end
+            if value == self._rates[name] or not math.isfinite(value):
                 continue
             recent = now < self._move_times.get(name, -math.inf) + FOLLOW
             by_method = value != getattr(self.run.loop.algorithm, name)

@@ -96,7 +96,7 @@ class StepPanel:
     ax : Axes
     title : str
     curves : sequence of Curve
-    scale : "auto" | "log"
+    scale : "auto" | "log" | "linear"
         ``auto`` makes the y axis logarithmic if that helps; ``log`` if there is a positive value.
     most : int
         Greatest number of ticks of the y axis.
@@ -174,8 +174,8 @@ class StepPanel:
 
     def _log_scale(self, low: float, positive: float) -> bool:
         """Return True if the y axis should be logarithmic."""
-        if self.scale == "log":
-            return positive < math.inf
+        if self.scale != "auto":
+            return self.scale == "log" and positive < math.inf
         means = np.concatenate([np.asarray(curve.line.get_ydata()) for curve in self.curves])
         means = means[means > 0]
         return low >= 0 and style.log_axis_helps(means.min(initial=math.inf), means.max(initial=0.0), self.log)

@@ -124,10 +124,17 @@ class LiveRunFigure:
                 for name, color in zip(names, (style.VERMILLION, style.PURPLE, style.GREEN), strict=False)
             ]
             several = "metrics" if names is self.metrics else "learning rates"
-            panels.append(StepPanel(ax, words(names[0]) if len(curves) == 1 else several, curves, most=3))
+            title = words(names[0]) if len(curves) == 1 else several
+            panels.append(StepPanel(ax, title, curves, self._scale(names), most=3))
         if run.plan.epochs is not None:
             panels[-1].ax.set_xlabel(f"step ({run.plan.epochs.length:,} an epoch)")
         return panels
+
+    def _scale(self, names: list[str]) -> str:
+        """Return ``linear`` for a rate that a warm-up or a cosine takes from or to 0: in logarithms neither is seen."""
+        options = self.run.plan.update_options
+        schedule = None if options is None or names != [options.rate] else options.schedule
+        return "linear" if schedule is not None and schedule.reaches_zero else "auto"
 
     @staticmethod
     def _without_step_labels(ax: Axes) -> None:

@@ -118,11 +118,12 @@ def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
         For an unknown rule, and where the rule that ended the run still holds.
     """
     settings = _changed_settings(loop, rules)
-    loop.plan.problem.check_available()
+    loop.plan.check_available()
     loop.use(settings)
     saved = loop.saved or {"settings": {}}
     if isinstance(saved["settings"].get("checkpoint"), str) and not settings.checkpoint:
         logger.warning("metagd: no checkpoints are written; to write them again: resume(…, checkpoint=FILE)")
+    _warn_of_ended_schedule(loop)
     if loop.stopped == "failed":
         loop.note = loop.error = None
     loop.clock.set(loop.record.last("seconds") if len(loop.record) else 0.0)
@@ -130,6 +131,16 @@ def reopen(loop: TrainingLoop, rules: Mapping[str, Any]) -> None:
     loop.requests.clear()
     ending = {name: value for name, value in rules.items() if name in RULES.values()}
     loop.write_event("resume", ending or None)
+
+
+def _warn_of_ended_schedule(loop: TrainingLoop) -> None:
+    """Log one line if a schedule has come to its end, so that further steps change nothing."""
+    options = loop.executor.options
+    if options is None or options.schedule is None or loop.snapshot.step < 1:
+        return
+    if dict(zip(loop.algorithm.live_rates(), loop.rates(), strict=True))[options.rate] == 0:
+        line = "metagd: %s has come to its end, and the rate is 0; run.set(%s=…) sets another"
+        logger.warning(line, options.schedule.text, options.rate)
 
 
 def _changed_settings(loop: TrainingLoop, rules: Mapping[str, Any]) -> Settings:

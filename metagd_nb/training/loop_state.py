@@ -123,10 +123,13 @@ class LoopState:
         self.executor.options = without_schedule(self.executor.options, changed)
 
     def rates(self) -> tuple[float, ...]:
-        """Return the live rates that the next step will use, in the order of ``algorithm.live_rates()``."""
+        """Return the live rates that the next step will use, in the order of ``algorithm.live_rates()``.
+
+        A rate is nan where the schedule of the user's fails, which ends the run only when the step is taken.
+        """
         algorithm, snapshot, options = self.algorithm, self.snapshot, self.executor.options
         if options is not None:
-            algorithm = options.scheduled(algorithm, max(snapshot.step, 0))
+            algorithm = options.expected(algorithm, max(snapshot.step, 0))
         return algorithm.rates(self.plan.problem, snapshot.theta, snapshot.state)
 
     def use(self, settings: Settings) -> None:

@@ -97,6 +97,12 @@ class Plan(NamedTuple):
     encoding: Encoding | None = None
     update_options: UpdateOptions | None = None
 
+    def check_available(self) -> None:
+        """Raise a MetagdError for a run from a file that cannot take steps, and say what to give for it."""
+        self.problem.check_available()
+        if self.update_options is not None and self.update_options.schedule is not None:
+            self.update_options.schedule.check_available()
+
     def measured(self) -> tuple[str, ...]:
         """Names of the columns that are measured at some steps only."""
         validated = () if self.validation is None else ("validation",)

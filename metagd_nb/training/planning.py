@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS, Algorithm, Meta
 from ..core.errors import MetagdError, shorten, unknown_name
-from ..core.hyperparameters import hyperparameters
 from ..models.net import Net
 from ..problems import factory
 from ..problems.base import Problem
@@ -21,7 +20,7 @@ from ..tasks import Quadratics, Reference, Sampler, Tasks
 from ..tasks.validation import check_loss_name
 from .minibatches import Epochs, every_of
 from .plan import Inputs, Plan
-from .settings import Settings
+from .settings import Settings, options_of
 from .single_task import Parts, fit_parts, loss_parts, with_roles
 from .update_planning import bounded, update_options
 from .user_callbacks import Metrics, Watchers
@@ -169,8 +168,7 @@ def _start(given: ArrayLike | Mapping[str, Any] | None, problem: Problem, seed: 
 def configured(method: str, options: Mapping[str, Any]) -> tuple[Algorithm, Settings]:
     """Method and settings from their options, each value checked."""
     kind = ALGORITHMS[method]
-    own = hyperparameters(kind)  # a method's own option of this name comes first
-    shared = {name: one for name, one in hyperparameters(Settings).items() if name not in own}
+    own, shared = options_of(kind)
     for name in options:
         if name not in own and name not in shared:
             raise unknown_name(f"option of {method}", name, [*own, *shared])

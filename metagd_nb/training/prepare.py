@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms import ALGORITHMS
-from ..algorithms.schedules import FUNCTION
-from ..core.bounds import as_text
 from ..core.errors import MetagdError, unknown_name
 from ..models.net import Net
 from ..tasks import Tasks
@@ -21,6 +19,7 @@ from .drivers import background, foreground
 from .pacing import Frame
 from .plan import Inputs
 from .planning import configured, planned
+from .python_forms import text_options
 from .run import Run
 from .tracebacks import shows_users_lines
 
@@ -100,9 +99,11 @@ def prepare(
     positive : name or list of names, optional
         Parameters that stay ≥ 0.
     schedule : str or function, optional
-        Factor by which the rate (``lr``, or ``meta_lr`` of a meta-learning method) is multiplied: ``constant``,
-        ``cosine``, ``step:N:F``, ``warmup:N``, ``warmup:N,cosine``, or ``f(step)`` → factor. A rate that is set
-        during training stays as it is set. ``cosine`` takes the steps of the run at its start.
+        Factor by which the rate (``lr``, or ``meta_lr`` of a meta-learning method) is multiplied in the update from
+        row ``step`` to the next: ``constant``, ``cosine``, ``step:N:F``, ``warmup:N``, ``warmup:N,cosine``, or
+        ``f(step)`` → factor ≥ 0, a function of the step alone, called in any order. A rate that is set during
+        training stays as it is set. ``cosine`` takes the number of steps at the start of the run; after them the rate
+        is 0, also where `Run.resume` adds steps. Files do not hold a function: ``load(path, schedule=f)``.
     **options
         Fields of the method and of `Settings`.
 
@@ -117,13 +118,12 @@ def prepare(
     """
     if method not in ALGORITHMS:
         raise unknown_name("algorithm", method, ALGORITHMS)
-    rows = validation if isinstance(validation, (tuple, list, Mapping)) else None
-    options |= {"validation": validation if rows is None else None, "bounds": bounds, "positive": positive}
-    options["schedule"] = FUNCTION if callable(schedule) else schedule
-    algorithm, settings = configured(method, _as_typed(options))
+    several = {"validation": validation, "bounds": bounds, "positive": positive, "schedule": schedule}
+    options, instead = text_options({**options, **several})
+    algorithm, settings = configured(method, options)
     inputs = Inputs(
-        loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, rows,
-        metrics, callbacks, callback_every, schedule if callable(schedule) else None, numeric_columns(x),
+        loss, params, gradient, model, tasks, x, y, namespace, check, warm_start, data, metrics=metrics,
+        callbacks=callbacks, callback_every=callback_every, columns=numeric_columns(x), **instead,
     )  # fmt: skip
     chosen = resolve_backend(settings, algorithm, model, loss)
     try:
@@ -132,14 +132,6 @@ def prepare(
         if settings.backend != "auto" or chosen.backend == "numpy":
             raise
         return Run(planned(method, algorithm, replace(chosen, backend="numpy"), inputs))  # what JAX cannot follow
-
-
-def _as_typed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with bounds and names of parameters as they are typed in a cell."""
-    bounds, positive = options["bounds"], options["positive"]
-    text = as_text(bounds) if isinstance(bounds, Mapping) else bounds
-    names = ",".join(positive) if isinstance(positive, (list, tuple)) else positive
-    return {**options, "bounds": text, "positive": names}
 
 
 @shows_users_lines

@@ -63,7 +63,8 @@ class Run(Results, OldNames):
         ----------
         **changed : settings
             New value of the rule that ended the run: ``run.resume(steps=2000)`` for 2000 steps in all,
-            ``loss_below=…``, ``grad_below=…``, ``patience=…`` or ``seconds=…``. ``checkpoint=…`` names the file of
+            ``loss_below=…``, ``grad_below=…``, ``patience=…`` or ``seconds=…``. A cosine schedule keeps its end, and
+            the rate is 0 in steps beyond it until it is set. ``checkpoint=…`` names the file of
             checkpoints; a run from a file writes none unless it is given.
 
         Raises
@@ -184,7 +185,7 @@ class Run(Results, OldNames):
 
         Parameters
         ----------
-        **session : loss, gradient, model, tasks, x, y, namespace
+        **session : loss, gradient, model, tasks, x, y, namespace, schedule
             For a run from a file: inputs that the file does not hold, such as your loss.
 
         Returns

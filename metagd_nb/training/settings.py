@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..core.hyperparameters import Checked, hyperparameter
+from ..algorithms.schedules import FORMS
+from ..core.hyperparameters import Checked, Hyperparameter, hyperparameter, hyperparameters
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,16 @@ class Settings(Checked):
         "last", "parameters that the run holds: of the last step or of the best", choices=("last", "best")
     )
     schedule: str = hyperparameter(
-        "constant", "factor of the rate by step: constant | cosine | step:N:F | warmup:N | warmup:N,cosine", kind=str
+        "constant",
+        "factor of the rate by step",
+        forms=FORMS,
     )
     clip: float | None = hyperparameter(
         None, "norm to which longer gradients are shortened", low=0, above=True, kind=float
     )
-    weight_decay: float = hyperparameter(0.0, "λ: adds λθ to the gradient", low=0, high=1e6)
+    weight_decay: float = hyperparameter(
+        0.0, "λ: adds λθ to the gradient of the update; loss and gradient norm are without it", low=0, high=1e6
+    )
     bounds: str | None = hyperparameter(
         None, "NAME:LOW:HIGH,… keeps parameters in a range, such as w:0: for w ≥ 0 (single-task methods)", kind=str
     )
@@ -52,3 +57,18 @@ class Settings(Checked):
     )
     devices: int = hyperparameter(1, "devices over which the tasks of a step are spread (jax)", low=1, high=100_000)
     dtype: str = hyperparameter("float64", "precision", choices=("float32", "float64"))
+
+
+def options_of(method: type[Checked]) -> tuple[dict[str, Hyperparameter], dict[str, Hyperparameter]]:
+    """Return name → declaration of a method's own options, and of the settings that it does not declare itself.
+
+    Parameters
+    ----------
+    method : class of an Algorithm
+
+    Returns
+    -------
+    own, shared : dict name → Hyperparameter
+    """
+    own = hyperparameters(method)
+    return own, {name: one for name, one in hyperparameters(Settings).items() if name not in own}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.errors import printable
-from ..core.hyperparameters import hyperparameters
 from .course import course_note
 from .headline import headline
 from .loop import TrainingLoop
+from .plan import Plan
+from .settings import options_of
 from .stopping import REASONS
 
 UPDATE = ("schedule", "clip", "weight_decay", "bounds", "positive")  # settings of the update, named if they are given
@@ -31,14 +34,11 @@ def summary(loop: TrainingLoop) -> str:
     if not len(loop.record):
         state = f"{REASONS[loop.stopped]}, without a step" if loop.stopped else "not started"
         return f"{title}: {state}{remarks}"
-    settings = ", ".join(f"{name}={_value(value)}{_changed(loop, name)}" for name, value in _settings(loop))
     state = REASONS[loop.stopped] if loop.stopped else "paused" if loop.paused else "running"
     losses, last = headline(loop), loop.record.last_step
     steps = f"{state} after {last} step{'s' * (last != 1)}{_epochs(loop)}"
-    return (
-        f"{title}: {settings}\n{_trained(loop)}{steps}\nloss {losses.first:.6g} → {losses.last:.6g}{losses.means}"
-        f"{_validated(loop)}{remarks}"
-    )
+    lines = f"{title}: {_settings(loop)}\n{_trained(loop)}{steps}"
+    return f"{lines}\nloss {losses.first:.6g} → {losses.last:.6g}{losses.means}{_validated(loop)}{remarks}"
 
 
 def _changed(loop: TrainingLoop, name: str) -> str:
@@ -47,14 +47,28 @@ def _changed(loop: TrainingLoop, name: str) -> str:
     return f" → {_value(getattr(loop.algorithm, name))} (step {steps[-1]})" if steps else ""
 
 
-def _settings(loop: TrainingLoop) -> list[tuple[str, float | str | tuple[float, ...]]]:
-    """The settings of the method, and those of the update that are not at their defaults."""
-    own, shared = loop.plan.algorithm, loop.plan.settings
-    found = [(name, getattr(own, name)) for name in hyperparameters(own)]
-    defaults = hyperparameters(shared)
-    changed = [name for name in UPDATE if name not in hyperparameters(own)]
-    values = [(name, getattr(shared, name)) for name in changed]
-    return found + [(name, value) for name, value in values if value != defaults[name].default]
+def named_settings(plan: Plan) -> dict[str, Any]:
+    """Return the settings of the method and those of the update, by name.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    dict name → value
+    """
+    own, shared = options_of(type(plan.algorithm))
+    settings = {name: getattr(plan.algorithm, name) for name in own}
+    return settings | {name: getattr(plan.settings, name) for name in UPDATE if name in shared}
+
+
+def _settings(loop: TrainingLoop) -> str:
+    """The settings in words: all of the method, and those of the update that are not at their defaults."""
+    own, shared = options_of(type(loop.plan.algorithm))
+    named = named_settings(loop.plan).items()
+    given = [(name, value) for name, value in named if name in own or value != shared[name].default]
+    return ", ".join(f"{name}={_value(value)}{_changed(loop, name)}" for name, value in given)
 
 
 def note(loop: TrainingLoop) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ..algorithms import ALGORITHMS, Algorithm
 from ..algorithms.schedules import FUNCTION, Schedule, not_given, parse_schedule
@@ -14,22 +15,30 @@ from ..tasks import Reference
 from .plan import Inputs
 from .settings import Settings
 
+NONE: dict[str, Any] = {
+    "clip": None,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+}  # settings with which an update is left as it is
+
 
 def update_options(
     method: str, algorithm: Algorithm, settings: Settings, inputs: Inputs, problem: Problem
 ) -> tuple[UpdateOptions | None, Settings]:
     """Clipping, weight decay and schedule of a run, and the settings with the schedule written out."""
     rate, schedule = algorithm.scheduled_rate, None
-    given = {"clip": settings.clip is not None, "weight_decay": settings.weight_decay > 0}
-    given["schedule"] = settings.schedule != "constant" or inputs.schedule is not None
-    chosen = [name for name, is_given in given.items() if is_given]
+    chosen = [name for name, none in NONE.items() if getattr(settings, name) != none]
     if not chosen:
         return None, settings
     if not rate:
         alike = {name: kind for name, kind in ALGORITHMS.items() if kind.setting == algorithm.setting}
         able = ", ".join(name for name, kind in alike.items() if kind.scheduled_rate)
         raise MetagdError(f"{method} takes no {chosen[0]}; methods that do: {able}", chosen[0])
-    if given["schedule"]:
+    if "weight_decay" in chosen and "parameters" in algorithm.constants():
+        raise MetagdError(
+            f"{method} does not change the parameters, so that none can decay; leave it out", "weight_decay"
+        )
+    if "schedule" in chosen:
         if callable(inputs.schedule):
             schedule = Schedule(FUNCTION, inputs.schedule)
         elif settings.schedule == FUNCTION:
@@ -38,6 +47,11 @@ def update_options(
             schedule = parse_schedule(settings.schedule, settings.steps)
         settings = replace(settings, schedule=schedule.text)
     return UpdateOptions(problem.layout.size, rate, settings.clip, settings.weight_decay, schedule), settings
+
+
+def without_update_options(settings: Settings, inputs: Inputs) -> tuple[Settings, Inputs]:
+    """Return settings and inputs without clipping, weight decay and schedule, for a method that takes none of them."""
+    return replace(settings, **NONE), inputs._replace(schedule=None)
 
 
 def bounded(

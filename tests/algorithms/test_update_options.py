@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import differences
 
 import metagd_nb as mg
 from metagd_nb.algorithms.schedules import parse_schedule
@@ -114,6 +115,28 @@ def test_clipping_then_decay_then_the_schedule_against_optax(backend: str) -> No
     np.testing.assert_allclose(path("momentum", **given, backend=backend), along_optax(rule), rtol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+def test_decoupled_decay_follows_the_schedule_and_is_not_clipped(backend: str) -> None:
+    optax = pytest.importorskip("optax")
+    rates = np.array([0.05 * 0.5 ** (t // 4) for t in range(26)])
+    adamw = optax.adamw(lambda t: _in_double(rates)[t], weight_decay=0.1)
+    given: dict[str, Any] = {"clip": 0.3, "schedule": "step:4:0.5", "backend": backend}
+    rule = optax.chain(optax.clip_by_global_norm(0.3), adamw)
+    np.testing.assert_allclose(path("adamw", **OPTIONS["adamw"], **given), along_optax(rule), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
+def test_every_optimizer_on_jax(method: str) -> None:
+    pytest.importorskip("jax")
+    given: dict[str, Any] = {"clip": 0.8, "weight_decay": 0.05, "schedule": "warmup:4,cosine"}
+    one, other = (run(method, 20, **given, backend=backend) for backend in ("numpy", "jax"))
+    np.testing.assert_allclose(one.record["loss"], other.record["loss"], rtol=1e-11)
+    np.testing.assert_array_equal(one.record["lr"], other.record["lr"])
+    single = run(method, 20, **given, backend="jax", dtype="float32")
+    np.testing.assert_allclose(single.record["loss"], one.record["loss"], rtol=1e-4)
+    np.testing.assert_array_equal(single.record["lr"], one.record["lr"])
+
+
 def test_clipping_and_decay_by_hand() -> None:
     w, found = START.copy(), [START]
     for _ in range(25):
@@ -167,7 +190,7 @@ def test_the_record_holds_the_rate_that_led_to_a_row(backend: str) -> None:
     if backend == "jax":
         pytest.importorskip("jax")
     done = run("gd", 6, lr=0.4, schedule="step:2:0.5", backend=backend)
-    np.testing.assert_allclose(done.record["lr"], [0.4, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1], rtol=1e-7)
+    np.testing.assert_array_equal(done.record["lr"], [0.4, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1])
     assert done.rates["lr"] == pytest.approx(0.05)  # of the next update
 
 
@@ -181,7 +204,7 @@ def test_a_rate_that_is_set_stays_as_it_is_set(backend: str, tmp_path: Path) -> 
     assert done.rates["lr"] == 0.03
     done.step(12)
     assert done.record["lr"][8] < 0.1
-    np.testing.assert_allclose(done.record["lr"][9:], 0.03, rtol=1e-7)
+    np.testing.assert_array_equal(done.record["lr"][9:], 0.03)
     np.testing.assert_array_equal(done.replay().record["loss"], done.record["loss"])
     done.save(tmp_path / "run.metagd")
     again = mg.load(tmp_path / "run.metagd", loss=loss)
@@ -200,36 +223,10 @@ def test_a_run_that_goes_on_keeps_its_schedule(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.replay().record["loss"], again.record["loss"])
 
 
-def halves(step: int) -> float:
-    return 0.5**step
-
-
-def test_a_function(tmp_path: Path) -> None:
-    done = run("gd", 5, lr=0.2, schedule=halves)
-    np.testing.assert_allclose(done.record["lr"], [0.2, 0.2, 0.1, 0.05, 0.025, 0.0125])
+def test_a_function() -> None:
+    done = run("gd", 5, lr=0.2, schedule=lambda step: 0.5**step)
+    np.testing.assert_array_equal(done.record["lr"], [0.2, 0.2, 0.1, 0.05, 0.025, 0.0125])
     assert "schedule=function" in repr(done)
-    done.save(tmp_path / "run.metagd")
-    alone, whole = (
-        mg.load(tmp_path / "run.metagd", loss=loss),
-        mg.load(tmp_path / "run.metagd", loss=loss, schedule=halves),
-    )
-    for one in (alone, whole):
-        assert one.loss == done.loss
-        one.resume(steps=8)
-        one.wait()
-    assert alone.stopped == "failed"
-    assert "load(path, schedule=f)" in str(alone.note)
-    assert whole.record["lr"][-1] == 0.2 * 0.5**7
-
-
-def test_a_function_that_gives_no_number_ends_the_run() -> None:
-    with pytest.raises(MetagdError, match=r"^schedule: gave nan at step 4; needs a number ≥ 0$") as caught:
-        run("gd", lr=0.1, schedule=lambda step: math.nan if step == 4 else 1.0)
-    assert caught.value.run.stopped == "failed"  # type: ignore[attr-defined]
-    assert len(caught.value.run.record) == 5  # type: ignore[attr-defined]
-    for value in ("a half", -1.0, math.inf, None):
-        with pytest.raises(MetagdError, match=r"^schedule: gave .* at step 0; needs a number ≥ 0$"):
-            run("gd", schedule=lambda step, value=value: value)
 
 
 # ---- meta-learning --------------------------------------------------------------------------------------------------
@@ -253,6 +250,30 @@ def test_what_is_learned_besides_the_parameters_does_not_decay() -> None:
     assert not np.array_equal(plain.params["W0"], decayed.params["W0"])
 
 
+def test_clipping_shortens_the_meta_gradient() -> None:
+    """One plain meta-step of MAML, whose direction is found by central differences of its query loss."""
+    given: dict[str, Any] = {"model": mg.mlp(1, 4, 1, activation="tanh"), "tasks": mg.sinusoid(), "outer": "sgd"}
+    made = mg.prepare("maml", **given, meta_lr=0.1, inner_lr=0.05, meta_batch_size=3, steps=1, clip=0.5)
+    plan, theta = made.plan, made.plan.theta.copy()
+
+    def query(at: Array) -> float:
+        return plan.algorithm.evaluate(plan.problem, at, plan.algorithm.init(at), plan.batches(0)).loss
+
+    slope = differences(query, theta)
+    assert np.linalg.norm(slope) > 0.6  # it is clipped
+    made.step(2)
+    np.testing.assert_allclose(made.loop.theta, theta - 0.1 * 0.5 * slope / np.linalg.norm(slope), atol=1e-9)
+    np.testing.assert_allclose(made.record["grad_norm"][0], np.linalg.norm(slope), rtol=1e-7)  # before clipping
+
+
+def test_only_what_is_learned_decays() -> None:
+    given: dict[str, Any] = {"model": mg.mlp(1, 4, 1), "tasks": mg.sinusoid(), "steps": 2, "inner_steps": 2}
+    with pytest.raises(MetagdError, match=r"^weight_decay: l2l does not change the parameters, so that none can decay"):
+        mg.train("l2l", **given, weight_decay=0.1)
+    mg.train("l2l", **given, weight_decay=0.1, learn_start="yes")
+    mg.train("l2l", **given, clip=0.1, schedule="cosine")
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -261,14 +282,13 @@ def test_what_is_learned_besides_the_parameters_does_not_decay() -> None:
     [
         (
             {"schedule": "cos"},
-            r"^schedule: 'cos' is not a schedule; did you mean 'cosine'\?; allowed: constant, cosine",
+            r"^schedule: 'cos' is not a schedule; did you mean 'cosine'\?; allowed: constant \| cosine",
         ),
         ({"schedule": "step:3"}, r"^schedule: 'step:3' has 1 numbers; allowed: "),
         ({"schedule": "warmup:0"}, r"^schedule: 'warmup:0' needs a whole number ≥ 1, not '0'$"),
         ({"schedule": "cosine,warmup:3"}, r"^schedule: 'cosine,warmup:3' is not a schedule; allowed"),
         ({"schedule": "warmup:3,warmup:3"}, r"is not a schedule; allowed"),
         ({"schedule": "step:2:-1"}, r"^schedule: 'step:2:-1' needs a factor ≥ 0, not '-1'$"),
-        ({"schedule": 3}, r"^schedule: 3 is not allowed; needs text$"),
         ({"clip": 0}, r"^clip: 0 is not allowed; needs a number > 0$"),
         ({"weight_decay": -1}, r"^weight_decay: -1 is not allowed"),
     ],
@@ -285,6 +305,13 @@ def test_methods_that_take_none(method: str, given: dict[str, Any]) -> None:
     able = "gd, momentum, nesterov, rmsprop, adam, adamw"
     with pytest.raises(MetagdError, match=rf"^{name}: {method} takes no {name}; methods that do: {able}$"):
         run(method, **given)
+
+
+@pytest.mark.parametrize("given", [{"clip": 1.0}, {"weight_decay": 0.1}, {"schedule": "cosine"}])
+def test_training_from_scratch_takes_none(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(MetagdError, match=rf"^{name}: scratch takes no {name}; methods that do: maml, fomaml, "):
+        mg.train("scratch", model=mg.linear(1), tasks=mg.regression(1), **given)
 
 
 def test_full_batch_least_squares_with_options_takes_single_steps() -> None:

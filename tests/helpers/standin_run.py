@@ -27,7 +27,14 @@ class StandInRun:
         settings = SimpleNamespace(steps=steps, record_every=1)
         known = [Reference(value, label) for value, label in references]
         self.plan = SimpleNamespace(
-            method=method, settings=settings, references=known, tasks=None, metrics=None, measured=tuple, epochs=None
+            method=method,
+            settings=settings,
+            references=known,
+            tasks=None,
+            metrics=None,
+            measured=tuple,
+            epochs=None,
+            update_options=None,
         )
         self.rates = dict(rates or {"lr": 0.1})
         self.record = Record(("step", "loss", "grad_norm", "grad_evals", "hvps", "seconds", *self.rates))

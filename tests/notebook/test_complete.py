@@ -85,3 +85,10 @@ def test_odd_lines_offer_something_or_nothing(rest: str) -> None:
         assert isinstance(kind, str)
         assert rest.endswith(fragment)
         assert all(isinstance(offer, str) for offer in offers)
+
+
+def test_forms_of_a_schedule(ip: Any, complete: Any) -> None:
+    forms = ("constant", "cosine", "halves", "step:", "warmup:")
+    ip.run_cell("def halves(step):\n    return 0.5**step")
+    assert complete("%metagd gd --schedule |") == [f"%metagd gd --schedule {form}" for form in forms]
+    assert complete("%metagd gd --schedule=w|") == ["%metagd gd --schedule=warmup:"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
@@ -70,3 +72,18 @@ def test_runs_with_fewer_rows_are_drawn_at_their_steps() -> None:
     drawn = {len(xy): xy for xy in curves if len(xy) > 1}
     np.testing.assert_array_equal(drawn[21][:, 0], np.arange(21))
     np.testing.assert_array_equal(drawn[5], drawn[21][::5])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "scale"), [("warmup:5,cosine", "linear"), ("cosine", "linear"), ("step:9:0.01", "log")]
+)
+def test_the_panel_of_a_scheduled_rate(schedule: str, scale: str) -> None:
+    given: dict[str, Any] = {"loss": lambda w: (w - 3.0) ** 2, "params": {"w": 0.0}, "steps": 40, "lr": 0.1}
+    run = mg.prepare("gd", **given, schedule=schedule)
+    run.step(30)
+    run.set(lr=0.02)
+    run.step(10)
+    (ax,) = [ax for ax in run.plot().axes if "learning rate" in ax.yaxis.label.get_text()]
+    assert ax.get_yscale() == scale
+    (line,) = [line for line in ax.get_lines() if len(line.get_xdata()) == 41]
+    np.testing.assert_allclose(line.get_ydata(), run.record["lr"])

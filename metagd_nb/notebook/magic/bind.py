@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from IPython.core.interactiveshell import InteractiveShell
 
 from ...algorithms import ALGORITHMS
+from ...algorithms.schedules import NAMES as SCHEDULES
 from ...core.errors import MetagdError
 from ...models.net import Net
 from ...problems.capture.roles import assigned, required
@@ -94,6 +95,9 @@ def run_parts(line: Line, names: Names) -> dict[str, Any]:
         parts["metrics"] = {name: names.function(name) for name in line.metrics}
     if line.callbacks:
         parts["callbacks"] = [names.function(name) for name in line.callbacks]
+    schedule = line.options.get("schedule", "constant")
+    if schedule not in SCHEDULES and callable(names.get(schedule)):
+        parts["schedule"] = names.get(schedule)  # in place of its name
     return parts
 
 

@@ -138,7 +138,7 @@ class Cell:
             parts = bind.run_parts(line, names)
             if line.name in (parts.get("params") or {}):
                 raise MetagdError(f"{line.name!r} is a parameter's starting value; choose another name", "-o")
-            run = prepare(line.word, **parts, **line.options)
+            run = prepare(line.word, **{**line.options, **parts})
             if line.advise:
                 from ...analysis.advice import advice_for
                 from ...analysis.run_memory import remembered
@@ -147,7 +147,7 @@ class Cell:
                 print(advice)
                 if line.only:
                     return None
-                run = prepare(line.word, **parts, **(advice.options | line.options))
+                run = prepare(line.word, **{**advice.options, **line.options, **parts})
         except MetagdError as error:
             raise as_typed(error, line) from None
         run.loop.cell = text

@@ -97,7 +97,7 @@ def sweep(line: Line, names: Names) -> None:
     try:
         parts = run_parts(line, names)
         result = sweep(
-            line.word, line.sweep, seeds=line.seeds, search=line.search, watch=watch, **parts, **line.options
+            line.word, line.sweep, seeds=line.seeds, search=line.search, watch=watch, **{**line.options, **parts}
         )
     except MetagdError as error:
         raise as_typed(error, line) from None

@@ -90,6 +90,12 @@ def _option_candidates(word: str, before: list[str], part: str, space: Mapping[s
 
 def _values(declared: Declared, text: str, space: Mapping[str, Any]) -> Candidates:
     """Return the candidates for the value of an option."""
+    if isinstance(declared, Hyperparameter) and declared.forms:
+        typed = [form for form in declared.forms if " " not in form]
+        beginnings = dict.fromkeys(re.match(r"[^:]*:?", form)[0] for form in typed)  # type: ignore[index]
+        functions = instances(space, FunctionType).items()
+        own = [name for name, function in functions if function.__module__ == "__main__"]
+        return text, "value", [*beginnings, *own]
     if isinstance(declared, Hyperparameter):
         default = [] if declared.default is None else [shown(declared.default)]
         return text, "value", declared.choices or default

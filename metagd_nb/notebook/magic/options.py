@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...algorithms import ALGORITHMS
 from ...core.hyperparameters import Hyperparameter, hyperparameters
 from ...training.control import REOPENING
-from ...training.settings import Settings
+from ...training.settings import Settings, options_of
 
 
 class Command(NamedTuple):
@@ -88,7 +88,7 @@ def allowed(word: str) -> dict[str, Declared]:
         own = {one.option: one for one in EXTRAS if word == "check" and one.option in ("--params", "--data")}
         return own | {one.option: one for one in OF_COMMANDS.get(word, ())}
     method = ALGORITHMS[word]
-    shared = {name: one for name, one in hyperparameters(Settings).items() if name not in hyperparameters(method)}
-    declared: list[Declared] = list((hyperparameters(method) | shared).values())
+    fields, shared = options_of(method)
+    declared: list[Declared] = list((fields | shared).values())
     declared += [one for one in EXTRAS if one.setting in ("", method.setting)]
     return {one.option: one for one in declared}

@@ -9,9 +9,9 @@ from html import escape
 from typing import Any, TypeAlias
 
 from ...algorithms import ALGORITHMS
-from ...core.hyperparameters import Hyperparameter, hyperparameters
+from ...core.hyperparameters import Hyperparameter
 from ...training.requests import Event
-from ...training.settings import Settings
+from ...training.settings import options_of
 
 # Name → body. The studio begins with the first of each setting; every body may be edited.
 EXAMPLES: dict[str, dict[str, str]] = {
@@ -85,8 +85,8 @@ def _typed(value: Value) -> str:
 
 def declarations(method: str) -> dict[str, Hyperparameter]:
     """Return name → declaration: the method's own options first, then those of every method."""
-    own, shared = hyperparameters(ALGORITHMS[method]), hyperparameters(Settings)
-    order = [*FIRST, *(name for name in shared if name not in (*FIRST, *own))]
+    own, shared = options_of(ALGORITHMS[method])
+    order = [*FIRST, *(name for name in shared if name not in FIRST)]
     return own | {name: shared[name] for name in order}
 
 

@@ -54,7 +54,7 @@ class StudioWidgets:
         self.example = ipywidgets.Dropdown(description="what to learn", style=LABEL, layout=dict(ONE))
         self.body = ipywidgets.Textarea(description="the code", rows=5, style=LABEL, layout=dict(WIDE))
         self.own, self.every = ipywidgets.HBox(layout=dict(ROW)), ipywidgets.HBox(layout=dict(ROW))
-        self.more = ipywidgets.Accordion([self.every], titles=("when to stop, seed, precision",))
+        self.more = ipywidgets.Accordion([self.every], titles=("schedule, when to stop, seed, precision",))
         self.go = ipywidgets.Button(description="Run", icon="play", button_style="primary", tooltip="Run this cell")
         self.clear = ipywidgets.Button(description="Reset", icon="undo", tooltip="Back to the defaults; ends the run")
         self.status = ipywidgets.HTML()
@@ -109,6 +109,9 @@ def option_field(one: Hyperparameter, changed: Callable[[str], None]) -> ipywidg
     elif one.kind is int and not one.optional:
         high = int(one.high) if one.high is not None else 2**31 - 1
         field = ipywidgets.BoundedIntText(value=one.default, min=int(one.low or 0), max=high, **common)
+    elif one.forms:
+        options = [form for form in one.forms if " " not in form]  # the others are words
+        field = ipywidgets.Combobox(value=shown(one.default), options=options, continuous_update=False, **common)
     else:
         default = "" if one.default is None else shown(one.default)
         hint = "not set" if one.optional else one.allowed

@@ -25,8 +25,8 @@ class Chunk:
         Number of the first step, and of steps.
     rates : dict
     held : batch
-    factors : array (length,)
-        Of the rate that has a schedule, by step.
+    factors : array (n,) or None
+        Of the rate that has a schedule, by step; None where none has.
     alone : function, optional
         Makes the program with which one of several processes computes steps again.
     """
@@ -39,11 +39,11 @@ class Chunk:
         n: int,
         rates: Rates,
         held: Held,
-        factors: Array,
+        factors: Array | None,
         alone: Callable[[], CompiledStep] | None = None,
     ) -> None:
         self._program, self._start, self.first, self.n = program, place, first, n
-        self._rates, self._held, self._factors, self._alone = rates, held, factors, alone
+        self._rates, self._held, self.factors, self._alone = rates, held, factors, alone
         self.end, self.rows = program(place, first == 0, n, rates, held, factors)
         self._known: tuple[int, Carry] | None = None
         self._settled: dict[int, Carry] = {}  # computed together, by all processes or by none
@@ -61,7 +61,7 @@ class Chunk:
             if done < self.n:
                 if self._alone is not None and not together:
                     start, program = program.host(start), self._alone()
-                place, _ = program(start, self.first == 0, done, self._rates, self._held, self._factors)
+                place, _ = program(start, self.first == 0, done, self._rates, self._held, self.factors)
             known = program.host(place)
             if together:
                 self._settled[done] = known

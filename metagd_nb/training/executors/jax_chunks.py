@@ -93,6 +93,8 @@ class ChunkedExecutor:
         if algorithm.refuses and not math.isfinite(norm):
             self._ask(algorithm, step, chunk)
         begin, end = self._times
+        if self.options is not None and chunk.factors is not None:
+            algorithm = self.options.scaled(algorithm, float(chunk.factors[self._done - 1]))
         rates = list(algorithm._set_rates)
         for i, rate in zip(self._program.moving, moving, strict=True):
             rates[i] = rate
@@ -103,9 +105,8 @@ class ChunkedExecutor:
         place = self._place if self._chunk is None else self._chunk.end
         n = max(1, min(self._quick, most, self._program.length))
         begin = time.perf_counter()
-        held = self._drawn(step, n)
+        held, factors, n = self._drawn(step, n)
         alone = None if self.processes is None else self._program_alone
-        factors = self._factors(step, n)
         chunk = Chunk(self._program, place, step, n, self._program.rates(algorithm), held, factors, alone)
         times = (begin - clock, time.perf_counter() - clock)
         if self.processes is not None:
@@ -114,17 +115,30 @@ class ChunkedExecutor:
         frame = FRAME if self.processes is None else FRAME_TOGETHER
         self._quick = int(min(frame * n / max(times[1] - times[0], 1e-9), 4 * n))
 
-    def _factors(self, step: int, n: int) -> Array:
-        """Return the factors (length,) of the scheduled rate for the ``n`` updates that lead to row ``step`` and on."""
-        factors = np.ones(self._program.length, self._program.dtype)
-        if self.options is not None and self.options.schedule is not None:
-            factors[:n] = [self.options.schedule.at(max(step + i - 1, 0)) for i in range(n)]
-        return factors
+    def _factors(self, step: int, n: int) -> Array | None:
+        """Return the factors of the scheduled rate for the updates that lead to row ``step`` and the next, up to ``n``.
 
-    def _drawn(self, step: int, n: int) -> Held:
-        """Return the batches of ``n`` steps, once all processes have theirs."""
-        error, held = None, None
+        They are fewer where the schedule fails at a later step, so that the rows before it count. Without a schedule
+        there are none.
+        """
+        if self.options is None or self.options.schedule is None:
+            return None
+        factors: list[float] = []
+        for row in range(step, step + n):
+            try:
+                factors.append(self.options.schedule.at(max(row - 1, 0)))
+            except Exception:
+                if not factors:
+                    raise
+                break
+        return np.array(factors)
+
+    def _drawn(self, step: int, n: int) -> tuple[Held, Array | None, int]:
+        """Return the batches and factors of up to ``n`` steps and their number, once all processes have theirs."""
+        error, held, factors = None, None, None
         try:
+            factors = self._factors(step, n)
+            n = n if factors is None else len(factors)
             held = self._program.stacked(
                 [self.plan.batches(step + i) for i in range(n if self._program.sampled else 1)]
             )
@@ -134,7 +148,7 @@ class ChunkedExecutor:
             error = one
         if self.processes is not None:
             self.processes.exchange(f"{n} steps from {step}", None, error)
-        return held
+        return held, factors, n
 
     def _program_alone(self) -> CompiledStep:
         """Return the program of this process without the others."""
@@ -160,13 +174,13 @@ class ChunkedExecutor:
 
     def retune(self, algorithm: Algorithm, changed: dict[str, Any]) -> None:
         """Go on from here with other rates; what was computed ahead is forgotten, and a schedule of one of them."""
-        before, self.options = self.options, without_schedule(self.options, changed)
+        self.options = without_schedule(self.options, changed)
         self.settle()
         here = self._here
         theta, state = algorithm.on_rate_change(self.plan.problem, here.theta, here.state, changed)
         self._place, self._chunk = Carry(theta, here.grad, state), None
-        if self._shapes(algorithm) != self._shapes(self.plan.algorithm) or self.options != before:
-            self.plan = self.plan._replace(algorithm=algorithm, update_options=self.options)
+        if self._shapes(algorithm) != self._shapes(self.plan.algorithm):
+            self.plan = self.plan._replace(algorithm=algorithm)
             first = self.plan.batches(0)
             self._program = compiled_step(self.plan, self._place, self._program.length, self._program.sampled, first)
 

@@ -65,24 +65,28 @@ class CompiledStep:
         self.options = plan.update_options
         self.moving: tuple[int, ...] = ()  # which of the live rates are learned, and so have a column of their own
         self._mesh = _mesh(plan.settings.devices)
+        self._unscaled = np.ones(length, self.dtype)
         rates = self.rates(plan.algorithm)
         held = self.stacked([batch])
         with precise(self.dtype):
-            factors = np.ones(length, self.dtype)
-            given = self._placed(self._strong(place), np.True_, np.int32(0), rates, held, factors)
+            given = self._placed(self._strong(place), np.True_, np.int32(0), rates, held, self._unscaled)
             whole = {} if self._mesh is None else {"out_shardings": _spread(self._mesh, None)}
             self._compiled = jax.jit(self._steps, **whole).lower(*given).compile()
 
     def __call__(
-        self, place: Carry, fresh: bool, n: int, rates: Rates, held: Held, factors: Array
+        self, place: Carry, fresh: bool, n: int, rates: Rates, held: Held, factors: Array | None = None
     ) -> tuple[Carry, Array]:
         """The place after ``n`` steps, and a row for each: loss, norm, grad_evals, hvps, moving rates.
 
-        ``fresh`` is true where no step came before: then the first only looks. ``factors`` (length,) multiply the
-        rate that has a schedule.
+        ``fresh`` is true where no step came before: then the first only looks. ``factors`` (n or more,) multiply the
+        rate that has a schedule; None where none has.
         """
+        scaled = self._unscaled
+        if factors is not None:
+            scaled = np.ones(self.length, self.dtype)
+            scaled[: len(factors)] = factors
         with precise(self.dtype):
-            given = self._placed(self._strong(place), np.bool_(fresh), np.int32(n), rates, held, factors)
+            given = self._placed(self._strong(place), np.bool_(fresh), np.int32(n), rates, held, scaled)
             place, rows = self._compiled(*given)
             return place, np.asarray(rows)[:n]
 
@@ -152,9 +156,7 @@ class CompiledStep:
         evaluation = self._evaluated(algorithm, theta, state, batch)
         found = algorithm.rates(self.problem, theta, evaluation.state)
         known = [id(rate) for rate in algorithm._set_rates]
-        scheduled = self.options.rate if self.options is not None and self.options.schedule is not None else ""
-        names = algorithm.live_rates()
-        self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known or names[i] == scheduled)
+        self.moving = tuple(i for i, rate in enumerate(found) if id(rate) not in known)
         slope = evaluation.grad
         if self.problem.bounds is not None:
             slope = self.problem.bounds.stationarity(theta, slope)

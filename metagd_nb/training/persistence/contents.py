@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...algorithms.schedules import FUNCTION
 from ...core.environment import environment
 from ...core.errors import MetagdError
 from ...core.hyperparameters import Checked, hyperparameters
 from ...core.provenance import strip
-from ...problems.capture.fingerprint import LIMIT, Parts, array_digest, digest_of, joined_parts
+from ...problems.capture.fingerprint import LIMIT, Parts, array_digest, digest_of, joined_parts, take_apart
 from ..loop import TrainingLoop
 from ..plan import Plan
 from .format import SESSION, pack, write
@@ -114,6 +115,8 @@ def _origin(plan: Plan) -> dict[str, Any]:
         own["metrics"] = tuple(plan.metrics.functions)  # the functions come from the session
     if inputs.columns is not None:
         own["columns"] = inputs.columns
+    if plan.settings.schedule == FUNCTION:
+        own["schedule"] = SESSION
     if inputs.warm_start is not None:
         own["warm_start"] = plan.start
     shapes = {name: list(shape) for name, shape in plan.problem.layout.shapes.items()}
@@ -155,7 +158,10 @@ def fingerprints(plan: Plan) -> Parts:
             data[name] = digest_of(getattr(plan.inputs, name))
     if plan.epochs is not None:  # a loss knows the first batch of its data
         data |= {name: digest_of(value) for name, value in (plan.inputs.data or {}).items()}
-    return joined_parts([plan.problem.parts, {"code": {}, "data": data}])
+    own: Parts = {"code": {}, "data": {}}
+    if plan.inputs.schedule is not None:
+        take_apart("schedule", plan.inputs.schedule, own)
+    return joined_parts([plan.problem.parts, own, {"code": {}, "data": data}])
 
 
 def changed(before: Parts, now: Parts) -> list[str]:

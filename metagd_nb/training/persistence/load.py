@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ def load(path: str | os.PathLike[str], **session: Any) -> Run:
     Parameters
     ----------
     path : str or path
-    **session : loss, gradient, model, tasks, x, y, data, namespace
+    **session : loss, gradient, model, tasks, x, y, data, namespace, schedule
         Inputs that the file does not hold: ``load(path, loss=loss)``. Differences from what was saved are logged as a
         warning.
 
@@ -117,7 +118,7 @@ class _Parts(NamedTuple):
             {"data": {}} if single else {}
         )  # what the saved run trained is trained again
         found = {"params": self.layout.views(self.start), **settled, **self.own, **session}
-        if not missing:
+        if set(missing) <= {"schedule"}:  # which the problem does not need
             made = planned(
                 self.method, self.algorithm, self.settings, Inputs(**{**found, "check": False}), bool(session)
             )
@@ -140,7 +141,7 @@ class _Parts(NamedTuple):
                 encoding=self.encoding,
                 inputs=Inputs(model=found.get("model")),
             )
-        return made._replace(again=self.plan)
+        return made._replace(again=partial(self.plan, **session))
 
 
 def _again(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -36,7 +36,7 @@ def replay_plan(loop: TrainingLoop, session: Mapping[str, Any]) -> Plan:
         Inputs that the session brings, by name.
     """
     plan = loop.plan.again(**session) if session and loop.plan.again else loop.plan
-    plan.problem.check_available()
+    plan.check_available()
     if loop.saved is not None:
         possible, *different = expected(loop.saved, plan)
         logger.info(possible)

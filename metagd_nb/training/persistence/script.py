@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MetagdError, one_line, shorten
-from ...core.hyperparameters import hyperparameters
 from ...core.provenance import strip
 from ...problems.capture.fingerprint import global_names
 from ..loop import TrainingLoop
 from ..plan import Plan
+from ..settings import options_of
 from ..stopping import RULES
 from .code_names import identifier, is_name, keywords, plain
 from .function_source import belongs_to_user, importable, is_own, missing_method, source
@@ -37,7 +37,7 @@ def script(loop: TrainingLoop) -> str:
     MetagdError
         Naming what cannot be written as code, such as a function whose text is not known.
     """
-    loop.plan.problem.check_available()
+    loop.plan.check_available()
     parts = _Parts()
     call, steps = parts.call(loop), max(loop.snapshot.step, 0)
     head = [
@@ -230,8 +230,9 @@ class _Parts:
 def _settings(loop: TrainingLoop, changed: bool) -> dict[str, Any]:
     """Return the options of the method and of `Settings` that repeat the run up to its last row."""
     plan = loop.plan
-    settings = {n: getattr(plan.algorithm, n) for n in hyperparameters(plan.algorithm)}
-    shared = [n for n in hyperparameters(plan.settings) if not n.startswith("checkpoint") and n not in settings]
+    own, others = options_of(type(plan.algorithm))
+    settings = {n: getattr(plan.algorithm, n) for n in own}
+    shared = [n for n in others if not n.startswith("checkpoint")]
     settings |= {n: getattr(plan.settings, n) for n in shared} | {"seconds": None}
     by_rule = loop.stopped == "diverged" or (loop.stopped in RULES and loop.stopped != "seconds")
     if changed or not by_rule:

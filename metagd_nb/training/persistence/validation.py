@@ -30,6 +30,7 @@ GIVEN = (
     "validation",
     "metrics",
     "columns",
+    "schedule",
 )  # inputs that a file may name
 TEXT = (str, type(None))
 TYPES: dict[str, type | tuple[type, ...]] = {
