@@ -94,12 +94,9 @@ def sweep(
     names, numbers = tuple(axes), range(check_int(seeds, "seeds", 1, MOST))
     check_size([len(values) for values in axes.values()], len(numbers))
     _check(axes, search, given)
-    given, instead = text_options(given)
-    own = set(Inputs._fields) - set(hyperparameters(Settings))  # a text or number of these names is a setting
-    inputs = _picklable(Inputs(**{name: given.pop(name) for name in list(given) if name in own}, **instead))
-    given.pop("checkpoint", None)
+    inputs, options = _separated(given)
     combined = list(itertools.product(*axes.values()))
-    work = _Work(method, ALGORITHMS.get(method, Algorithm), names, given, inputs._replace(check=False), n_tasks)
+    work = _Work(method, ALGORITHMS.get(method, Algorithm), names, options, inputs._replace(check=False), n_tasks)
     checked = [work.configured(values) for values in combined]  # refused here, not in a worker
     algorithm, settings = checked[0]
     plan = planned(method, algorithm, settings, inputs)
@@ -121,6 +118,15 @@ def sweep(
             f"a few tasks carry the mean of {heavy} of {len(found.outcomes)} trials; their order may be that of chance"
         )
     return found
+
+
+def _separated(given: Mapping[str, Any]) -> tuple[Inputs, dict[str, Any]]:
+    """Return the inputs and the settings that all trials share."""
+    options, instead = text_options(given)
+    own = set(Inputs._fields) - set(hyperparameters(Settings))  # a text or number of these names is a setting
+    inputs = Inputs(**{name: options.pop(name) for name in list(options) if name in own}, **instead)
+    options.pop("checkpoint", None)
+    return _picklable(inputs), options
 
 
 def _rung_outcomes(
