@@ -18,20 +18,8 @@ from ..stopping import REASONS, RULES
 
 Array = np.ndarray
 EXACT = 2.0**53  # whole numbers up to here are exact
-GIVEN = (
-    "loss",
-    "gradient",
-    "model",
-    "tasks",
-    "x",
-    "y",
-    "data",
-    "warm_start",
-    "validation",
-    "metrics",
-    "columns",
-    "schedule",
-)  # inputs that a file may name
+INPUTS = "loss gradient model tasks x y data warm_start validation metrics columns schedule"
+GIVEN = INPUTS.split()  # inputs that a file may name
 TEXT = (str, type(None))
 TYPES: dict[str, type | tuple[type, ...]] = {
     "kit": str, "method": str, "algorithm": dict, "present": dict, "settings": dict, "origin": dict, "prints": dict,
