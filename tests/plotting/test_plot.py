@@ -7,7 +7,6 @@ import io
 import itertools
 import math
 import subprocess
-import sys
 import weakref
 from typing import Any
 
@@ -22,6 +21,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from standin_run import StandInRun, held_out
+from strict import STRICT_PYTHON
 
 import metagd_nb as mg
 from metagd_nb.plotting import run_figure as plot
@@ -483,7 +483,7 @@ def test_pyplot_and_widgets_stay_unloaded() -> None:
         "figure(StandInRun().fill([2, 1])); "
         "assert not {'matplotlib.pyplot', 'IPython', 'ipywidgets'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    subprocess.run([*STRICT_PYTHON, "-c", code], check=True)
 
 
 def test_a_figure_shows_itself_in_a_notebook() -> None:

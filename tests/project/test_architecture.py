@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from strict import STRICT_PYTHON
 
 import metagd_nb as mg
 
@@ -330,7 +331,7 @@ def test_import_is_light() -> None:
         "heavy = 'matplotlib ipywidgets autograd IPython scipy sklearn jupyterlab nbclient jax sqlite3'.split()\n"
         "print([name for name in heavy if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([*STRICT_PYTHON, "-c", code], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 

@@ -6,7 +6,6 @@ import io
 import itertools
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from cells import BODY, cell
 from PIL import Image
+from strict import STRICT_PYTHON
 
 import metagd_nb as mg
 from metagd_nb.core.errors import MetagdError
@@ -99,7 +99,7 @@ def ran(*paths: Path) -> list[dict[str, Any]]:
         "sys.stdout.buffer.write(b'@@' + pickle.dumps(found))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, cwd="/")
+    done = subprocess.run([*STRICT_PYTHON, "-c", code], env=environment, capture_output=True, cwd="/")
     assert done.returncode == 0, done.stderr.decode() + "\n".join(path.read_text() for path in paths)
     import pickle
 

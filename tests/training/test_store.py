@@ -23,6 +23,7 @@ from cells import BODY, cell
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from strict import STRICT_PYTHON
 
 import metagd_nb as mg
 from metagd_nb.core.environment import environment
@@ -64,7 +65,7 @@ def same(one: Run, other: Run) -> None:
 def another_process(code: str, *arguments: str) -> str:
     """What Python prints, started afresh."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]
+    command = [*STRICT_PYTHON, "-c", textwrap.dedent(code), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
