@@ -573,7 +573,7 @@ for devices in (1, 2, 4):
     from metagd_nb.training.drivers import drive
     drive(run)
     held = run.loop.executor._chunk._held if devices == 1 else run.loop.executor._program._placed(
-        run.loop.executor._here, np.True_, np.int32(0), {}, run.loop.executor._chunk._held)[4]
+        run.loop.executor._here, np.True_, np.int32(0), {}, run.loop.executor._chunk._held, np.ones(1))[4]
     x = held.support.x
     parts = 1 if devices == 1 else len({s.device for s in x.addressable_shards})
     rows[devices] = [run.record["loss"].tolist(), run.loop.theta.tolist(), parts]
