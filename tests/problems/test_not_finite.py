@@ -72,3 +72,14 @@ def test_the_remedy_works() -> None:
         return np.where(w > 1, np.log(np.where(w > 1, w, 1.0)), (w - 1) ** 2)
 
     assert mg.train("gd", loss=loss, params={"w": 0.0}, lr=0.1, steps=100).params["w"] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_sums_of_squares_that_overflow_are_refused(name: str) -> None:
+    """LAPACK's least squares may never return from a matrix that is not finite."""
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(20, 3)), "y": rng.normal(size=20)}
+    data[name] = data[name] * 1e200
+    data["x"][3] *= 1.0 if name == "x" else 1e200
+    with pytest.raises(mg.MetagdError, match=r"^[xy]: holds values so large that sums of their products overflow"):
+        mg.train("gd", model=mg.linear(3), **data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...core.errors import MetagdError
 from ...models.losses import mse
 from ...models.net import Net
 from ...tasks import Batch
@@ -66,10 +67,14 @@ class LeastSquares(Problem):
         d = x.shape[1]
         rows = d + net.bias
         gram, moment = np.empty((rows, rows)), np.empty((rows, self.width))
-        gram[:d, :d], moment[:d] = x.T @ x, x.T @ y
-        if net.bias:
-            gram[:d, d] = gram[d, :d] = x.sum(0)
-            gram[d, d], moment[d] = n, y.sum(0)
+        with np.errstate(all="ignore"):
+            gram[:d, :d], moment[:d] = x.T @ x, x.T @ y
+            if net.bias:
+                gram[:d, d] = gram[d, :d] = x.sum(0)
+                gram[d, d], moment[d] = n, y.sum(0)
+        for name, sums in (("x", gram), ("y", moment)):
+            if not np.isfinite(sums).all():  # with which LAPACK may go on for ever
+                raise MetagdError("holds values so large that sums of their products overflow; scale them", name)
         best, rank = self._best(gram, moment)
         best = best.astype(self.dtype).astype(float)  # the point itself from which a step measures
         residual = x @ best[:d] + (best[d] if net.bias else 0.0) - y
