@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, NamedTuple
 
@@ -64,11 +63,16 @@ class UpdateOptions(NamedTuple):
             return self.scaled(algorithm, math.nan)
 
     def scaled(self, algorithm: Algorithm, factor: float) -> Algorithm:
-        """Return the method with its rate times ``factor``; a copy, since values are checked where they are set."""
-        changed = copy.copy(algorithm)
-        own = vars(changed)
-        own[self.rate] = getattr(algorithm, self.rate) * factor
-        own.pop("_set_rates", None)  # computed from the rates
+        """Return the method with its rate times ``factor``; a copy, since values are checked where they are set.
+
+        It is made at every step, so it takes over what the method has computed from its fields.
+        """
+        rate = getattr(algorithm, self.rate) * factor
+        rates = zip(algorithm._live, algorithm._set_rates, strict=True)
+        changed: Algorithm = object.__new__(type(algorithm))
+        vars(changed).update(vars(algorithm))
+        vars(changed)[self.rate] = rate
+        vars(changed)["_set_rates"] = tuple(rate if name == self.rate else value for name, value in rates)
         return changed
 
     def update(self, algorithm: Algorithm, theta: Array, evaluation: StepEvaluation) -> tuple[Array, State]:

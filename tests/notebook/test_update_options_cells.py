@@ -104,3 +104,17 @@ def test_the_slider_follows_the_schedule_until_it_is_moved() -> None:
     assert shown() == 0.05
     np.testing.assert_array_equal(run.record["lr"][-4:], 0.05)
     controls.close()
+
+
+def test_the_slider_of_a_rate_of_0_is_at_its_lower_end() -> None:
+    given: dict[str, Any] = {"loss": lambda w: (w - 3.0) ** 2, "params": {"w": 0.0}, "steps": 20, "lr": 0.1}
+    run = mg.prepare("gd", **given, schedule="step:5:0")
+    controls = Controls(run)
+    run.step(8)
+    controls._next = 0.0
+    controls.frame()
+    slider = controls.sliders["lr"]
+    assert run.rates["lr"] == 0
+    assert slider.value == 10**slider.min
+    assert not run.events or run.events[-1].kind != "set"
+    controls.close()

@@ -75,15 +75,15 @@ def test_runs_with_fewer_rows_are_drawn_at_their_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "scale"), [("warmup:5,cosine", "linear"), ("cosine", "linear"), ("step:9:0.01", "log")]
+    ("schedule", "scale"), [("warmup:5,cosine", "linear"), ("cosine", "linear"), ("step:50:0.01", "log")]
 )
 def test_the_panel_of_a_scheduled_rate(schedule: str, scale: str) -> None:
-    given: dict[str, Any] = {"loss": lambda w: (w - 3.0) ** 2, "params": {"w": 0.0}, "steps": 40, "lr": 0.1}
+    given: dict[str, Any] = {"loss": lambda w: (w - 3.0) ** 2, "params": {"w": 0.0}, "steps": 200, "lr": 0.1}
     run = mg.prepare("gd", **given, schedule=schedule)
-    run.step(30)
+    run.step(198)
     run.set(lr=0.02)
-    run.step(10)
+    run.step(2)
     (ax,) = [ax for ax in run.plot().axes if "learning rate" in ax.yaxis.label.get_text()]
     assert ax.get_yscale() == scale
-    (line,) = [line for line in ax.get_lines() if len(line.get_xdata()) == 41]
+    (line,) = [line for line in ax.get_lines() if len(line.get_xdata()) == 201]
     np.testing.assert_allclose(line.get_ydata(), run.record["lr"])
