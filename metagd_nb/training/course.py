@@ -18,6 +18,7 @@ STRETCHES = 64  # into which the losses are divided
 GROWN = 10.0  # times a loss as high is told
 LOST = 0.1  # share of what was gained that a run which came back up has lost
 STILL = 0.05  # share of the loss by which a run that hardly moved has changed it, at most
+MANY = 50  # steps from which on a run is expected to move
 AHEAD = (0.5, 0.1)  # shares of the loss by which longer steps along its gradient are expected to lower it
 
 
@@ -107,7 +108,7 @@ def _hardly_moved(loop: LoopState, found: Course) -> str | None:
     """Describe a loss that hardly changed although a longer step along the gradient lowers it."""
     first, last = found.first, found.last
     evaluation, step = loop.executor.evaluation, loop.snapshot.step
-    if not 0 <= abs(first - last) < STILL * first or evaluation is None or not step:
+    if not 0 <= abs(first - last) < STILL * first or evaluation is None or step < MANY:
         return None
     plan, theta = loop.plan, loop.snapshot.theta
     grad = evaluation.grad

@@ -388,7 +388,9 @@ def test_repr_says_the_same_each_time(method: str) -> None:
     assert lines[1].startswith("trained: ") == (mg.ALGORITHMS[method].setting == "single")
     lines = [line for line in lines if not line.startswith("trained: ")]
     assert lines[1] == ends.get(method, "all steps done after 12 steps")
-    assert lines[2] == f"loss {a.record['loss'][0]:.6g} → {a.loss:.6g}"
+    loss = a.record["loss"]
+    means = f"loss {loss[:6].mean():.6g} → {loss[-6:].mean():.6g} (means of 6 steps)"
+    assert lines[2] == (means if a.loop.sampled else f"loss {loss[0]:.6g} → {a.loss:.6g}")
     assert "0x" not in repr(a)
 
 

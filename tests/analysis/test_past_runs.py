@@ -560,7 +560,7 @@ def test_what_is_no_path_is_refused_in_one_line() -> None:
 def test_a_line_on_the_result_is_there_once(tmp_path: Path) -> None:
     mg.remember(tmp_path / "memory.sqlite")
     try:
-        run = mg.train("gd", loss=lambda w: (w**2).sum(), params={"w": np.ones(2)}, lr=1e-9, steps=20)
+        run = mg.train("gd", loss=lambda w: (w**2).sum(), params={"w": np.ones(2)}, lr=1e-9, steps=60)
     finally:
         mg.remember(False)
     assert repr(run).count("hardly moved") == 1

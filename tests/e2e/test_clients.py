@@ -127,7 +127,9 @@ def test_a_terminal_has_a_line_of_progress_and_a_summary(terminal: Terminal) -> 
     lines = re.findall(r"\r\x1b\[Kmetagd maml: step ([\d,]+) of 300", shown)
     assert len(lines) >= 3
     assert sorted(lines, key=int) == lines  # it moves
-    assert re.search(r"\x1b\[Kmetagd maml: all steps done  ·  300 steps  ·  loss [\d.]+ → [\d.]+\r\n", shown)
+    assert re.search(
+        r"\x1b\[Kmetagd maml: all steps done  ·  300 steps  ·  loss [\d.]+ → [\d.]+ \(means of 20 steps\)\r\n", shown
+    )
     assert "all steps done after 300 steps\r\nloss" in shown
     shown = terminal.type("%metagd maml --steps 100000000 -o more", "In [5]")
     shown = terminal.type("more.stop(); more.loss > 0", "In [6]")

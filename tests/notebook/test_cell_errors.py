@@ -57,7 +57,10 @@ def alive(ip: Any) -> bool:
         ("gd --steps 1.5", "--steps: 1.5 is not allowed; needs a whole number"),
         ("gd --lr 1 --lr 2", "--lr: is given twice"),
         ("gd --wait=yes", "--wait: takes no value, but has 'yes'"),
-        ("maml --outer sgdd", "--outer: 'sgdd' is not one of sgd, momentum, adam; did you mean 'sgd'?"),
+        (
+            "maml --outer sgdd",
+            "--outer: 'sgdd' is not one of sgd, momentum, nesterov, rmsprop, adam; did you mean 'sgd'?",
+        ),
         ("gd -o 3x", "-o: '3x' cannot be the name of a variable"),
         ("gd -o for", "-o: 'for' cannot be the name of a variable"),
         ("gd -o loss", "-o: 'loss' is a name that cells read"),

@@ -28,7 +28,9 @@ def test_every_nth_row_and_the_last(method: str) -> None:
     for column in set(whole.record.columns) - {"seconds"}:
         np.testing.assert_array_equal(thin.record[column], whole.record[column][thin.record["step"]])
     np.testing.assert_array_equal(thin.loop.snapshot.theta, whole.loop.snapshot.theta)
-    assert (thin.loss, repr(thin)) == (whole.loss, repr(whole))
+    assert thin.loss == whole.loss
+    if not whole.loop.sampled:  # means of the rows that are there
+        assert repr(thin) == repr(whole)
 
 
 def test_rows_of_events_are_kept(tmp_path: Path) -> None:
