@@ -1,4 +1,4 @@
-"""What is done to a gradient and to a rate between the evaluation and the update of any method that allows it."""
+"""Changes to a gradient and to a rate between the evaluation and the update of any method that allows them."""
 
 from __future__ import annotations
 

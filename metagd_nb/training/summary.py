@@ -102,7 +102,7 @@ def _end_by_patience(loop: TrainingLoop) -> str:
 
 
 def _epochs(loop: TrainingLoop) -> str:
-    """How many epochs the steps are, and of what; ``""`` without mini-batches."""
+    """Number of epochs of the steps, and their size; ``""`` without mini-batches."""
     epochs = loop.plan.epochs
     if epochs is None:
         return ""
